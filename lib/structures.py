@@ -1,0 +1,75 @@
+"""START HERE: the records that travel through the project, and the conventions behind their names.
+
+    images + annotations → Sequence → PairSampler → Processing → Sample → Task(model + losses)
+      → Trainer → checkpoint → Tracker → raw results → evaluate → report.json → tables, plots
+
+Conventions
+    Boxes    `box_xywh`: float64 numpy, top-left corner and size in pixels of the original image.
+             `boxes_cxcywh`: float32 tensor, centre and size as fractions of the crop. The suffix is part of the name.
+    Images   RGB order, uint8, from disk to model: (H, W, 3) as numpy, (B, 3, H, W) as tensor. The model normalises.
+    Letters  B batch, N tokens, D width, h w feature grid.
+
+The records are NamedTuples, so that the stock DataLoader collates, pins and moves them. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# What a sequence holds beside RGB → row of the model's modality embedding. "rgb" sequences repeat RGB as auxiliary.
+MODALITIES = {"rgb": 0, "rgbt": 1, "rgbd": 2, "rgbe": 3}
+
+
+class Frame(NamedTuple):
+    """One time step of a video: two aligned images."""
+
+    rgb: np.ndarray  # (H, W, 3) uint8
+    aux: np.ndarray  # (H, W, 3) uint8: thermal, colour-mapped depth, or events
+
+
+class Pair(NamedTuple):
+    """Both modalities of one crop."""
+
+    rgb: Tensor  # (B, 3, S, S) uint8
+    aux: Tensor  # (B, 3, S, S) uint8
+
+
+class Sample(NamedTuple):
+    """One training example, or a batch of them (then every field has a leading B)."""
+
+    template: Pair
+    search: Pair
+    template_box: Tensor  # (B, 4) float32 cxcywh
+    search_box: Tensor  # (B, 4) float32 cxcywh
+    modality: Tensor  # (B,) int64, see MODALITIES
+
+
+class TrackOutput(NamedTuple):
+    """What every model returns for a batch."""
+
+    score_map: Tensor  # (B, 1, h, w) in (0, 1): probability that the target's centre lies in the cell
+    size_map: Tensor  # (B, 2, h, w) in (0, 1): width, height as fractions of the crop
+    offset_map: Tensor  # (B, 2, h, w): centre inside its cell, in cells
+    boxes: Tensor  # (B, 4) cxcywh, read at the peak of the score map
+    features: dict[str, Tensor]  # named intermediates: 'block06/rgb' (B, N, D), 'fused' (B, hw, D)
+    paths: dict[str, TrackOutput]  # one per fusion path of the teacher; empty for the student
+
+
+class Prediction(NamedTuple):
+    """A tracker's answer for one frame."""
+
+    box_xywh: np.ndarray  # (4,) float64 image pixels
+    score: float  # confidence in [0, 1]
+
+
+Record = TypeVar("Record", Pair, Sample)
+
+
+def to_device(record: Record, device) -> Record:
+    """Moves every tensor of a (nested) record; pinned memory is copied without blocking."""
+    return type(record)(*(to_device(f, device) if isinstance(f, tuple) else f.to(device, non_blocking=True) for f in record))

@@ -1,0 +1,63 @@
+"""Files that are never half written, and tables of numbers that say where they are broken."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary name beside `path`; renames it on success, removes it on any failure, so that readers see
+    the old file or the whole new one. The suffix is kept, because writers choose the format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def parse_rows(text: str, source: str, columns: tuple[int, ...] = (4,)) -> np.ndarray:
+    """Reads rows of numbers separated by commas, tabs or blanks, as data sets and trackers mix them; NaN is a number.
+
+    Args:
+        source: named in errors.
+        columns: numbers a row may hold; all rows must agree.
+
+    Returns:
+        (rows, columns) float64; blank lines are passed over. An empty text gives shape (0, columns[0]).
+
+    Raises:
+        ValueError: a row of another length or a word that is no number, with its line.
+    """
+    rows = [line.split() for line in text.replace(",", " ").splitlines()]
+    width = next((len(row) for row in rows if row), columns[0])
+    if width in columns and all(len(row) in (0, width) for row in rows):
+        try:
+            return np.array([row for row in rows if row], dtype=np.float64).reshape(-1, width)
+        except ValueError:
+            pass  # some word is no number: found below
+    for number, row in enumerate(rows, start=1):
+        if row and (len(row) not in columns or len(row) != width):
+            expected = " or ".join(str(c) for c in columns) if width not in columns else str(width)
+            raise ValueError(f"{source}, line {number}: expected {expected} numbers, got {len(row)}: '{' '.join(row)[:80]}'")
+        for word in row:
+            try:
+                float(word)
+            except ValueError:
+                raise ValueError(f"{source}, line {number}: '{word[:40]}' is not a number") from None
+    raise AssertionError(f"{source}: unreachable")

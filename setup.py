@@ -1,0 +1,21 @@
+"""Installs the package `lib`; the commands in `tracking/` run from the checkout."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+DEVELOPMENT = ("ruff", "pytest", "hypothesis")
+
+lines = (Path(__file__).parent / "requirements.txt").read_text(encoding="utf-8").splitlines()
+requirements = [line for line in lines if line.strip() and not line.startswith("#")]
+
+setup(
+    name="transcmd",
+    version="0.1.0",
+    description="Cross-modality distillation for multi-modal tracking (RGB-T, RGB-D, RGB-E)",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["lib", "lib.*"]),
+    package_data={"lib.data.datasets": ["splits/*.txt"]},
+    install_requires=[line for line in requirements if not line.startswith(DEVELOPMENT)],
+)
