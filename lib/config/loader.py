@@ -1,0 +1,226 @@
+"""Reads an experiment: defaults ← YAML (which may build on one other) ← environment ← --set, strictly."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from easydict import EasyDict
+
+from lib.config import transcmd
+
+PROJECT = Path(__file__).resolve().parents[2]
+SCRIPTS = {"transcmd": transcmd}
+
+
+class ConfigError(ValueError):
+    """A key, value or file of the configuration is wrong. Commands exit with 2."""
+
+    exit_code = 2
+
+
+def load_config(script: str, config: str, overrides: Iterable[str] = ()) -> EasyDict:
+    """Returns a fresh tree for `experiments/<script>/<config>.yaml` (or a path that ends in .yaml).
+
+    Args:
+        overrides: "KEY.PATH=VALUE", the value as YAML.
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), wrong type, value out of range, conflicting keys,
+            missing or unreadable file; the message names the file or the --set that said so.
+    """
+    if script not in SCRIPTS:
+        raise ConfigError(f"--script {script}: unknown; known: {', '.join(SCRIPTS)}")
+    schema = SCRIPTS[script]
+    cfg = copy.deepcopy(schema.DEFAULTS)
+    _resolve_paths(cfg, schema, PROJECT)
+    path = find_config(script, config)
+    for layer_path, layer in _layers(path):
+        _merge(cfg, layer, str(layer_path), schema)
+        _resolve_paths(cfg, schema, PROJECT)
+    if root := os.environ.get("TRANSCMD_DATA"):
+        cfg.DATA.ROOT = root
+    for override in overrides:
+        _merge(cfg, _parse_override(override), f"--set {override}", schema)
+    _resolve_paths(cfg, schema, Path.cwd())
+    _check_values(cfg, schema, str(path))
+    _check_consistency(cfg, str(path))
+    return cfg
+
+
+def find_config(script: str, config: str) -> Path:
+    """Path of an experiment's YAML; an unknown name lists the known ones."""
+    folder = PROJECT / "experiments" / script
+    path = Path(config) if config.endswith((".yaml", ".yml")) else folder / f"{config}.yaml"
+    if path.is_file():
+        return path
+    known = sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml"))
+    near = difflib.get_close_matches(config, known, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise ConfigError(f"{path}: no such experiment; {hint}known: {', '.join(known)}")
+
+
+def dump_config(cfg: EasyDict) -> str:
+    """The tree as YAML text; `load_config` reads it back to an equal tree."""
+    return yaml.safe_dump(to_plain(cfg), sort_keys=False, default_flow_style=None, width=120)
+
+
+def to_plain(cfg: Any) -> Any:
+    """The tree as plain dicts and lists, fit for a checkpoint."""
+    if isinstance(cfg, dict):
+        return {key: to_plain(value) for key, value in cfg.items()}
+    return [to_plain(value) for value in cfg] if isinstance(cfg, list | tuple) else cfg
+
+
+def _layers(path: Path) -> Iterator[tuple[Path, dict]]:
+    """The YAML that `path` builds on, if any, then `path` itself."""
+    layer = _read_yaml(path)
+    base = layer.pop("BASE", None)
+    if base is not None:
+        base_path = path.parent / str(base)
+        if not base_path.is_file():
+            raise ConfigError(f"{path}: BASE: {base}: no such file beside it")
+        base_layer = _read_yaml(base_path)
+        if "BASE" in base_layer:
+            raise ConfigError(f"{path}: BASE: {base} has a BASE itself; one level is allowed")
+        yield base_path, base_layer
+    yield path, layer
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if content is not None and not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected KEY: value lines, got {type(content).__name__}")
+    return content or {}
+
+
+def _parse_override(override: str) -> dict:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, e.g. TRAIN.LR=1e-4")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: value is not readable as YAML") from error
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    return value
+
+
+def _merge(cfg: EasyDict, layer: dict, source: str, schema, prefix: str = "") -> None:
+    for key, value in layer.items():
+        name = f"{prefix}{key}"
+        if prefix[:-1] in schema.FREE_FORM:
+            cfg[key] = _typed(value, "", name, source)
+        elif key not in cfg:
+            raise ConfigError(f"{source}: unknown key {name}{_nearest(name, schema)}")
+        elif isinstance(cfg[key], dict):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{source}: {name}: expected keys below it, got {value!r}")
+            _merge(cfg[key], value, source, schema, f"{name}.")
+        else:
+            cfg[key] = _typed(value, cfg[key], name, source)
+
+
+def _typed(value: Any, default: Any, name: str, source: str) -> Any:
+    """`value` as the type of `default`; int fits float, and so does text like 1e-4, which YAML 1.1 reads as a string."""
+    kind = type(default)
+    if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise ConfigError(f"{source}: {name}: expected {kind.__name__}, got {type(value).__name__} {value!r}")
+    if name == "TRAIN.FREEZE":
+        default = [""]
+    if kind is list and default and type(default[0]) in (int, float, str):
+        return [_typed(item, default[0], f"{name}[{i}]", source) for i, item in enumerate(value)]
+    return value
+
+
+def _nearest(name: str, schema) -> str:
+    known = [key for key, _ in flatten(schema.DEFAULTS)]
+    near = difflib.get_close_matches(name, known + sorted({k.rsplit(".", 1)[0] for k in known if "." in k}), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def flatten(cfg: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields ("TRAIN.LR", value) for every leaf; an empty table counts as a leaf."""
+    for key, value in cfg.items():
+        if isinstance(value, dict) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _resolve_paths(cfg: EasyDict, schema, folder: Path) -> None:
+    for key in schema.PATHS:
+        parent, _, leaf = key.rpartition(".")
+        table = _get(cfg, parent)
+        if isinstance(table[leaf], dict):
+            table[leaf].update({name: str(folder / Path(path).expanduser()) for name, path in table[leaf].items()})
+        else:
+            table[leaf] = str(folder / Path(table[leaf]).expanduser())
+
+
+def _get(cfg: EasyDict, name: str) -> Any:
+    for part in name.split("."):
+        cfg = cfg[part]
+    return cfg
+
+
+def _check_values(cfg: EasyDict, schema, source: str) -> None:
+    for key, choices in schema.CHOICES.items():
+        if (value := _get(cfg, key)) not in choices:
+            near = difflib.get_close_matches(value, choices, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ConfigError(f"{source}: {key}: {value!r} is not a choice; {hint}choices: {', '.join(choices)}")
+    rules = (
+        (schema.POSITIVE, "greater than 0", lambda v: v > 0),
+        (schema.NOT_NEGATIVE, "at least 0", lambda v: v >= 0),
+        (schema.FRACTIONS, "between 0 and 1", lambda v: 0 <= v <= 1),
+    )
+    for keys, text, holds in rules:
+        for key in keys:
+            if not holds(value := _get(cfg, key)):
+                raise ConfigError(f"{source}: {key}: expected a value {text}, got {value}")
+
+
+def _check_consistency(cfg: EasyDict, source: str) -> None:
+    """What no single key can tell: sizes that must agree, lists that must have equal length."""
+    for part in ("TEMPLATE", "SEARCH"):
+        data, stride = cfg.DATA[part], cfg.MODEL.BACKBONE.STRIDE
+        if data.SIZE % stride:
+            raise ConfigError(f"{source}: DATA.{part}.SIZE {data.SIZE} is no multiple of MODEL.BACKBONE.STRIDE {stride}")
+        for key in ("SIZE", "FACTOR"):
+            if data[key] != cfg.TEST[f"{part}_{key}"]:
+                raise ConfigError(
+                    f"{source}: TEST.{part}_{key} {cfg.TEST[f'{part}_{key}']} conflicts with DATA.{part}.{key} {data[key]}"
+                )
+    for part in ("TRAIN", "VAL"):
+        names, ratios = cfg.DATA[part].DATASETS_NAME, cfg.DATA[part].DATASETS_RATIO
+        if len(names) != len(ratios):
+            raise ConfigError(
+                f"{source}: DATA.{part}: {len(names)} DATASETS_NAME but {len(ratios)} DATASETS_RATIO; one ratio per data set"
+            )
+        if any(ratio < 0 for ratio in ratios) or (ratios and not sum(ratios)):
+            raise ConfigError(f"{source}: DATA.{part}.DATASETS_RATIO {ratios}: expected shares ≥ 0 with a sum > 0")
+    if not cfg.DATA.TRAIN.DATASETS_NAME:
+        raise ConfigError(f"{source}: DATA.TRAIN.DATASETS_NAME is empty: name at least one data set")
+    for key in ("MEAN", "STD"):
+        if len(cfg.DATA[key]) != 3 or (key == "STD" and min(cfg.DATA[key]) <= 0):
+            raise ConfigError(f"{source}: DATA.{key}: expected 3 numbers{' > 0' if key == 'STD' else ''}, got {cfg.DATA[key]}")
+    if cfg.DATA.AUGMENT.DROP_RGB + cfg.DATA.AUGMENT.DROP_AUX > 1:
+        raise ConfigError(f"{source}: DATA.AUGMENT.DROP_RGB + DROP_AUX exceed 1: both modalities are never dropped at once")
+    if cfg.TEST.EPOCH > cfg.TRAIN.EPOCH:
+        raise ConfigError(f"{source}: TEST.EPOCH {cfg.TEST.EPOCH} is beyond TRAIN.EPOCH {cfg.TRAIN.EPOCH}")

@@ -1,0 +1,112 @@
+"""Every key of an experiment with its default. A YAML file names only what differs.
+
+Key names follow OSTrack and ViPT where they have one. Lengths are pixels, rates are per epoch or per sample as stated.
+"""
+
+from easydict import EasyDict
+
+DEFAULTS = EasyDict(
+    DATA=dict(
+        MEAN=[0.485, 0.456, 0.406],  # RGB, of images scaled to [0, 1]; both modalities use it
+        STD=[0.229, 0.224, 0.225],
+        ROOT="data",  # folder that holds the data sets; $TRANSCMD_DATA or --set DATA.ROOT=... replaces it
+        ROOTS=dict(),  # data set → folder or .lmdb file, where it is not ROOT/<data set>, e.g. {LasHeR: /ssd/LasHeR}
+        MAX_SAMPLE_INTERVAL=200,  # frames between template and search, at most
+        SAMPLER_MODE="causal",  # causal: the search frame follows the template; any: either order
+        TRAIN=dict(
+            DATASETS_NAME=["LasHeR_train"],
+            DATASETS_RATIO=[1.0],  # share of samples a data set gets, in any unit
+            SAMPLE_PER_EPOCH=60000,  # pairs, over all processes
+        ),
+        VAL=dict(
+            DATASETS_NAME=["LasHeR_val"],  # held-out training sequences; test sets are refused
+            DATASETS_RATIO=[1.0],
+            SAMPLE_PER_EPOCH=10000,
+        ),
+        TEMPLATE=dict(SIZE=128, FACTOR=2.0, CENTER_JITTER=0.0, SCALE_JITTER=0.0),  # side = FACTOR * sqrt(w * h)
+        SEARCH=dict(SIZE=256, FACTOR=4.0, CENTER_JITTER=3.0, SCALE_JITTER=0.25),
+        AUGMENT=dict(  # probabilities per sample, training only
+            FLIP=0.5,  # both modalities, both crops
+            BRIGHTNESS=0.2,  # factor drawn from 1 ± this, per modality
+            GRAYSCALE=0.05,  # RGB only
+            DROP_RGB=0.0,  # RGB blacked out
+            DROP_AUX=0.0,  # auxiliary modality blacked out
+        ),
+    ),
+    MODEL=dict(
+        TYPE="student",
+        PRETRAIN_FILE="",  # weights to start from, in pretrained_models/ or a path; "" starts from scratch
+        BACKBONE=dict(
+            TYPE="vit_tiny",
+            STRIDE=16,  # patch size
+            INTERACTION_LAYERS=[4, 7, 10],  # blocks, from 1, that see both modalities together
+        ),
+        FUSION=dict(TYPE="simple", RANK=64),
+        HEAD=dict(TYPE="center", NUM_CHANNELS=128),
+    ),
+    TRAIN=dict(
+        STAGE="track",
+        SEED=42,
+        EPOCH=60,
+        BATCH_SIZE=32,  # per process
+        NUM_WORKER=8,  # data loading processes per training process; 0 loads in the training process
+        OPTIMIZER="ADAMW",
+        LR=4e-4,
+        BACKBONE_MULTIPLIER=0.25,  # learning rate of the backbone, relative to LR
+        WEIGHT_DECAY=1e-4,
+        LR_DROP_EPOCH=48,  # step: LR times DECAY_RATE after this epoch
+        SCHEDULER=dict(
+            TYPE="step",
+            DECAY_RATE=0.1,  # step: factor at the drop; cosine: last LR as a fraction of the first
+            WARMUP_STEPS=0,  # linear, from zero
+        ),
+        FREEZE=[],  # parameters whose names start with one of these stay as loaded, e.g. [blocks., patch_embed]
+        DROP_PATH_RATE=0.1,
+        AMP=False,
+        AMP_DTYPE="bfloat16",
+        GRAD_CLIP_NORM=0.1,  # 0 switches clipping off
+        GIOU_WEIGHT=2.0,
+        L1_WEIGHT=5.0,
+        FOCAL_WEIGHT=1.0,
+        PRINT_INTERVAL=50,  # steps
+        VAL_EPOCH_INTERVAL=10,
+        SAVE_EPOCH_INTERVAL=10,  # the last epoch is always saved
+    ),
+    TEST=dict(
+        TEMPLATE_FACTOR=2.0,
+        TEMPLATE_SIZE=128,
+        SEARCH_FACTOR=4.0,
+        SEARCH_SIZE=256,
+        EPOCH=60,  # whose checkpoint is tested
+    ),
+)
+
+CHOICES = {
+    "DATA.SAMPLER_MODE": ("causal", "any"),
+    "MODEL.TYPE": ("student",),
+    "MODEL.BACKBONE.TYPE": ("vit_micro", "vit_nano", "vit_tiny", "vit_small", "vit_base"),
+    "MODEL.FUSION.TYPE": ("simple",),
+    "MODEL.HEAD.TYPE": ("center",),
+    "TRAIN.STAGE": ("track",),
+    "TRAIN.OPTIMIZER": ("ADAMW",),
+    "TRAIN.SCHEDULER.TYPE": ("step", "cosine"),
+    "TRAIN.AMP_DTYPE": ("bfloat16", "float16"),
+}
+POSITIVE = (
+    "DATA.MAX_SAMPLE_INTERVAL DATA.TRAIN.SAMPLE_PER_EPOCH DATA.VAL.SAMPLE_PER_EPOCH DATA.TEMPLATE.SIZE "
+    "DATA.TEMPLATE.FACTOR DATA.SEARCH.SIZE DATA.SEARCH.FACTOR MODEL.BACKBONE.STRIDE MODEL.FUSION.RANK "
+    "MODEL.HEAD.NUM_CHANNELS TRAIN.EPOCH TRAIN.BATCH_SIZE TRAIN.LR TRAIN.PRINT_INTERVAL TRAIN.VAL_EPOCH_INTERVAL "
+    "TRAIN.SAVE_EPOCH_INTERVAL TEST.EPOCH"
+).split()
+NOT_NEGATIVE = (
+    "DATA.TEMPLATE.CENTER_JITTER DATA.TEMPLATE.SCALE_JITTER DATA.SEARCH.CENTER_JITTER DATA.SEARCH.SCALE_JITTER "
+    "DATA.AUGMENT.BRIGHTNESS TRAIN.SEED TRAIN.NUM_WORKER TRAIN.BACKBONE_MULTIPLIER TRAIN.WEIGHT_DECAY "
+    "TRAIN.LR_DROP_EPOCH TRAIN.SCHEDULER.WARMUP_STEPS TRAIN.GRAD_CLIP_NORM TRAIN.GIOU_WEIGHT TRAIN.L1_WEIGHT "
+    "TRAIN.FOCAL_WEIGHT"
+).split()
+FRACTIONS = (
+    "DATA.AUGMENT.FLIP DATA.AUGMENT.GRAYSCALE DATA.AUGMENT.DROP_RGB DATA.AUGMENT.DROP_AUX "
+    "TRAIN.SCHEDULER.DECAY_RATE TRAIN.DROP_PATH_RATE"
+).split()
+FREE_FORM = ("DATA.ROOTS",)  # tables whose keys are the user's
+PATHS = ("DATA.ROOT", "DATA.ROOTS")  # a YAML's are relative to the project, the command line's to the current folder

@@ -1,0 +1,50 @@
+"""The data sets by name. A reader lists a download as it is and returns its sequences; pixels come later."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from lib.data.datasets.depthtrack import depthtrack
+from lib.data.datasets.lasher import lasher
+from lib.data.datasets.visevent import visevent
+from lib.data.sequence import Sequence
+from lib.data.storage import Store, open_store
+
+
+class DatasetEntry(NamedTuple):
+    reader: Callable[[Store, str], list[Sequence]]
+    root: str  # its folder below DATA.ROOT, its key in DATA.ROOTS
+    split: str
+
+
+READERS = {"LasHeR": lasher, "DepthTrack": depthtrack, "VisEvent": visevent}
+# "LasHeR" is the test set, as benchmarks are called; "LasHeR_train" and "LasHeR_val" split its training set.
+DATASETS = {
+    f"{root}{suffix}": DatasetEntry(reader, root, split)
+    for root, reader in READERS.items()
+    for suffix, split in (("", "test"), ("_train", "train"), ("_val", "val"))
+}
+
+
+def find_dataset(name: str) -> DatasetEntry:
+    """Raises ValueError, with the nearest and all known names, for an unknown one."""
+    if name in DATASETS:
+        return DATASETS[name]
+    near = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise ValueError(f"unknown data set '{name}'; {hint}known: {', '.join(DATASETS)}")
+
+
+def load_dataset(name: str, store: Store) -> list[Sequence]:
+    """All sequences of a data set. Raises ValueError or FileNotFoundError for what is not as it should be."""
+    entry = find_dataset(name)
+    return entry.reader(store, entry.split)
+
+
+def build_store(cfg, name: str) -> Store:
+    """The store that holds data set `name`, from DATA.ROOTS or DATA.ROOT."""
+    root = find_dataset(name).root
+    return open_store(cfg.DATA.ROOTS.get(root, Path(cfg.DATA.ROOT) / root), root)

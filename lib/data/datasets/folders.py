@@ -1,0 +1,135 @@
+"""What the readers share: listing frames, reading annotations, splitting training data from validation data."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from lib.data.sequence import Sequence
+from lib.data.storage import Store
+from lib.utils.boxes import is_valid
+from lib.utils.files import parse_rows
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+SPLITS = Path(__file__).parent / "splits"
+
+logger = logging.getLogger(__name__)
+
+
+def list_frames(store: Store, folder: str) -> tuple[str, ...]:
+    """Keys of the images in `folder`, by the last number in their names, whatever the prefix, digits, start or gaps.
+
+    By name where some have no number or two have the same one.
+    """
+    names = [name for name in store.list(folder) if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
+    numbers = {name: frame_number(name) for name in names}
+    if None not in numbers.values() and len(set(numbers.values())) == len(names):
+        names.sort(key=numbers.__getitem__)
+    return tuple(f"{folder}/{name}" for name in names)
+
+
+def frame_number(key: str) -> int | None:
+    """The last run of digits in the file's stem, or None."""
+    digits = re.findall(r"\d+", key.rsplit("/", 1)[-1].rsplit(".", 1)[0])
+    return int(digits[-1]) if digits else None
+
+
+def pair_frames(store: Store, rgb_folder: str, aux_folder: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The frames of both modalities; warns where equal counts hide different frame numbers."""
+    rgb_keys, aux_keys = list_frames(store, rgb_folder), list_frames(store, aux_folder)
+    steps = [np.diff([frame_number(key) or 0 for key in keys]) for keys in (rgb_keys, aux_keys)]
+    if len(rgb_keys) == len(aux_keys) and not np.array_equal(*steps):
+        logger.warning("%s/%s: the two modalities skip different frame numbers; paired in order", store.name, rgb_folder)
+    return rgb_keys, aux_keys
+
+
+def read_numbers(store: Store, key: str, columns: tuple[int, ...]) -> np.ndarray:
+    """Annotation rows as (N, columns) float64. Raises FileNotFoundError or ValueError, naming the file."""
+    source = f"{store.name}/{key}"
+    try:
+        text = store.read(key).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{source}: expected text, found bytes that are none") from None
+    return parse_rows(text, source, columns)
+
+
+def build_sequence(
+    store: Store,
+    folder: str,
+    modality: str,
+    image_folders: tuple[str, str],
+    boxes_xywh: np.ndarray,
+    visible: np.ndarray | None = None,
+) -> Sequence:
+    """A sequence from `folder`; visible where the box is valid, and the given flags agree."""
+    rgb_keys, aux_keys = pair_frames(store, *(f"{folder}/{name}" for name in image_folders))
+    valid = is_valid(boxes_xywh)
+    if visible is not None and len(visible) == len(valid):
+        valid &= visible
+    elif visible is not None:
+        raise ValueError(f"{store.name}/{folder}: {len(visible)} visibility flags for {len(valid)} boxes")
+    return Sequence(folder.rsplit("/", 1)[-1], modality, store, rgb_keys, aux_keys, boxes_xywh, valid)
+
+
+def find_folder(store: Store, *candidates: str) -> str:
+    """The first of the folders, as different downloads call it, that is there."""
+    for candidate in candidates:
+        try:
+            store.list(candidate)
+            return candidate
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    raise FileNotFoundError(f"{store.name}: none of the folders {', '.join(candidates)}; found: {store.list()[:10]}")
+
+
+def list_sequences(store: Store, folder: str, marker: str, list_file: str | None = None) -> list[str]:
+    """Names of the sequence folders in `folder`: those that hold `marker`, or those that `list_file` names.
+
+    Raises:
+        FileNotFoundError: no sequence at all, or some of the list are missing; names them.
+    """
+    entries = store.list(folder)
+    if list_file in entries:
+        names = [line.strip() for line in store.read(f"{folder}/{list_file}").decode().splitlines() if line.strip()]
+        if missing := sorted(set(names) - set(entries)):
+            shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+            raise FileNotFoundError(
+                f"{store.name}/{folder}/{list_file} names {len(missing)} sequences that are not there: {shown}; "
+                "complete the download or take their lines out"
+            )
+        return names
+    names = [name for name in entries if not name.startswith(".") and "." not in name and _holds(store, folder, name, marker)]
+    if not names:
+        raise FileNotFoundError(f"{store.name}/{folder}: no sequence folder with {marker} in it")
+    return names
+
+
+def _holds(store: Store, folder: str, name: str, marker: str) -> bool:
+    try:
+        return marker in store.list(f"{folder}/{name}")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def split_names(names: list[str], split: str, list_name: str | None) -> list[str]:
+    """The "train" or "val" part of a training set.
+
+    The published validation list decides; where there is none, or none of it is present (an own or synthetic set), a
+    tenth does, fixed by a hash of the names.
+    """
+    listed = set((SPLITS / list_name).read_text(encoding="utf-8").split()) if list_name else set()
+    held_out = listed & set(names)
+    if not held_out:
+        ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        held_out = set(ranked[: max(1, round(len(names) / 10))])
+    return [name for name in names if (name in held_out) == (split == "val")]
+
+
+def load_folder(store: Store, folder: str, names: list[str], read: Callable[[Store, str], Sequence]) -> list[Sequence]:
+    """Reads every named sequence of a folder."""
+    return [read(store, f"{folder}/{name}" if folder else name) for name in names]

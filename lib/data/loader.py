@@ -1,0 +1,70 @@
+"""cfg → the two DataLoaders."""
+
+from __future__ import annotations
+
+import logging
+
+import cv2
+from torch.utils.data import DataLoader
+
+from lib.data.augment import Augmentation
+from lib.data.datasets import build_store, find_dataset, load_dataset
+from lib.data.processing import CropSpec, Processing
+from lib.data.sampler import EpochSampler, PairSampler
+
+logger = logging.getLogger(__name__)
+
+
+def build_loaders(cfg, rank: int = 0, world_size: int = 1, pin_memory: bool = False) -> tuple[DataLoader, DataLoader | None]:
+    """Training loader and validation loader (None where DATA.VAL names no data set)."""
+    augment = cfg.DATA.AUGMENT
+    augmentation = Augmentation(augment.FLIP, augment.BRIGHTNESS, augment.GRAYSCALE, augment.DROP_RGB, augment.DROP_AUX)
+    loaders = []
+    for part, augmentation_of_part in (("TRAIN", augmentation), ("VAL", Augmentation())):
+        data = cfg.DATA[part]
+        if not data.DATASETS_NAME:
+            loaders.append(None)
+            continue
+        sampler = build_sampler(cfg, part, augmentation_of_part)
+        batch_size = min(cfg.TRAIN.BATCH_SIZE, max(1, len(sampler) // world_size))
+        loaders.append(
+            DataLoader(
+                sampler,
+                batch_size,
+                sampler=EpochSampler(len(sampler), rank, world_size),
+                num_workers=cfg.TRAIN.NUM_WORKER,
+                drop_last=part == "TRAIN",
+                pin_memory=pin_memory,
+                persistent_workers=part == "TRAIN" and cfg.TRAIN.NUM_WORKER > 0,
+                worker_init_fn=_start_worker,
+            )
+        )
+    return tuple(loaders)
+
+
+def build_sampler(cfg, part: str, augmentation: Augmentation) -> PairSampler:
+    """The pair sampler of DATA.TRAIN or DATA.VAL. Raises ValueError where it names a test set."""
+    data, datasets = cfg.DATA[part], []
+    for name in data.DATASETS_NAME:
+        if find_dataset(name).split == "test":
+            raise ValueError(f"DATA.{part}.DATASETS_NAME: {name} is a test set; did you mean {name}_{part.lower()}?")
+        sequences = load_dataset(name, build_store(cfg, name))
+        logger.info("%s: %d sequences, %d frames", name, len(sequences), sum(map(len, sequences)))
+        datasets.append(sequences)
+    specs = [
+        CropSpec(spec.SIZE, spec.FACTOR, spec.CENTER_JITTER, spec.SCALE_JITTER)
+        for spec in (cfg.DATA.TEMPLATE, cfg.DATA.SEARCH)
+    ]
+    return PairSampler(
+        datasets,
+        data.DATASETS_RATIO,
+        Processing(*specs, augmentation),
+        data.SAMPLE_PER_EPOCH,
+        cfg.DATA.MAX_SAMPLE_INTERVAL,
+        causal=cfg.DATA.SAMPLER_MODE == "causal",
+        seed=cfg.TRAIN.SEED + (0 if part == "TRAIN" else 1),
+    )
+
+
+def _start_worker(worker: int) -> None:
+    cv2.setNumThreads(0)  # workers are the parallelism

@@ -1,0 +1,75 @@
+"""(template frame, search frame) → Sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lib.data.augment import Augmentation, jitter_box
+from lib.data.crop import Crop, box_to_crop, crop_square
+from lib.structures import MODALITIES, Frame, Pair, Sample
+
+
+@dataclass(frozen=True)
+class CropSpec:
+    """How to cut one of the two crops: DATA.TEMPLATE or DATA.SEARCH."""
+
+    size: int  # pixels
+    factor: float  # side relative to the square root of the box's area
+    center_jitter: float = 0.0
+    scale_jitter: float = 0.0
+
+
+@dataclass(frozen=True)
+class Processing:
+    """Crops both frames around their (jittered) boxes, augments them alike, and makes tensors."""
+
+    template: CropSpec
+    search: CropSpec
+    augmentation: Augmentation
+
+    def __call__(
+        self,
+        template: Frame,
+        template_box: np.ndarray,
+        search: Frame,
+        search_box: np.ndarray,
+        modality: str,
+        rng: np.random.Generator,
+    ) -> Sample | None:
+        """Returns one sample without a batch dimension, or None where the jitter left the target out of a crop.
+
+        Args:
+            template_box, search_box: (4,) xywh in image pixels.
+            modality: a key of MODALITIES.
+        """
+        augment = self.augmentation.draw(rng)
+        crops = []
+        for frame, box, spec in ((template, template_box, self.template), (search, search_box, self.search)):
+            around = jitter_box(box, spec.center_jitter, spec.scale_jitter, rng)
+            pair, crop = crop_pair(frame, around, spec.factor, spec.size)
+            box_cxcywh = box_to_crop(box, crop)
+            if not ((box_cxcywh[:2] > 0) & (box_cxcywh[:2] < 1)).all():
+                return None
+            crops.append(augment(pair, box_cxcywh))
+        (template_pair, template_cxcywh), (search_pair, search_cxcywh) = crops
+        return Sample(
+            template=to_pair(template_pair),
+            search=to_pair(search_pair),
+            template_box=torch.tensor(template_cxcywh, dtype=torch.float32),
+            search_box=torch.tensor(search_cxcywh, dtype=torch.float32),
+            modality=torch.tensor(MODALITIES[modality]),
+        )
+
+
+def crop_pair(frame: Frame, box_xywh: np.ndarray, factor: float, size: int) -> tuple[Frame, Crop]:
+    """The same square of both modalities, and its geometry."""
+    crop = crop_square(frame.rgb, box_xywh, factor, size)
+    return Frame(crop.image, crop_square(frame.aux, box_xywh, factor, size).image), crop
+
+
+def to_pair(crop: Frame) -> Pair:
+    """Two (S, S, 3) images → two (3, S, S) tensors."""
+    return Pair(*(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in crop))

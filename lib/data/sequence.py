@@ -1,0 +1,73 @@
+"""One annotated video: names and boxes now, pixels when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from lib.data.image import AUX_DECODERS, decode_color
+from lib.data.storage import Store
+from lib.structures import MODALITIES, Frame
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """A video in two aligned modalities. RGB-only: `aux_keys` repeats `rgb_keys`.
+
+    Raises:
+        ValueError: the two modalities, the boxes and the flags do not agree in length, or nothing is visible.
+    """
+
+    name: str
+    modality: str  # a key of MODALITIES
+    store: Store = field(repr=False)
+    rgb_keys: tuple[str, ...] = field(repr=False)
+    aux_keys: tuple[str, ...] = field(repr=False)
+    boxes_xywh: np.ndarray = field(repr=False)  # (N, 4) float64, as the data set stores them; NaN or zeros when absent
+    visible: np.ndarray = field(repr=False)  # (N,) bool
+    aux_boxes_xywh: np.ndarray | None = field(default=None, repr=False)  # where the modalities are annotated apart
+
+    def __post_init__(self):
+        where, frames = f"{self.store.name}/{self.name}", len(self.rgb_keys)
+        if self.modality not in MODALITIES:
+            raise ValueError(f"{where}: modality '{self.modality}'; known: {', '.join(MODALITIES)}")
+        if frames != len(self.aux_keys):
+            raise ValueError(
+                f"{where}: {frames} RGB images but {len(self.aux_keys)} of the other modality "
+                f"(from {_first(self.rgb_keys)} and {_first(self.aux_keys)})"
+            )
+        if self.boxes_xywh.shape != (frames, 4):
+            raise ValueError(f"{where}: {len(self.boxes_xywh)} boxes for {frames} frames")
+        if self.visible.shape != (frames,):
+            raise ValueError(f"{where}: {len(self.visible)} visibility flags for {frames} frames")
+
+    def __len__(self) -> int:
+        return len(self.rgb_keys)
+
+    def frame(self, index: int) -> Frame:
+        """Reads both images; the auxiliary one is resized to the RGB one's size where they differ.
+
+        Raises:
+            FileNotFoundError, ValueError: missing, cut off or unreadable image, named.
+        """
+        rgb = decode_color(self.store.read(self.rgb_keys[index]), f"{self.store.name}/{self.rgb_keys[index]}")
+        if self.modality == "rgb":
+            return Frame(rgb, rgb)
+        aux_key = self.aux_keys[index]
+        aux = AUX_DECODERS[self.modality](self.store.read(aux_key), f"{self.store.name}/{aux_key}")
+        if aux.shape != rgb.shape:
+            aux = cv2.resize(aux, (rgb.shape[1], rgb.shape[0]))
+        return Frame(rgb, aux)
+
+    @property
+    def first_visible(self) -> int:
+        """Index of the frame a tracker starts at. Raises ValueError where the target never shows."""
+        if not self.visible.any():
+            raise ValueError(f"{self.store.name}/{self.name}: no frame has a valid box")
+        return int(np.argmax(self.visible))
+
+
+def _first(keys: tuple[str, ...]) -> str:
+    return keys[0] if keys else "an empty folder"

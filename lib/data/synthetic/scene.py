@@ -1,0 +1,217 @@
+"""One synthetic sequence as a description: actors, background, camera and events. No pixel of a frame is drawn here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from lib.data.synthetic import appearance, motion
+from lib.data.synthetic.motion import HEIGHT, WIDTH, Event
+
+GENERATOR_VERSION = 1  # any change of the data is a new version, and reruns what was reported
+DATASETS = ("LasHeR", "DepthTrack", "VisEvent")
+SPLITS = ("train", "test")
+PAN = 30  # pixels the camera may turn to each side
+
+
+class Actor(NamedTuple):
+    """A thing in front of the background, later ones in front of earlier ones."""
+
+    role: str  # "target", "distractor" or "occluder"
+    sprite: np.ndarray  # (S, S, 5) float32, see appearance.make_sprite
+    centre: np.ndarray  # (frames, 2) x, y in image pixels
+    half: np.ndarray  # (frames, 2) half width and half height before rotation, pixels
+    angle: np.ndarray  # (frames,) radians
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The auxiliary value that background and sprites carry is a grey level of the thermal picture (LasHeR), a depth in
+    millimetres (DepthTrack), or the brightness that the event camera sees (VisEvent).
+    """
+
+    dataset: str
+    name: str
+    frames: int
+    key: tuple[int, ...]  # seeds the sensor noise
+    background: np.ndarray  # (HEIGHT + 2 PAN, WIDTH + 2 PAN, 4) float32: R, G, B, auxiliary value
+    pan: np.ndarray  # (frames, 2) where the camera looks, pixels off the background's middle
+    actors: tuple[Actor, ...]
+    events: tuple[Event, ...]
+    target_shown: bool = True  # False draws the same frames without the target: what is missing is its contrast
+
+    @property
+    def target(self) -> Actor:
+        return next(actor for actor in self.actors if actor.role == "target")
+
+
+class _Look(NamedTuple):
+    """The ingredients of a sprite, so that a look-alike can share some of them."""
+
+    mask: np.ndarray
+    weight: np.ndarray
+    colours: tuple[np.ndarray, np.ndarray]
+    aux: np.ndarray  # (S, S) or scalar; for VisEvent it follows from the colours
+
+    def sprite(self, dataset: str) -> np.ndarray:
+        first, second = self.colours
+        aux = self.aux
+        if dataset == "VisEvent":
+            aux = appearance.luma(first + (second - first) * self.weight[..., None])
+        return appearance.make_sprite(self.mask, self.weight, self.colours, aux)
+
+
+def make_scene(dataset: str, seed: int, split: str, index: int, frames: int) -> Scene:
+    """Draws a sequence: a pure function of its arguments and GENERATOR_VERSION."""
+    key = (GENERATOR_VERSION, seed, DATASETS.index(dataset), SPLITS.index(split), index)
+    rng = np.random.default_rng(key)
+    events = motion.timetable(rng, dataset, frames)
+    clock = motion.progress(rng, events, frames)
+    pan = _camera(rng, clock)
+    background, level = _background(rng, dataset)
+    shape = appearance.SHAPES[rng.integers(len(appearance.SHAPES))]
+    look = _target_look(rng, dataset, shape, background, level)
+    target = Actor("target", look.sprite(dataset), *_target_motion(rng, events, clock))
+    distractors = _distractors(rng, dataset, target, look, level, clock, pan)
+    occluders = [_occluder(rng, dataset, target, event, background, level) for event in events if event.kind == "occlusion"]
+    owner = "`s" if index % 7 == 5 else ""  # LasHeR's names hold such characters
+    return Scene(
+        dataset=dataset,
+        name=f"{shape}{owner}_{split}{index:03d}",
+        frames=frames,
+        key=(*key, 1),
+        background=background.astype(np.float32),
+        pan=pan,
+        actors=(*distractors, target, *occluders),
+        events=events,
+    )
+
+
+def _camera(rng: np.random.Generator, clock: np.ndarray) -> np.ndarray:
+    """(frames, 2): still in more than half of the sequences, else a slow turn."""
+    steps = np.arange(int(clock[-1]) + 2)
+    drift = np.stack([np.interp(clock, steps, motion.smooth_noise(rng, len(steps), 16)) for _ in range(2)], axis=-1)
+    return np.clip(drift * 26, 1 - PAN, PAN - 1) if rng.random() < 0.4 else np.zeros((len(clock), 2))
+
+
+def _background(rng: np.random.Generator, dataset: str) -> tuple[np.ndarray, float]:
+    """The background, whole levels, and the mean auxiliary value that actors are set off against."""
+    height, width = HEIGHT + 2 * PAN, WIDTH + 2 * PAN
+    rgb = np.rint(appearance.background_rgb(rng, height, width))
+    smooth = 0.7 * appearance.value_noise(rng, height, width, 70) + 0.3 * appearance.value_noise(rng, height, width, 20)
+    if dataset == "LasHeR":
+        level = rng.uniform(85, 150)
+        aux = level + 60 * (smooth - 0.5)
+    elif dataset == "DepthTrack":
+        level = rng.uniform(2600, 4500)
+        slope = np.linspace(1, -1, height)[:, None] * rng.uniform(0, 500)  # the floor comes nearer towards the bottom
+        steps = (appearance.value_noise(rng, height, width, 45) > 0.7) * rng.uniform(100, 350)
+        aux = level + slope + 300 * (smooth - 0.5) - steps
+    else:
+        level, aux = 0.0, appearance.luma(rgb)
+    return np.concatenate([rgb, np.rint(aux)[..., None]], axis=-1), level
+
+
+def _aux_value(rng: np.random.Generator, dataset: str, level: float, differs_from: float | None = None) -> float:
+    """An actor's mean temperature or depth: far from the background's, and from another actor's if one is given."""
+    if dataset == "LasHeR":
+        warm, cold = level + rng.uniform(55, 95), level - rng.uniform(50, 75)
+        if differs_from is None:
+            return warm if rng.random() < 0.7 else cold
+        return cold if differs_from > level else warm
+    if differs_from is None:
+        return level - rng.uniform(1000, 1700)
+    return level - rng.uniform(350, 550)
+
+
+def _target_look(rng: np.random.Generator, dataset: str, shape: str, background: np.ndarray, level: float) -> _Look:
+    colours = appearance.target_colours(rng, background[..., :3].mean(axis=(0, 1)))
+    texture = appearance.TEXTURES[rng.integers(len(appearance.TEXTURES))]
+    side = appearance.SPRITE
+    pattern = appearance.value_noise(rng, side, side, rng.uniform(10, 30)) - 0.5
+    aux = _aux_value(rng, dataset, level) + pattern * (60 if dataset == "LasHeR" else 150)
+    if dataset == "LasHeR":
+        aux = np.clip(aux, 4, 252)
+    return _Look(appearance.shape_mask(shape, rng), appearance.texture_weight(texture, rng), colours, aux)
+
+
+def _target_motion(rng: np.random.Generator, events: tuple[Event, ...], clock: np.ndarray) -> tuple:
+    """centre (frames, 2), half (frames, 2), angle (frames,) of the target."""
+    steps = np.arange(int(clock[-1]) + 2)
+
+    def along(values: np.ndarray) -> np.ndarray:
+        return np.interp(clock, steps, values)
+
+    size, aspect = rng.uniform(30, 46), rng.uniform(0.75, 1.35)
+    swing = rng.uniform(0.08, 0.5)  # of log scale: up to a factor of 1.6 both ways
+    scale = np.exp(swing * along(motion.smooth_noise(rng, len(steps), 12)))
+    stretch = np.exp(rng.uniform(0, 0.18) * along(motion.smooth_noise(rng, len(steps), 12)))
+    half = np.stack([size * aspect**0.5 * scale * stretch, size * aspect**-0.5 * scale / stretch], axis=-1) / 2
+    half = np.clip(half, 11, 33)
+    spin = rng.uniform(-0.06, 0.06) if rng.random() < 0.4 else 0.0
+    angle = rng.uniform(-0.4, 0.4) + along(spin * steps + rng.uniform(0, 0.7) * motion.smooth_noise(rng, len(steps), 12))
+    speed = np.full(len(steps), rng.uniform(0.08, 0.125) * size)
+    path = motion.wander(rng, len(steps), speed, margin=size * 0.75)
+    centre = np.stack([along(path[:, 0]), along(path[:, 1])], axis=-1)
+    for event in events:
+        if event.kind == "out":
+            centre = motion.excursion(centre, event, np.full(2, 1.45 * half.max()))
+    return centre, half, angle
+
+
+def _distractors(rng, dataset, target: Actor, look: _Look, level: float, clock: np.ndarray, pan: np.ndarray) -> list[Actor]:
+    """None to three look-alikes, in turn alike in RGB but not in the other modality and the other way round."""
+    count = int(rng.choice([0, 1, 2, 3], p=[0.38, 0.3, 0.22, 0.1]))
+    turn = int(rng.integers(2))
+    actors = []
+    for number in range(count):
+        rgb_alike = (number + turn) % 2 == 0
+        mean = float(np.mean(look.aux))
+        if rgb_alike:
+            aux = _aux_value(rng, dataset, level, differs_from=mean) if dataset != "VisEvent" else 0.0
+            own = look._replace(aux=np.full_like(look.aux, aux))
+        else:
+            texture = appearance.TEXTURES[rng.integers(len(appearance.TEXTURES))]
+            colours = tuple(255 - c for c in look.colours)
+            own = look._replace(weight=appearance.texture_weight(texture, rng), colours=colours)
+        standing = dataset == "VisEvent" and rgb_alike  # what does not move has no events
+        centre = _passing_path(rng, target, standing, pan)
+        half = np.broadcast_to(target.half[0] * rng.uniform(0.85, 1.15), target.half.shape)
+        angle = rng.uniform(-0.4, 0.4) + (0 if standing else 0.5) * motion.smooth_noise(rng, len(clock), 12)
+        actors.append(Actor("distractor", own.sprite(dataset), centre, half, angle))
+    return actors
+
+
+def _passing_path(rng: np.random.Generator, target: Actor, standing: bool, pan: np.ndarray) -> np.ndarray:
+    """Of ten random paths the one that comes nearest to the target without touching it (or keeps farthest, if all do)."""
+    frames, size = len(target.half), 2 * float(target.half.mean())
+    best, best_gap = None, None
+    for _ in range(10):
+        speed = np.full(frames, 0.0 if standing else rng.uniform(0.05, 0.1) * size)
+        path = motion.wander(rng, frames, speed, margin=size * 0.6) - (pan if standing else 0)
+        gap = np.hypot(*(path - target.centre).T).min() / size - 1.15
+        if best is None or (gap >= 0 and (best_gap < 0 or gap < best_gap)) or (gap < 0 and best_gap < gap):
+            best, best_gap = path, gap
+    return best
+
+
+def _occluder(rng, dataset, target: Actor, event: Event, background: np.ndarray, level: float) -> Actor:
+    """A bar that sweeps across the target during `event`, hiding half of it or, if wide, all for a moment."""
+    t = np.arange(len(target.centre))
+    middle = (event.start + event.stop - 1) / 2
+    axis = int(rng.integers(2))  # 0: an upright bar moving sideways
+    extent = 2 * float(np.hypot(*target.half[int(middle)])) * 0.85
+    width = extent * (rng.uniform(1.1, 1.3) if rng.random() < 0.4 else rng.uniform(0.35, 0.7))
+    pace = (extent + width) / (event.stop - event.start) * rng.choice([-1, 1])
+    centre = target.centre[np.clip(t, event.start, event.stop - 1)].copy()
+    centre[:, axis] += pace * (t - middle)
+    half = np.full((len(t), 2), extent * 1.6)
+    half[:, axis] = width / 2
+    weight = appearance.texture_weight("noise", rng)
+    first, second = (background[rng.integers(HEIGHT), rng.integers(WIDTH), :3] * f for f in (0.6, 0.85))
+    aux = {"LasHeR": level + rng.uniform(-25, 25), "DepthTrack": level - 2000, "VisEvent": 0.0}[dataset]
+    mask = np.ones((appearance.SPRITE, appearance.SPRITE))
+    look = _Look(mask, weight, (first, second), np.full(mask.shape, aux))
+    return Actor("occluder", look.sprite(dataset), centre, half, np.zeros(len(t)))

@@ -1,0 +1,101 @@
+"""The arithmetic of tracking scores: pure numpy, nothing is mutated, nothing knows a benchmark.
+
+Letters: N frames of one sequence, T thresholds. How benchmarks count absent frames or first rows: `benchmarks.py`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lib.utils.boxes import is_valid
+
+
+def repair_rows(boxes_xywh: np.ndarray) -> np.ndarray:
+    """Gives every row that is no box (not finite, or without width or height) the nearest box before it.
+
+    Row 0 stays as it is, and so do rows after it until the first box.
+    """
+    rows = np.arange(len(boxes_xywh))
+    return np.asarray(boxes_xywh)[np.maximum.accumulate(np.where(is_valid(boxes_xywh), rows, 0))]
+
+
+def centre_errors(results_xywh: np.ndarray, annotations_xywh: np.ndarray) -> np.ndarray:
+    """Distance of the centres in pixels, (N,). Toolkits put the centre at x + (w - 1) / 2 or x + w / 2: the difference
+    between two centres is the same.
+    """
+    return np.hypot(*centre_offsets(results_xywh, annotations_xywh).T)
+
+
+def normalised_errors(results_xywh: np.ndarray, annotations_xywh: np.ndarray) -> np.ndarray:
+    """Distance of the centres, (N,), with dx in units of the annotated width and dy of the annotated height.
+
+    Where the annotation has no size the distance is infinite or NaN, which no threshold admits.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        offsets = centre_offsets(results_xywh, annotations_xywh) / np.asarray(annotations_xywh)[:, 2:]
+    return np.hypot(*offsets.T)
+
+
+def centre_offsets(results_xywh: np.ndarray, annotations_xywh: np.ndarray) -> np.ndarray:
+    """Annotated centre → result's centre, (N, 2) pixels."""
+    difference = np.asarray(results_xywh, np.float64) - np.asarray(annotations_xywh, np.float64)
+    return difference[:, :2] + difference[:, 2:] / 2
+
+
+def success_curve(overlaps: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Share of frames, in [0, 1], whose overlap lies strictly above each threshold: (N,), (T,) → (T,)."""
+    return (np.asarray(overlaps)[:, None] > np.asarray(thresholds)).mean(axis=0)
+
+
+def precision_curve(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Share of frames, in [0, 1], whose error is at most each threshold: (N,), (T,) → (T,)."""
+    return (np.asarray(errors)[:, None] <= np.asarray(thresholds)).mean(axis=0)
+
+
+def confidence_thresholds(scores: np.ndarray, resolution: int) -> np.ndarray:
+    """At most `resolution` confidence thresholds, falling from +inf (report nothing) to -inf (report all).
+
+    Those in between are scores at even ranks, as the VOT toolkit samples them: of n scores it skips the best
+    and the worst n // (resolution - 2), and takes all when there are no more than resolution - 2. NaN is no score.
+    """
+    scores = np.asarray(scores, np.float64)
+    falling = np.sort(scores[~np.isnan(scores)])[::-1]
+    inner = resolution - 2
+    if len(falling) > inner:
+        skip = len(falling) // inner
+        ranks = np.round(np.linspace(skip, len(falling) - skip, num=inner)).astype(int)
+        falling = falling[np.minimum(ranks, len(falling) - 1)]
+    return np.concatenate([[np.inf], falling, [-np.inf]])
+
+
+def precision_recall(
+    overlaps: np.ndarray, scores: np.ndarray, visible: np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Long-term tracking precision and recall of one sequence at each confidence threshold (Lukezic et al.).
+
+    A frame is reported if its score is at least the threshold; NaN never is. Precision is the mean overlap of the
+    reported frames (1 if there are none: nothing said, nothing wrong), recall the sum of their overlaps over the number
+    of frames with a visible target.
+
+    Args:
+        overlaps: (N,) in [0, 1]; 0 where the target is absent, so that a report there costs precision.
+        scores: (N,) confidence.
+        visible: (N,) bool, at least one True.
+        thresholds: (T,).
+
+    Returns:
+        precision (T,) and recall (T,) in [0, 1].
+    """
+    scored = ~np.isnan(scores)
+    order = np.argsort(scores[scored])
+    rising = scores[scored][order]
+    reported = len(rising) - np.searchsorted(rising, thresholds, side="left")
+    summed = np.concatenate([[0.0], np.cumsum(overlaps[scored][order][::-1])])[reported]
+    precision = np.where(reported > 0, summed / np.maximum(reported, 1), 1.0)
+    return precision, summed / np.count_nonzero(visible)
+
+
+def f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    """Harmonic mean of precision and recall, element by element; 0 where both are 0."""
+    total = np.asarray(precision) + np.asarray(recall)
+    return np.divide(2 * np.asarray(precision) * recall, total, out=np.zeros(np.shape(total)), where=total > 0)

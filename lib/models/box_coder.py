@@ -1,0 +1,64 @@
+"""Boxes → training maps (encode) and maps → boxes (decode), side by side."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MIN_OVERLAP = 0.7  # a box whose centre is off by the Gaussian's radius still overlaps the true one this much
+
+
+def encode_score(boxes_cxcywh: Tensor, height: int, width: int) -> Tensor:
+    """(B, 4) boxes → (B, 1, h, w) target: 1 in the cell that holds the centre, a Gaussian around it, as CornerNet."""
+    scale = boxes_cxcywh.new_tensor([width, height])
+    center = (boxes_cxcywh[:, :2] * scale).floor()
+    radius = gaussian_radius((boxes_cxcywh[:, 2:] * scale).ceil()).floor().clamp(min=0)
+    sigma = (2 * radius + 1) / 6
+    ys = torch.arange(height, device=boxes_cxcywh.device, dtype=torch.float32)
+    xs = torch.arange(width, device=boxes_cxcywh.device, dtype=torch.float32)
+    dy = (ys[None] - center[:, 1:2]).abs()[:, :, None]  # (B, h, 1)
+    dx = (xs[None] - center[:, 0:1]).abs()[:, None, :]  # (B, 1, w)
+    target = torch.exp(-(dx**2 + dy**2) / (2 * sigma**2)[:, None, None])
+    inside = (dx <= radius[:, None, None]) & (dy <= radius[:, None, None])
+    return (target * inside)[:, None]
+
+
+def gaussian_radius(size: Tensor) -> Tensor:
+    """(B, 2) width, height in cells → (B,) the largest shift of a corner that keeps MIN_OVERLAP, as CornerNet.
+
+    The three quadratics are a corner moved inwards, one in and one out, both outwards.
+    """
+    total, area, o = size.sum(dim=1), size.prod(dim=1), MIN_OVERLAP
+
+    def root(a: float, b: Tensor, c: Tensor) -> Tensor:
+        return (b + (b**2 - 4 * a * c).clamp(min=0).sqrt()) / 2
+
+    radii = (
+        root(1, total, area * (1 - o) / (1 + o)),
+        root(4, 2 * total, (1 - o) * area),
+        root(4 * o, -2 * o * total, (o - 1) * area),
+    )
+    return torch.stack(radii).amin(dim=0)
+
+
+def decode(score_map: Tensor, size_map: Tensor, offset_map: Tensor) -> Tensor:
+    """Maps (B, 1 or 2, h, w) → (B, 4) cxcywh read at the peak of the score map."""
+    return decode_at(score_map.flatten(1).argmax(dim=1), size_map, offset_map)
+
+
+def decode_at(cell: Tensor, size_map: Tensor, offset_map: Tensor) -> Tensor:
+    """The boxes that cells (B,), counted row by row, stand for: (B, 4) cxcywh."""
+    width = size_map.shape[-1]
+    index = cell[:, None, None].expand(-1, 2, 1)
+    size = size_map.flatten(2).gather(2, index)[:, :, 0]
+    offset = offset_map.flatten(2).gather(2, index)[:, :, 0]
+    grid = offset.new_tensor([width, size_map.shape[-2]])
+    corner = torch.stack([cell % width, cell.div(width, rounding_mode="floor")], dim=1)
+    return torch.cat([(corner + offset) / grid, size], dim=1)
+
+
+def encode_cell(boxes_cxcywh: Tensor, height: int, width: int) -> Tensor:
+    """(B, 4) boxes → (B,) the cell that holds the centre, counted row by row."""
+    x = (boxes_cxcywh[:, 0] * width).long().clamp(0, width - 1)
+    y = (boxes_cxcywh[:, 1] * height).long().clamp(0, height - 1)
+    return y * width + x

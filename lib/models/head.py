@@ -1,0 +1,38 @@
+"""Feature map → score, size and offset maps."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+SCORE_EPS = 1e-4  # keeps the logarithms of the focal loss finite
+SCORE_PRIOR = 0.1  # score of an untrained head; starting at 0.5 lets empty cells swamp the first steps
+
+
+class CenterHead(nn.Module):
+    """OSTrack's centre head: three branches of four 3x3 convolutions, channels C, C/2, C/4, C/8, then 1x1."""
+
+    def __init__(self, width: int, channels: int):
+        super().__init__()
+        self.score = _branch(width, channels, 1)
+        self.size = _branch(width, channels, 2)
+        self.offset = _branch(width, channels, 2)
+        nn.init.constant_(self.score[-1].bias, math.log(SCORE_PRIOR / (1 - SCORE_PRIOR)))
+
+    def forward(self, feature_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, D, h, w) → score (B, 1, h, w), size (B, 2, h, w), offset (B, 2, h, w), in float32 under any autocast."""
+        score = self.score(feature_map).float().sigmoid().clamp(SCORE_EPS, 1 - SCORE_EPS)
+        return score, self.size(feature_map).float().sigmoid(), self.offset(feature_map).float()
+
+
+HEADS = {"center": CenterHead}
+
+
+def _branch(width: int, channels: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    inputs = width
+    for divisor in (1, 2, 4, 8):
+        layers += [nn.Conv2d(inputs, channels // divisor, 3, padding=1), nn.BatchNorm2d(channels // divisor), nn.ReLU()]
+        inputs = channels // divisor
+    return nn.Sequential(*layers, nn.Conv2d(inputs, outputs, 1))

@@ -1,0 +1,44 @@
+"""What every command shares: logging, one-line errors, honest exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+logger = logging.getLogger(__name__)
+
+
+def run_command(main: Callable[[], int | None]) -> NoReturn:
+    """Runs a command and exits: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
+
+    What a user can cause (ValueError, OSError) becomes one line on stderr; TRANSCMD_TRACEBACK=1 shows where it came
+    from. Anything else is a defect and keeps its traceback.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = main() or 0
+    except (ValueError, OSError) as error:
+        if os.environ.get("TRANSCMD_TRACEBACK"):
+            raise
+        sys.stderr.write(f"error: {_one_line(error)}\n")
+        code = getattr(error, "exit_code", 1)
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"\ninterrupted{f': {stop}' if str(stop) else ''}\n")
+        code = 130
+    sys.exit(code)
+
+
+def _terminate(signum, frame) -> None:
+    """SIGTERM, as schedulers send it, ends a command the way Ctrl-C does."""
+    raise KeyboardInterrupt("terminated")
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
