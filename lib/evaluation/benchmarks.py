@@ -1,12 +1,11 @@
 """BENCHMARKS: what is scored, and by which rules. A rule is data: one scorer reads it, and no code asks for a name.
 
-To add a benchmark, add its row to BENCHMARKS; if it counts in a new way, add a field to the rule, not a branch to the scorer.
+To add a benchmark, add its row to BENCHMARKS. If it counts in a new way, add a field to the rule.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import NamedTuple
 
 OVERLAP, CENTRE_ERROR, NORMALISED_ERROR = "overlap", "centre_error", "normalised_error"
@@ -20,10 +19,13 @@ class Metric(NamedTuple):
     score_at: float | None  # the threshold whose value is the score; None: the plain mean over all thresholds
 
 
+# 0:0.05:1 to the last bit as MATLAB builds it, from both ends: overlaps of integer boxes do lie on these thresholds.
+OVERLAP_THRESHOLDS = tuple(t * 0.05 if t <= 10 else 1 - (20 - t) * 0.05 for t in range(21))
+
 METRICS = {
     "PR": Metric(CENTRE_ERROR, tuple(float(t) for t in range(51)), score_at=20.0),  # pixels
     "NPR": Metric(NORMALISED_ERROR, tuple(t / 100 for t in range(51)), score_at=0.2),  # parts of the target's size
-    "SR": Metric(OVERLAP, tuple(t / 20 for t in range(21)), score_at=None),
+    "SR": Metric(OVERLAP, OVERLAP_THRESHOLDS, score_at=None),
 }
 
 
@@ -38,10 +40,10 @@ class ScoringRule:
     repair_rows: bool = True  # a result row that is no box takes the row before it
     cut_long_results: bool = True  # rows beyond the last annotated frame are dropped; False: they are an error
     positive_position: bool = True  # an annotation is also invalid where x <= 0 or y <= 0, not only without a size
-    # What stands in for each quantity where the annotation is invalid. An error of -1 passes every threshold: a hit.
-    invalid: MappingProxyType[str, float] = field(
-        default_factory=lambda: MappingProxyType({OVERLAP: -1.0, CENTRE_ERROR: -1.0, NORMALISED_ERROR: -1.0})
-    )
+    # What stands in where the annotation is invalid. An error of -1 lies below every threshold, so the frame is a hit.
+    invalid_overlap: float = -1.0
+    invalid_centre_error: float = -1.0
+    invalid_normalised_error: float = -1.0
     absent_is_miss: bool = False  # frames labelled absent are misses in every metric; False: the label is not used
     drop_zero_curves: bool = False  # a sequence whose whole curve is 0 is left out of the mean over sequences
     needs_scores = False
@@ -50,12 +52,12 @@ class ScoringRule:
         """The rule in words, for reports."""
         first = "replaced by the annotation" if self.replace_first_row else "scored as it is"
         broken = "takes the row before it" if self.repair_rows else "is a miss"
-        position = "x, y, width or height is not positive" if self.positive_position else "width or height is not positive"
-        standing = {q: "a hit" if (value < 0) != (q == OVERLAP) else "a miss" for q, value in self.invalid.items()}
+        sizes = "x, y, width or height" if self.positive_position else "width or height"
+        counts = {True: "a hit", False: "a miss"}
         notes = [
             f"First frame: {first}. A result row that is no box {broken}.",
-            f"Invalid annotation ({position}): {standing[OVERLAP]} in SR, {standing[CENTRE_ERROR]} in PR, "
-            f"{standing[NORMALISED_ERROR]} in NPR.",
+            f"Invalid annotation ({sizes} is not positive): {counts[self.invalid_overlap >= 0]} in SR, "
+            f"{counts[self.invalid_centre_error <= 0]} in PR, {counts[self.invalid_normalised_error <= 0]} in NPR.",
             "Absent frames: a miss in every metric, and they stay in the divisor."
             if self.absent_is_miss
             else "Absent frames: the label is not used; they count as their annotated box does.",
@@ -71,8 +73,11 @@ class ScoringRule:
 class LongTermRule:
     """How long-term tracking is scored (Lukezic et al.): precision and recall over confidence thresholds.
 
-    Per sequence, then averaged over sequences at each threshold; Pr, Re and F are those of the threshold with the
-    largest F. Every frame counts, the first as the result file has it.
+    Per sequence, then averaged over sequences at each threshold, as the VOT toolkit does; Pr, Re and F are those of the
+    threshold with the largest F, the first of several. Every frame counts, the first too: a file with the given box and
+    a confidence scores it, the toolkit's own code for "initialised" does not. A frame is reported if its confidence
+    (any number) reaches the threshold; NaN never does. Unlike the toolkit, which knows the images, boxes are neither
+    drawn as masks nor cut to the image.
     """
 
     resolution: int = 100  # number of confidence thresholds
@@ -82,8 +87,9 @@ class LongTermRule:
     def notes(self) -> list[str]:
         """The rule in words, for reports."""
         return [
-            f"Pr and Re at the best F over {self.resolution} confidence thresholds, sampled from the scores of all sequences.",
-            "First frame: counted as the result file has it. Absent frames: a box reported there lowers Pr; Re leaves them out.",
+            f"Pr and Re at the best F over {self.resolution} confidence thresholds, from the scores of all sequences.",
+            "First frame: counted as the result file has it.",
+            "Absent frames: a box reported there lowers Pr; Re leaves them out.",
             "Overlap of whole boxes: the VOT toolkit draws them as pixel masks and cuts them to the image first.",
         ]
 

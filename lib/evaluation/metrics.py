@@ -20,31 +20,31 @@ def repair_rows(boxes_xywh: np.ndarray) -> np.ndarray:
 
 
 def centre_errors(results_xywh: np.ndarray, annotations_xywh: np.ndarray) -> np.ndarray:
-    """Distance of the centres in pixels, (N,). Toolkits put the centre at x + (w - 1) / 2 or x + w / 2: the difference
-    between two centres is the same.
-    """
-    return np.hypot(*centre_offsets(results_xywh, annotations_xywh).T)
+    """Distance of the centres in pixels, (N,)."""
+    return np.sqrt(np.square(centres(results_xywh) - centres(annotations_xywh)).sum(axis=1))
 
 
 def normalised_errors(results_xywh: np.ndarray, annotations_xywh: np.ndarray) -> np.ndarray:
-    """Distance of the centres, (N,), with dx in units of the annotated width and dy of the annotated height.
+    """Distance of the centres, (N,), with x in units of the annotated width and y of the annotated height.
 
-    Where the annotation has no size the distance is infinite or NaN, which no threshold admits.
+    Where the annotation has no size the distance is infinite or NaN, which no threshold admits. Centres are divided
+    before they are subtracted, as LasHeR's MATLAB toolkit does: the last bit decides ties at a threshold.
     """
+    sizes = np.asarray(annotations_xywh, np.float64)[:, 2:]
     with np.errstate(divide="ignore", invalid="ignore"):
-        offsets = centre_offsets(results_xywh, annotations_xywh) / np.asarray(annotations_xywh)[:, 2:]
-    return np.hypot(*offsets.T)
+        offsets = centres(results_xywh) / sizes - centres(annotations_xywh) / sizes
+    return np.sqrt(np.square(offsets).sum(axis=1))
 
 
-def centre_offsets(results_xywh: np.ndarray, annotations_xywh: np.ndarray) -> np.ndarray:
-    """Annotated centre → result's centre, (N, 2) pixels."""
-    difference = np.asarray(results_xywh, np.float64) - np.asarray(annotations_xywh, np.float64)
-    return difference[:, :2] + difference[:, 2:] / 2
+def centres(boxes_xywh: np.ndarray) -> np.ndarray:
+    """Centres of boxes, (N, 2), as toolkits that count whole pixels have them. Distances are the same without the 1."""
+    boxes = np.asarray(boxes_xywh, np.float64)
+    return boxes[:, :2] + (boxes[:, 2:] - 1) / 2
 
 
-def success_curve(overlaps: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def success_curve(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Share of frames, in [0, 1], whose overlap lies strictly above each threshold: (N,), (T,) → (T,)."""
-    return (np.asarray(overlaps)[:, None] > np.asarray(thresholds)).mean(axis=0)
+    return (np.asarray(overlap)[:, None] > np.asarray(thresholds)).mean(axis=0)
 
 
 def precision_curve(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -69,7 +69,7 @@ def confidence_thresholds(scores: np.ndarray, resolution: int) -> np.ndarray:
 
 
 def precision_recall(
-    overlaps: np.ndarray, scores: np.ndarray, visible: np.ndarray, thresholds: np.ndarray
+    overlap: np.ndarray, scores: np.ndarray, visible: np.ndarray, thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Long-term tracking precision and recall of one sequence at each confidence threshold (Lukezic et al.).
 
@@ -78,7 +78,7 @@ def precision_recall(
     of frames with a visible target.
 
     Args:
-        overlaps: (N,) in [0, 1]; 0 where the target is absent, so that a report there costs precision.
+        overlap: (N,) in [0, 1]; 0 where the target is absent, so that a report there costs precision.
         scores: (N,) confidence.
         visible: (N,) bool, at least one True.
         thresholds: (T,).
@@ -90,7 +90,7 @@ def precision_recall(
     order = np.argsort(scores[scored])
     rising = scores[scored][order]
     reported = len(rising) - np.searchsorted(rising, thresholds, side="left")
-    summed = np.concatenate([[0.0], np.cumsum(overlaps[scored][order][::-1])])[reported]
+    summed = np.concatenate([[0.0], np.cumsum(overlap[scored][order][::-1])])[reported]
     precision = np.where(reported > 0, summed / np.maximum(reported, 1), 1.0)
     return precision, summed / np.count_nonzero(visible)
 

@@ -30,15 +30,18 @@ def write_result(folder: Path, name: str, boxes_xywh: np.ndarray, times: np.ndar
         scores: (N,) confidence.
 
     Raises:
-        ValueError: the three do not have the same number of frames.
+        ValueError: the three do not have the same number of frames, or another sequence's boxes are in the way.
     """
     boxes, times, scores = np.asarray(boxes_xywh), np.asarray(times), np.asarray(scores)
     frames = len(boxes)
     if boxes.shape != (frames, 4) or times.shape != (frames,) or scores.shape != (frames,):
-        raise ValueError(
-            f"{name}: expected (N, 4) boxes, (N,) times and (N,) scores, got {boxes.shape}, {times.shape}, {scores.shape}"
-        )
+        shapes = f"{boxes.shape}, {times.shape}, {scores.shape}"
+        raise ValueError(f"{name}: expected (N, 4) boxes, (N,) times and (N,) scores, got {shapes}")
     folder = Path(folder)
+    for suffix in RESULT_SUFFIXES:
+        taken = folder / f"{name}{suffix}.txt"
+        if taken.is_file() and first_row_length(taken) > 1:
+            raise ValueError(f"{taken} holds the boxes of sequence '{taken.stem}': '{name}' would overwrite them")
     write_text(folder / f"{name}_time.txt", "".join(f"{value:.6f}\n" for value in times.tolist()))
     write_text(folder / f"{name}_score.txt", "".join(f"{value:.6f}\n" for value in scores.tolist()))
     write_text(folder / f"{name}.txt", "".join("\t".join(f"{v:.4f}" for v in row) + "\n" for row in boxes.tolist()))
@@ -107,7 +110,7 @@ def find_companion(path: Path, suffix: str) -> Path | None:
     """The file beside a box file with one number per frame, or None. `suffix` is one of RESULT_SUFFIXES."""
     ending = VOT_ENDINGS[suffix] if is_vot(path) else f"{suffix}.txt"
     companion = path.with_name(path.stem + ending)
-    return companion if companion.is_file() else None
+    return companion if companion.is_file() and first_row_length(companion) <= 1 else None
 
 
 def is_vot(path: Path) -> bool:
@@ -116,8 +119,11 @@ def is_vot(path: Path) -> bool:
 
 
 def holds_boxes(path: Path) -> bool:
-    """False for the times or scores of another sequence: a sequence may itself be called x_time, so rows decide."""
-    if not path.stem.endswith(RESULT_SUFFIXES):
-        return True
+    """False for the times or scores of another sequence. A sequence may itself be called x_time, so the rows decide."""
+    return not path.stem.endswith(RESULT_SUFFIXES) or first_row_length(path) != 1
+
+
+def first_row_length(path: Path) -> int:
+    """How many numbers the first line of a result file holds."""
     with path.open(encoding="utf-8-sig") as file:
-        return len(file.readline().replace(",", " ").split()) != 1
+        return len(file.readline().replace(",", " ").split())

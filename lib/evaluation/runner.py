@@ -1,0 +1,197 @@
+"""Tracker × sequences → result files. Finished sequences are skipped, failed ones listed, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from lib.data.sequence import Sequence
+from lib.evaluation.debug import DebugWriter
+from lib.evaluation.results import read_boxes, write_result
+from lib.structures import Frame
+from lib.tracker import Tracker
+from lib.utils.files import write_text
+
+DROPS = ("", "rgb", "aux")
+RECORD = "run.json"  # which checkpoint each result file of a folder comes from
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """How every sequence of a run is tracked. Picklable, so that workers get it once.
+
+    Args:
+        make_tracker: device name → tracker; called once per worker.
+        fingerprint: names the weights and settings; results of another one are not reused.
+        drop: modality that is blacked out in every frame: "", "rgb" or "aux".
+        debug: "", "pictures" or "video".
+    """
+
+    make_tracker: Callable[[str], Tracker]
+    folder: Path
+    fingerprint: str
+    drop: str = ""
+    debug: str = ""
+
+
+class Stopped(RuntimeError):
+    """The run was interrupted while this sequence was tracked."""
+
+
+def run_sequences(sequences: list[Sequence], job: Job, workers: int = 1, num_gpus: int = 0) -> dict[str, str]:
+    """Tracks every sequence that has no finished result yet; returns the failed ones with the reason.
+
+    Raises:
+        KeyboardInterrupt: stopped; finished sequences are kept.
+    """
+    record = _read_record(job.folder)
+    todo = [s for s in sequences if not is_finished(s, job, record)]
+    if len(todo) < len(sequences):
+        logger.info(
+            "%s: %d of %d sequences are finished already", job.folder, len(sequences) - len(todo), len(sequences)
+        )
+    failed: dict[str, str] = {}
+    bar = tqdm(total=sum(map(len, todo)), unit="frame", disable=None, leave=False)
+    with logging_redirect_tqdm(), bar:
+        for sequence, error in _track_all(todo, job, workers, num_gpus):
+            bar.update(len(sequence))
+            if error:
+                failed[sequence.name] = error
+                logger.error("%s failed: %s", sequence.name, error)
+            else:
+                record[sequence.name] = {"fingerprint": job.fingerprint, "frames": len(sequence)}
+                write_text(job.folder / RECORD, json.dumps(record, indent=1))
+    return failed
+
+
+def track_sequence(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], bool] = lambda: False) -> None:
+    """Tracks one sequence from its first visible frame on and writes its result files.
+
+    The rows before that frame repeat its box, so that result and annotation have equal length. Times are of `track()`
+    and `initialize()` alone, without reading images.
+    """
+    start, frames = sequence.first_visible, len(sequence)
+    boxes = np.repeat(sequence.boxes_xywh[start][None], frames, axis=0)
+    times, scores = np.zeros(frames), np.ones(frames)
+    frame = drop_modality(sequence.frame(start), job.drop)
+    begin = time.perf_counter()
+    tracker.initialize(frame, boxes[start])
+    times[start] = time.perf_counter() - begin
+    with DebugWriter(job.debug, job.folder, sequence) as debug:
+        for index in range(start + 1, frames):
+            if stop():
+                raise Stopped
+            frame = drop_modality(sequence.frame(index), job.drop)
+            begin = time.perf_counter()
+            boxes[index], scores[index] = tracker.track(frame)
+            times[index] = time.perf_counter() - begin
+            debug.add(index, frame, boxes[index], scores[index], tracker)
+    write_result(job.folder, sequence.name, boxes, times, scores)
+
+
+def drop_modality(frame: Frame, drop: str) -> Frame:
+    """The frame with one modality blacked out."""
+    if drop == "rgb":
+        return Frame(np.zeros_like(frame.rgb), frame.aux)
+    return Frame(frame.rgb, np.zeros_like(frame.aux)) if drop == "aux" else frame
+
+
+def is_finished(sequence: Sequence, job: Job, record: dict) -> bool:
+    """True where the result is whole and the run that made it was the same."""
+    entry = record.get(sequence.name, {})
+    path = job.folder / f"{sequence.name}.txt"
+    if entry != {"fingerprint": job.fingerprint, "frames": len(sequence)} or not path.is_file() or job.debug:
+        return False
+    try:
+        return len(read_boxes(path)) == len(sequence)
+    except ValueError:
+        return False
+
+
+def _read_record(folder: Path) -> dict:
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}  # without it nothing counts as finished
+
+
+def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> Iterator[tuple[Sequence, str]]:
+    """Yields each sequence as it is done, with the error or ''. One worker is this process."""
+    workers = min(workers, len(todo))
+    if workers <= 1:
+        tracker = job.make_tracker(_device(0, num_gpus)) if todo else None
+        for sequence in todo:
+            yield sequence, _attempt(tracker, sequence, job, lambda: False)
+        return
+    context = multiprocessing.get_context("spawn")
+    stop, counter = context.Event(), context.Value("i", 0)
+    arguments = (job, counter, workers, num_gpus, stop)
+    with ProcessPoolExecutor(workers, context, initializer=_Worker.start, initargs=arguments) as pool:
+        futures = {pool.submit(_Worker.run, sequence): sequence for sequence in todo}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], _outcome(future)
+        except BaseException:
+            stop.set()  # the sequences in progress end at their next frame
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _outcome(future) -> str:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return "a worker process died or could not start (out of memory? see above); run again to go on"
+
+
+def _attempt(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], bool]) -> str:
+    """Tracks one sequence; returns the reason where its data is at fault, so that the others go on."""
+    try:
+        track_sequence(tracker, sequence, job, stop)
+    except (ValueError, OSError, cv2.error) as error:
+        return f"{error}"
+    except Stopped:
+        return "stopped"
+    return ""
+
+
+def _device(index: int, num_gpus: int) -> str:
+    return f"cuda:{index % num_gpus}" if num_gpus else "cpu"
+
+
+class _Worker:
+    """State of a worker process: the tracker is built once, not per sequence."""
+
+    job: Job
+    tracker: Tracker
+    stop = None
+
+    @classmethod
+    def start(cls, job: Job, counter, workers: int, num_gpus: int, stop) -> None:
+        with counter.get_lock():
+            index = counter.value
+            counter.value += 1
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
+        cls.job, cls.stop, cls.tracker = job, stop, job.make_tracker(_device(index, num_gpus))
+
+    @classmethod
+    def run(cls, sequence: Sequence) -> str:
+        return _attempt(cls.tracker, sequence, cls.job, cls.stop.is_set)
