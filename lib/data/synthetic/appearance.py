@@ -57,7 +57,7 @@ def shape_mask(shape: str, rng: np.random.Generator) -> np.ndarray:
         "star": lambda: r < 0.98 - (1 - notch) * np.abs((a * 5 / (2 * np.pi) + 0.75) % 1 - 0.5) * 2,
         "ell": lambda: (np.maximum(np.abs(u), np.abs(v)) < 0.98) & ((u < 2 * bar - 1) | (v > 1 - 2 * bar)),
         "cross": lambda: (np.minimum(np.abs(u), np.abs(v)) < bar) & (np.maximum(np.abs(u), np.abs(v)) < 0.98),
-        "arrow": lambda: ((np.abs(v) < (0.97 - u) * 0.95) & (u > -0.1) | (np.abs(v) < bar) & (np.abs(u) < 0.98)),
+        "arrow": lambda: (np.abs(v) < (0.97 - u) * 0.95) & (u > -0.1) | (np.abs(v) < bar) & (np.abs(u) < 0.98),
         "ring": lambda: (r < 0.98) & (r > bar),
         "blob": lambda: r < 0.7 + lobes * 0.8,
         "tee": lambda: (np.abs(u) < 0.98) & (np.abs(v) < 0.98) & ((v < 2 * bar - 1) | (np.abs(u) < bar)),
@@ -92,18 +92,22 @@ def colour(rng: np.random.Generator, saturation: tuple[float, float], value: tup
     return np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value))) * 255
 
 
-def target_colours(rng: np.random.Generator, background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two RGB colours that differ from each other, the first also clearly from the background's mean colour."""
+def target_colours(rng: np.random.Generator, background: np.ndarray, gap: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two RGB colours that differ from each other and from the background's mean colour, the first clearly, and
+    both in brightness by at least `gap`.
+    """
     first = second = background
-    for _ in range(30):
+    for _ in range(60):
         first, second = colour(rng, (0.35, 1), (0.25, 1)), colour(rng, (0, 1), (0.1, 1))
-        if np.abs(first - background).sum() > 170 and np.abs(first - second).sum() > 130:
+        contrasts = [np.abs(a - b).sum() for a, b in ((first, background), (second, background), (first, second))]
+        brightness = min(abs(luma(first - background)), abs(luma(second - background)))
+        if contrasts[0] > 170 and min(contrasts) > 110 and brightness >= gap:
             break
     return first, second
 
 
 def make_sprite(mask: np.ndarray, weight: np.ndarray, colours: tuple, aux: np.ndarray | float) -> np.ndarray:
-    """(S, S, 5) float32: coverage in [0, 1], R, G, B, and the auxiliary value (see Scene), all whole levels but coverage."""
+    """(S, S, 5) float32: coverage in [0, 1], then R, G, B and the auxiliary value (see Scene) in whole levels."""
     first, second = colours
     rgb = np.rint(first + (second - first) * weight[..., None])
     aux = np.broadcast_to(np.rint(aux), mask.shape)

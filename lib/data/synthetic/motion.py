@@ -37,7 +37,7 @@ class Event(NamedTuple):
 
 def timetable(rng: np.random.Generator, dataset: str, frames: int) -> tuple[Event, ...]:
     """Draws a sequence's events, in order of time and never overlapping: stretches where only one modality shows the
-    target (each modality about a quarter of the frames, in most sequences), a short occlusion, rarely a way out of view.
+    target (each modality about a quarter of the frames, in most sequences), a short occlusion, rarely a way out.
     """
     pairs = max(1, frames // 30)
     lost = ["rgb", "aux"] if rng.random() < 0.5 else ["aux", "rgb"]
@@ -45,13 +45,13 @@ def timetable(rng: np.random.Generator, dataset: str, frames: int) -> tuple[Even
     if rng.random() < 0.4:
         kinds.insert(rng.integers(len(kinds) + 1), "occlusion")
     if rng.random() < 0.12 and frames >= 16:
-        kinds[rng.integers(len(kinds)) if kinds else 0 :][:1] = []
+        if kinds:
+            kinds.pop(rng.integers(len(kinds)))
         kinds.insert(rng.integers(len(kinds) + 1), "out")
     low, high = 0.2 * frames / pairs, 0.29 * frames / pairs
-    lengths = [max(3, round(rng.uniform(low, high))) if k in ("rgb", "aux") else 5 if k == "occlusion" else 11 for k in kinds]
-    while kinds and LEAD_IN + sum(lengths) + GAP * len(kinds) > frames:
-        kinds.pop(), lengths.pop()
-    spare = frames - LEAD_IN - sum(lengths) - GAP * len(kinds)
+    fixed = {"occlusion": 5, "out": 11}
+    lengths = [fixed.get(kind) or max(3, round(rng.uniform(low, high))) for kind in kinds]
+    spare = _shorten(kinds, lengths, frames)
     waits = np.diff(np.sort(rng.integers(0, spare + 1, len(kinds))), prepend=0)
     events, t = [], LEAD_IN
     for kind, length, wait in zip(kinds, lengths, waits, strict=True):
@@ -61,6 +61,18 @@ def timetable(rng: np.random.Generator, dataset: str, frames: int) -> tuple[Even
         events.append(Event(kind, fault, t - 1, t - 1 + length, bool(rng.random() < 0.5)))
         t += length
     return tuple(events)
+
+
+def _shorten(kinds: list[str], lengths: list[int], frames: int) -> int:
+    """Shortens stretches to 3 frames, then drops the last events, until all fit. Returns the frames to spare."""
+    while (spare := frames - LEAD_IN - sum(lengths) - GAP * len(kinds)) < 0:
+        stretches = [i for i, kind in enumerate(kinds) if kind in ("rgb", "aux") and lengths[i] > 3]
+        if stretches:
+            lengths[max(stretches, key=lengths.__getitem__)] -= 1
+        else:
+            kinds.pop()
+            lengths.pop()
+    return spare
 
 
 def smooth_noise(rng: np.random.Generator, frames: int, knot: int = 8) -> np.ndarray:
@@ -126,4 +138,5 @@ def progress(rng: np.random.Generator, events: tuple[Event, ...], frames: int) -
             rate[event.start : event.stop] = np.maximum(rate[event.start : event.stop], 0.9)
         if event.fault == "still":  # the difference t-1 → t is what an event camera sees at t
             rate[event.start : event.stop] = 0
+    rate *= frames / rate.sum()  # a stop is made up for elsewhere
     return np.cumsum(rate) - rate[0]

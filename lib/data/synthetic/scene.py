@@ -63,23 +63,36 @@ class _Look(NamedTuple):
         return appearance.make_sprite(self.mask, self.weight, self.colours, aux)
 
 
+def _key(dataset: str, seed: int, split: str, index: int) -> tuple[int, ...]:
+    return GENERATOR_VERSION, seed, DATASETS.index(dataset), SPLITS.index(split), index
+
+
+def _shape(key: tuple[int, ...]) -> str:
+    return appearance.SHAPES[np.random.default_rng((*key, 3)).integers(len(appearance.SHAPES))]
+
+
+def sequence_name(dataset: str, seed: int, split: str, index: int) -> str:
+    """The name of a sequence, without drawing it: the target's shape and a number, unique over both splits."""
+    owner = "`s" if index % 7 == 5 else ""  # LasHeR's names hold such characters
+    return f"{_shape(_key(dataset, seed, split, index))}{owner}_{split}{index:03d}"
+
+
 def make_scene(dataset: str, seed: int, split: str, index: int, frames: int) -> Scene:
     """Draws a sequence: a pure function of its arguments and GENERATOR_VERSION."""
-    key = (GENERATOR_VERSION, seed, DATASETS.index(dataset), SPLITS.index(split), index)
+    key = _key(dataset, seed, split, index)
     rng = np.random.default_rng(key)
     events = motion.timetable(rng, dataset, frames)
     clock = motion.progress(rng, events, frames)
-    pan = _camera(rng, clock)
+    pan = _camera(rng, dataset, events, clock)
     background, level = _background(rng, dataset)
-    shape = appearance.SHAPES[rng.integers(len(appearance.SHAPES))]
-    look = _target_look(rng, dataset, shape, background, level)
+    look = _target_look(rng, dataset, _shape(key), background, level)
     target = Actor("target", look.sprite(dataset), *_target_motion(rng, events, clock))
-    distractors = _distractors(rng, dataset, target, look, level, clock, pan)
-    occluders = [_occluder(rng, dataset, target, event, background, level) for event in events if event.kind == "occlusion"]
-    owner = "`s" if index % 7 == 5 else ""  # LasHeR's names hold such characters
+    distractors = _distractors(rng, dataset, target, look, level, pan)
+    hidden = [event for event in events if event.kind == "occlusion"]
+    occluders = [_occluder(rng, dataset, target, event, background, level) for event in hidden]
     return Scene(
         dataset=dataset,
-        name=f"{shape}{owner}_{split}{index:03d}",
+        name=sequence_name(dataset, seed, split, index),
         frames=frames,
         key=(*key, 1),
         background=background.astype(np.float32),
@@ -89,11 +102,16 @@ def make_scene(dataset: str, seed: int, split: str, index: int, frames: int) -> 
     )
 
 
-def _camera(rng: np.random.Generator, clock: np.ndarray) -> np.ndarray:
-    """(frames, 2): still in more than half of the sequences, else a slow turn."""
+def _camera(rng: np.random.Generator, dataset: str, events: tuple[Event, ...], clock: np.ndarray) -> np.ndarray:
+    """(frames, 2): still in two thirds of the sequences, else a slow turn."""
+    rate = np.diff(clock, prepend=clock[0])
+    for event in events:
+        if dataset == "VisEvent" and event.kind == "rgb":  # else the whole picture's events bury the target's
+            rate[event.start : event.stop] = 0
+    clock = np.cumsum(rate)
     steps = np.arange(int(clock[-1]) + 2)
     drift = np.stack([np.interp(clock, steps, motion.smooth_noise(rng, len(steps), 16)) for _ in range(2)], axis=-1)
-    return np.clip(drift * 26, 1 - PAN, PAN - 1) if rng.random() < 0.4 else np.zeros((len(clock), 2))
+    return np.clip(drift * 26, 1 - PAN, PAN - 1) if rng.random() < 0.33 else np.zeros((len(clock), 2))
 
 
 def _background(rng: np.random.Generator, dataset: str) -> tuple[np.ndarray, float]:
@@ -127,7 +145,8 @@ def _aux_value(rng: np.random.Generator, dataset: str, level: float, differs_fro
 
 
 def _target_look(rng: np.random.Generator, dataset: str, shape: str, background: np.ndarray, level: float) -> _Look:
-    colours = appearance.target_colours(rng, background[..., :3].mean(axis=(0, 1)))
+    gap = 40 if dataset == "VisEvent" else 0  # events come from brightness
+    colours = appearance.target_colours(rng, background[..., :3].mean(axis=(0, 1)), gap)
     texture = appearance.TEXTURES[rng.integers(len(appearance.TEXTURES))]
     side = appearance.SPRITE
     pattern = appearance.value_noise(rng, side, side, rng.uniform(10, 30)) - 0.5
@@ -145,14 +164,15 @@ def _target_motion(rng: np.random.Generator, events: tuple[Event, ...], clock: n
         return np.interp(clock, steps, values)
 
     size, aspect = rng.uniform(30, 46), rng.uniform(0.75, 1.35)
-    swing = rng.uniform(0.08, 0.5)  # of log scale: up to a factor of 1.6 both ways
-    scale = np.exp(swing * along(motion.smooth_noise(rng, len(steps), 12)))
+    growth = rng.uniform(0.08, 0.5)  # of log scale: up to a factor of 1.6 both ways
+    scale = np.exp(growth * along(motion.smooth_noise(rng, len(steps), 12)))
     stretch = np.exp(rng.uniform(0, 0.18) * along(motion.smooth_noise(rng, len(steps), 12)))
     half = np.stack([size * aspect**0.5 * scale * stretch, size * aspect**-0.5 * scale / stretch], axis=-1) / 2
     half = np.clip(half, 11, 33)
     spin = rng.uniform(-0.06, 0.06) if rng.random() < 0.4 else 0.0
-    angle = rng.uniform(-0.4, 0.4) + along(spin * steps + rng.uniform(0, 0.7) * motion.smooth_noise(rng, len(steps), 12))
-    speed = np.full(len(steps), rng.uniform(0.08, 0.125) * size)
+    swing = rng.uniform(0, 0.7)
+    angle = rng.uniform(-0.4, 0.4) + along(spin * steps + swing * motion.smooth_noise(rng, len(steps), 12))
+    speed = np.full(len(steps), rng.uniform(0.05, 0.095) * size)
     path = motion.wander(rng, len(steps), speed, margin=size * 0.75)
     centre = np.stack([along(path[:, 0]), along(path[:, 1])], axis=-1)
     for event in events:
@@ -161,7 +181,7 @@ def _target_motion(rng: np.random.Generator, events: tuple[Event, ...], clock: n
     return centre, half, angle
 
 
-def _distractors(rng, dataset, target: Actor, look: _Look, level: float, clock: np.ndarray, pan: np.ndarray) -> list[Actor]:
+def _distractors(rng, dataset, target: Actor, look: _Look, level: float, pan: np.ndarray) -> list[Actor]:
     """None to three look-alikes, in turn alike in RGB but not in the other modality and the other way round."""
     count = int(rng.choice([0, 1, 2, 3], p=[0.38, 0.3, 0.22, 0.1]))
     turn = int(rng.integers(2))
@@ -171,7 +191,8 @@ def _distractors(rng, dataset, target: Actor, look: _Look, level: float, clock: 
         mean = float(np.mean(look.aux))
         if rgb_alike:
             aux = _aux_value(rng, dataset, level, differs_from=mean) if dataset != "VisEvent" else 0.0
-            own = look._replace(aux=np.full_like(look.aux, aux))
+            colours = tuple(np.clip(c + rng.integers(-25, 26, 3), 0, 255) for c in look.colours)
+            own = look._replace(colours=colours, aux=np.full_like(look.aux, aux))
         else:
             texture = appearance.TEXTURES[rng.integers(len(appearance.TEXTURES))]
             colours = tuple(255 - c for c in look.colours)
@@ -179,22 +200,24 @@ def _distractors(rng, dataset, target: Actor, look: _Look, level: float, clock: 
         standing = dataset == "VisEvent" and rgb_alike  # what does not move has no events
         centre = _passing_path(rng, target, standing, pan)
         half = np.broadcast_to(target.half[0] * rng.uniform(0.85, 1.15), target.half.shape)
-        angle = rng.uniform(-0.4, 0.4) + (0 if standing else 0.5) * motion.smooth_noise(rng, len(clock), 12)
+        angle = rng.uniform(-0.4, 0.4) + (0 if standing else 0.5) * motion.smooth_noise(rng, len(pan), 12)
         actors.append(Actor("distractor", own.sprite(dataset), centre, half, angle))
     return actors
 
 
 def _passing_path(rng: np.random.Generator, target: Actor, standing: bool, pan: np.ndarray) -> np.ndarray:
-    """Of ten random paths the one that comes nearest to the target without touching it (or keeps farthest, if all do)."""
-    frames, size = len(target.half), 2 * float(target.half.mean())
-    best, best_gap = None, None
-    for _ in range(10):
-        speed = np.full(frames, 0.0 if standing else rng.uniform(0.05, 0.1) * size)
-        path = motion.wander(rng, frames, speed, margin=size * 0.6) - (pan if standing else 0)
-        gap = np.hypot(*(path - target.centre).T).min() / size - 1.15
-        if best is None or (gap >= 0 and (best_gap < 0 or gap < best_gap)) or (gap < 0 and best_gap < gap):
-            best, best_gap = path, gap
-    return best
+    """Of five random paths the one that comes nearest to the target, pushed aside so as not to cover it."""
+    size = 2 * float(target.half.max(axis=1).mean())
+    margin = size * 0.6
+    if standing:
+        spots = rng.uniform(margin, (WIDTH - margin, HEIGHT - margin), (12, 1, 2)) - pan
+        gaps = np.hypot(*np.moveaxis(spots - target.centre, -1, 0)).min(axis=1)
+        return spots[np.argmin(np.where(gaps > 1.1 * size, gaps, 1000 - gaps))]
+    speed = np.full(len(pan), rng.uniform(0.05, 0.1) * size)
+    paths = [motion.wander(rng, len(pan), speed, margin) for _ in range(5)]
+    away = min((path - target.centre for path in paths), key=lambda away: np.hypot(*away.T).min())
+    distance = np.maximum(np.hypot(*away.T), 1e-6)[:, None]
+    return target.centre + away / distance * np.sqrt(distance**2 + (1.1 * size) ** 2)
 
 
 def _occluder(rng, dataset, target: Actor, event: Event, background: np.ndarray, level: float) -> Actor:

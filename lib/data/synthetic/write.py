@@ -1,0 +1,122 @@
+"""Rendered sequences as files, in the layouts of LasHeR, DepthTrack and VisEvent, quirks included."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from lib.data.synthetic.render import Rendered, render_scene
+from lib.data.synthetic.scene import SPLITS, Scene, make_scene, sequence_name
+
+SPLIT_FOLDERS = {
+    "LasHeR": ("trainingset", "testingset"),
+    "DepthTrack": ("train", "test"),
+    "VisEvent": ("train", "test"),
+}
+# LasHeR's file names are "chaotic": letter before the number, or none; digits, 1 meaning unpadded; first number.
+LASHER_NAMES = (("v", "i", 3, 0), ("v", "i", 6, 0), ("V", "I", 4, 1), ("v", "i", 1, 1), ("", "", 6, 0))
+JPEG = (cv2.IMWRITE_JPEG_QUALITY, 90)
+PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
+
+
+class Job(NamedTuple):
+    """One sequence to write; a pure function of these six."""
+
+    root: str
+    dataset: str
+    seed: int
+    split: str
+    index: int
+    frames: int
+
+    @property
+    def folder(self) -> str:
+        """The sequence's folder, relative to root."""
+        name = sequence_name(self.dataset, self.seed, self.split, self.index)
+        return f"{self.dataset}/{SPLIT_FOLDERS[self.dataset][SPLITS.index(self.split)]}/{name}"
+
+    @property
+    def attributes(self) -> str:
+        """The sequence's attribute file, relative to root."""
+        return f"{self.dataset}/AttriSeqsTxt/{Path(self.folder).name}.txt"
+
+
+def write_sequence(job: Job) -> str:
+    """Draws and writes one sequence.
+
+    Returns:
+        The sha256 of its annotations and of its pictures before encoding: encoders differ between versions of OpenCV,
+        the arrays do not (see render.py).
+    """
+    cv2.setNumThreads(1)
+    scene = make_scene(job.dataset, job.seed, job.split, job.index, job.frames)
+    rendered = render_scene(scene)
+    folder = Path(job.root, job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    {"LasHeR": _lasher, "DepthTrack": _depthtrack, "VisEvent": _visevent}[job.dataset](folder, scene, rendered)
+    _write_rows(folder / "attributes.txt", rendered.flags)
+    overall = Path(job.root, job.attributes)
+    overall.parent.mkdir(parents=True, exist_ok=True)
+    overall.write_text(",".join(str(flag) for flag in rendered.flags.max(axis=0)))
+    return digest(scene.name, rendered)
+
+
+def digest(name: str, rendered: Rendered) -> str:
+    """sha256 of a sequence's name, boxes, presence, flags and both modalities' pixels."""
+    total = hashlib.sha256(name.encode())
+    for array in (rendered.boxes_xywh.astype("<i4"), rendered.present, rendered.flags, rendered.rgb):
+        total.update(np.ascontiguousarray(array))
+    total.update(np.ascontiguousarray(rendered.aux.astype(rendered.aux.dtype.newbyteorder("<"), copy=False)))
+    return total.hexdigest()
+
+
+def _lasher(folder: Path, scene: Scene, rendered: Rendered) -> None:
+    rng = np.random.default_rng((*scene.key, 2))
+    visible, infrared, digits, first = LASHER_NAMES[rng.integers(len(LASHER_NAMES))]
+    for t in range(scene.frames):
+        number = f"{first + t:0{digits}d}.jpg"
+        _write_image(folder / "visible" / f"{visible}{number}", rendered.rgb[t], JPEG)
+        _write_image(folder / "infrared" / f"{infrared}{number}", rendered.aux[t], JPEG)
+    for name in ("visible", "infrared", "init"):
+        _write_rows(folder / f"{name}.txt", rendered.boxes_xywh.astype(int))
+
+
+def _depthtrack(folder: Path, scene: Scene, rendered: Rendered) -> None:
+    for t in range(scene.frames):
+        _write_image(folder / "color" / f"{t + 1:08d}.jpg", rendered.rgb[t], JPEG)
+        _write_image(folder / "depth" / f"{t + 1:08d}.png", rendered.aux[t], PNG)
+    boxes = np.where(rendered.present[:, None], rendered.boxes_xywh, np.nan)
+    _write_rows(folder / "groundtruth.txt", [["nan" if np.isnan(v) else f"{v:.2f}" for v in box] for box in boxes])
+
+
+def _visevent(folder: Path, scene: Scene, rendered: Rendered) -> None:
+    rng = np.random.default_rng((*scene.key, 2))
+    suffix = "bmp" if rng.random() < 0.25 else "png"
+    steps = 1 + (rng.random(scene.frames) < (0.08 if rng.random() < 0.4 else 0))  # missing numbers, not missing motion
+    numbers = np.cumsum(steps) - 1 + (int(rng.integers(1, 400)) if rng.random() < 0.5 else 0)
+    for t, number in enumerate(numbers):
+        _write_image(folder / "vis_imgs" / f"frame{number:04d}.{suffix}", rendered.rgb[t], PNG)
+        _write_image(folder / "event_imgs" / f"frame{number:04d}.{suffix}", rendered.aux[t], PNG)
+    _write_rows(folder / "groundtruth.txt", rendered.boxes_xywh.astype(int))
+    _write_rows(folder / "absent_label.txt", rendered.present[:, None].astype(int))
+
+
+def _write_rows(path: Path, rows) -> None:
+    """Comma-separated rows."""
+    path.write_text("".join(",".join(str(value) for value in row) + "\n" for row in rows))
+
+
+def _write_image(path: Path, image: np.ndarray, options: tuple[int, int]) -> None:
+    """Writes RGB, grey or 16-bit; OpenCV wants blue first.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(exist_ok=True)
+    image = image[..., ::-1] if image.ndim == 3 else image
+    _, data = cv2.imencode(path.suffix, image, () if path.suffix == ".bmp" else options)
+    path.write_bytes(data)

@@ -1,0 +1,42 @@
+"""Writes synthetic RGB-T, RGB-D and RGB-E train and test sets that need no download.
+
+    python tracking/make_demo_data.py --output data/demo --seed 0
+
+The set is recorded by a hash in OUTPUT/manifest.json; a second run with the same arguments does nothing.
+"""
+
+import argparse
+
+import _init_paths  # noqa: F401
+
+from lib.data.synthetic import DATASETS, write_datasets
+from lib.data.synthetic.preview import write_preview
+from lib.utils.cli import run_command
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", default="data/demo", help="folder to write (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=DATASETS, metavar="NAME")
+    parser.add_argument("--train_sequences", type=int, default=100, help="per data set (default: %(default)s)")
+    parser.add_argument("--test_sequences", type=int, default=8, help="per data set (default: %(default)s)")
+    parser.add_argument("--train_frames", type=int, default=20, help="per sequence (default: %(default)s)")
+    parser.add_argument("--test_frames", type=int, default=60, help="per sequence (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core. The data are the same.")
+    parser.add_argument("--force", action="store_true", help="replace what OUTPUT/manifest.json says was written")
+    parser.add_argument("--preview", metavar="FILE.png", help="also draw a contact sheet of some test sequences")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = vars(parse_args())
+    preview, output = args.pop("preview"), args.pop("output")
+    args["datasets"] = tuple(args["datasets"])
+    write_datasets(output, **args)
+    if preview:
+        write_preview(preview, args["seed"], args["datasets"])
+
+
+if __name__ == "__main__":
+    run_command(main)
