@@ -72,4 +72,6 @@ Record = TypeVar("Record", Pair, Sample)
 
 def to_device(record: Record, device) -> Record:
     """Moves every tensor of a (nested) record; pinned memory is copied without blocking."""
-    return type(record)(*(to_device(f, device) if isinstance(f, tuple) else f.to(device, non_blocking=True) for f in record))
+    return type(record)(
+        *(to_device(f, device) if isinstance(f, tuple) else f.to(device, non_blocking=True) for f in record)
+    )

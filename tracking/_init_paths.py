@@ -1,10 +1,11 @@
-"""Puts this checkout first on sys.path: every fork of OSTrack calls its package `lib`, and ours must be the one taken."""
+"""Puts this checkout first on sys.path: every fork of OSTrack calls its package `lib`, and ours must be taken."""
 
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:] = [str(ROOT)] + [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "tracking")]
+HERE = ROOT / "tracking"  # last, so that its test.py hides no package; worker processes find this file there
+sys.path[:] = [str(ROOT), *(p for p in sys.path if Path(p or ".").resolve() not in (ROOT, HERE)), str(HERE)]
 
 import lib  # noqa: E402
 

@@ -132,7 +132,7 @@ def _merge(cfg: EasyDict, layer: dict, source: str, schema, prefix: str = "") ->
 
 
 def _typed(value: Any, default: Any, name: str, source: str) -> Any:
-    """`value` as the type of `default`; int fits float, and so does text like 1e-4, which YAML 1.1 reads as a string."""
+    """`value` as the type of `default`; int fits float, and so does 1e-4, which YAML 1.1 reads as text."""
     kind = type(default)
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
         try:
@@ -198,29 +198,35 @@ def _check_values(cfg: EasyDict, schema, source: str) -> None:
 
 def _check_consistency(cfg: EasyDict, source: str) -> None:
     """What no single key can tell: sizes that must agree, lists that must have equal length."""
+    for problem in (*_size_problems(cfg), *_data_problems(cfg)):
+        raise ConfigError(f"{source}: {problem}")
+
+
+def _size_problems(cfg: EasyDict) -> Iterator[str]:
+    stride = cfg.MODEL.BACKBONE.STRIDE
     for part in ("TEMPLATE", "SEARCH"):
-        data, stride = cfg.DATA[part], cfg.MODEL.BACKBONE.STRIDE
+        data = cfg.DATA[part]
         if data.SIZE % stride:
-            raise ConfigError(f"{source}: DATA.{part}.SIZE {data.SIZE} is no multiple of MODEL.BACKBONE.STRIDE {stride}")
+            yield f"DATA.{part}.SIZE {data.SIZE} is no multiple of MODEL.BACKBONE.STRIDE {stride}"
         for key in ("SIZE", "FACTOR"):
             if data[key] != cfg.TEST[f"{part}_{key}"]:
-                raise ConfigError(
-                    f"{source}: TEST.{part}_{key} {cfg.TEST[f'{part}_{key}']} conflicts with DATA.{part}.{key} {data[key]}"
-                )
-    for part in ("TRAIN", "VAL"):
-        names, ratios = cfg.DATA[part].DATASETS_NAME, cfg.DATA[part].DATASETS_RATIO
-        if len(names) != len(ratios):
-            raise ConfigError(
-                f"{source}: DATA.{part}: {len(names)} DATASETS_NAME but {len(ratios)} DATASETS_RATIO; one ratio per data set"
-            )
-        if any(ratio < 0 for ratio in ratios) or (ratios and not sum(ratios)):
-            raise ConfigError(f"{source}: DATA.{part}.DATASETS_RATIO {ratios}: expected shares ≥ 0 with a sum > 0")
-    if not cfg.DATA.TRAIN.DATASETS_NAME:
-        raise ConfigError(f"{source}: DATA.TRAIN.DATASETS_NAME is empty: name at least one data set")
-    for key in ("MEAN", "STD"):
-        if len(cfg.DATA[key]) != 3 or (key == "STD" and min(cfg.DATA[key]) <= 0):
-            raise ConfigError(f"{source}: DATA.{key}: expected 3 numbers{' > 0' if key == 'STD' else ''}, got {cfg.DATA[key]}")
-    if cfg.DATA.AUGMENT.DROP_RGB + cfg.DATA.AUGMENT.DROP_AUX > 1:
-        raise ConfigError(f"{source}: DATA.AUGMENT.DROP_RGB + DROP_AUX exceed 1: both modalities are never dropped at once")
+                yield f"TEST.{part}_{key} {cfg.TEST[f'{part}_{key}']} conflicts with DATA.{part}.{key} {data[key]}"
     if cfg.TEST.EPOCH > cfg.TRAIN.EPOCH:
-        raise ConfigError(f"{source}: TEST.EPOCH {cfg.TEST.EPOCH} is beyond TRAIN.EPOCH {cfg.TRAIN.EPOCH}")
+        yield f"TEST.EPOCH {cfg.TEST.EPOCH} is beyond TRAIN.EPOCH {cfg.TRAIN.EPOCH}"
+
+
+def _data_problems(cfg: EasyDict) -> Iterator[str]:
+    data = cfg.DATA
+    if not data.TRAIN.DATASETS_NAME:
+        yield "DATA.TRAIN.DATASETS_NAME is empty: name at least one data set"
+    for part in ("TRAIN", "VAL"):
+        names, ratios = data[part].DATASETS_NAME, data[part].DATASETS_RATIO
+        if len(names) != len(ratios):
+            yield f"DATA.{part}: {len(names)} DATASETS_NAME but {len(ratios)} DATASETS_RATIO; one ratio per data set"
+        if any(ratio < 0 for ratio in ratios) or (ratios and not sum(ratios)):
+            yield f"DATA.{part}.DATASETS_RATIO {ratios}: expected shares of at least 0 with a sum above 0"
+    for key in ("MEAN", "STD"):
+        if len(data[key]) != 3 or (key == "STD" and min(data[key]) <= 0):
+            yield f"DATA.{key}: expected 3 numbers{' above 0' if key == 'STD' else ''}, got {data[key]}"
+    if data.AUGMENT.DROP_RGB + data.AUGMENT.DROP_AUX > 1:
+        yield "DATA.AUGMENT.DROP_RGB + DROP_AUX exceed 1: both modalities are never dropped at once"

@@ -20,7 +20,7 @@ def decode_color(data: bytes, source: str) -> np.ndarray:
 
 
 def decode_depth(data: bytes, source: str) -> np.ndarray:
-    """Depth in millimetres (one channel, 0 = no reading) as the JET picture that ViPT-family weights were trained on."""
+    """Depth in millimetres (one channel, 0 = no reading) as the JET picture that ViPT-family weights know."""
     depth = _decode(data, cv2.IMREAD_UNCHANGED, source)
     if depth.ndim != 2 or depth.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{source}: expected a one-channel 16-bit depth image, got {depth.dtype} {depth.shape}")

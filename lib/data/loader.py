@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 
 import cv2
 from torch.utils.data import DataLoader
@@ -15,7 +16,9 @@ from lib.data.sampler import EpochSampler, PairSampler
 logger = logging.getLogger(__name__)
 
 
-def build_loaders(cfg, rank: int = 0, world_size: int = 1, pin_memory: bool = False) -> tuple[DataLoader, DataLoader | None]:
+def build_loaders(
+    cfg, rank: int = 0, world_size: int = 1, pin_memory: bool = False
+) -> tuple[DataLoader, DataLoader | None]:
     """Training loader and validation loader (None where DATA.VAL names no data set)."""
     augment = cfg.DATA.AUGMENT
     augmentation = Augmentation(augment.FLIP, augment.BRIGHTNESS, augment.GRAYSCALE, augment.DROP_RGB, augment.DROP_AUX)
@@ -68,3 +71,5 @@ def build_sampler(cfg, part: str, augmentation: Augmentation) -> PairSampler:
 
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # workers are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training process's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -49,7 +49,9 @@ class PairSampler(Dataset):
         self.datasets = [[s for s in sequences if s.visible.sum() >= 2] for sequences in datasets]
         for number, (usable, given) in enumerate(zip(self.datasets, datasets, strict=True)):
             if not usable:
-                raise ValueError(f"data set {number + 1} of {len(datasets)}: none of {len(given)} sequences has 2 visible frames")
+                raise ValueError(
+                    f"data set {number + 1} of {len(datasets)}: none of {len(given)} sequences has 2 visible frames"
+                )
         self.shares = np.cumsum(ratios) / np.sum(ratios)
         self.processing = processing
         self.samples_per_epoch = samples_per_epoch
@@ -61,7 +63,7 @@ class PairSampler(Dataset):
         return self.samples_per_epoch
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        """Re-draws where the jitter loses the target; raises RuntimeError after 50 times, and whatever reading raises."""
+        """Re-draws where the jitter loses the target; raises ValueError after 50 times, and whatever reading raises."""
         rng = np.random.default_rng((self.seed, key.epoch, key.index))
         for _ in range(MAX_DRAWS):
             sequence, template, search = self.draw(rng)
@@ -70,11 +72,15 @@ class PairSampler(Dataset):
             sample = self.processing(frames[0], boxes[template], frames[1], boxes[search], sequence.modality, rng)
             if sample is not None:
                 return sample
-        raise RuntimeError(f"sample {tuple(key)}: no crop held its target in {MAX_DRAWS} draws, the last of {sequence.name}")
+        raise ValueError(
+            f"sample {tuple(key)}: no crop held its target in {MAX_DRAWS} draws, the last of {sequence.name}"
+        )
 
     def draw(self, rng: np.random.Generator) -> tuple[Sequence, int, int]:
         """A sequence and two of its visible frames."""
-        sequences = self.datasets[min(int(np.searchsorted(self.shares, rng.random(), side="right")), len(self.datasets) - 1)]
+        sequences = self.datasets[
+            min(int(np.searchsorted(self.shares, rng.random(), side="right")), len(self.datasets) - 1)
+        ]
         sequence = sequences[rng.integers(len(sequences))]
         visible = np.flatnonzero(sequence.visible)
         template = visible[rng.integers(len(visible))]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.models.box_coder import decode
-from lib.models.vit import CropEmbedding, Variant, build_blocks, build_patch_embed, init_linear
+from lib.models.vit import CropEmbedding, Variant, build_blocks, build_patch_embed
 from lib.structures import MODALITIES, Pair, TrackOutput
 
 
@@ -49,7 +49,6 @@ class Student(nn.Module):
         self.modality_embed = nn.Parameter(torch.zeros(len(MODALITIES), variant.width))
         self.blocks = build_blocks(variant, drop_path_rate)
         self.norm = nn.LayerNorm(variant.width)
-        self.blocks.apply(init_linear)
         nn.init.trunc_normal_(self.modality_embed, std=0.02)
         self.fusion = fusion
         self.head = head

@@ -45,7 +45,9 @@ class CropEmbedding(nn.Module):
 def build_blocks(variant: Variant, drop_path_rate: float) -> nn.ModuleList:
     """The transformer blocks, with stochastic depth that grows linearly from zero; attention is torch's fused one."""
     rates = torch.linspace(0, drop_path_rate, variant.depth).tolist()
-    return nn.ModuleList(Block(variant.width, variant.heads, MLP_RATIO, qkv_bias=True, drop_path=rate) for rate in rates)
+    return nn.ModuleList(
+        Block(variant.width, variant.heads, MLP_RATIO, qkv_bias=True, drop_path=rate) for rate in rates
+    )
 
 
 def build_patch_embed(width: int, stride: int) -> PatchEmbed:
@@ -61,11 +63,3 @@ def sincos_positions(grid: int, width: int) -> Tensor:
     rows = axis[:, None].expand(grid, grid, -1)
     columns = axis[None].expand(grid, grid, -1)
     return torch.cat([rows, columns], dim=2).reshape(1, grid * grid, width)
-
-
-def init_linear(module: nn.Module) -> None:
-    """Xavier-uniform weights and zero biases, as for masked autoencoders; use with `Module.apply`."""
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -25,7 +25,8 @@ def iou_xywh(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     intersection = np.prod(np.clip(high - low, 0, None), axis=-1)
     union = np.prod(a[..., 2:], axis=-1) + np.prod(b[..., 2:], axis=-1) - intersection
     valid = is_valid(a) & is_valid(b) & (union > 0)
-    return np.divide(intersection, union, out=np.zeros(np.shape(union)), where=valid)
+    iou = np.divide(intersection, union, out=np.zeros(np.shape(union)), where=valid)
+    return np.minimum(iou, 1.0)  # equal boxes can round to a hair above, which would pass "IoU > 1"
 
 
 def is_valid(boxes_xywh: np.ndarray) -> np.ndarray:

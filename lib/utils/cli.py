@@ -15,14 +15,14 @@ logger = logging.getLogger(__name__)
 def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Runs a command and exits: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
 
-    What a user can cause (ValueError, OSError) becomes one line on stderr; TRANSCMD_TRACEBACK=1 shows where it came
-    from. Anything else is a defect and keeps its traceback.
+    What a user can cause (ValueError, OSError, a diverged loss) becomes one line on stderr; TRANSCMD_TRACEBACK=1 shows
+    where it came from. Anything else is a defect and keeps its traceback.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = main() or 0
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("TRANSCMD_TRACEBACK"):
             raise
         sys.stderr.write(f"error: {_one_line(error)}\n")
@@ -41,4 +41,7 @@ def _terminate(signum, frame) -> None:
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+    message = str(error)
+    if "Original Traceback" in message:  # raised in a data loading process: only its last line says what was wrong
+        message = message.strip().splitlines()[-1]
+    return " ".join(message.split()) or type(error).__name__

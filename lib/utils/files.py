@@ -54,7 +54,9 @@ def parse_rows(text: str, source: str, columns: tuple[int, ...] = (4,)) -> np.nd
     for number, row in enumerate(rows, start=1):
         if row and (len(row) not in columns or len(row) != width):
             expected = " or ".join(str(c) for c in columns) if width not in columns else str(width)
-            raise ValueError(f"{source}, line {number}: expected {expected} numbers, got {len(row)}: '{' '.join(row)[:80]}'")
+            raise ValueError(
+                f"{source}, line {number}: expected {expected} numbers, got {len(row)}: '{' '.join(row)[:80]}'"
+            )
         for word in row:
             try:
                 float(word)

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from lib.data.datasets.folders import build_sequence, find_folder, list_sequences, load_folder, read_numbers, split_names
+from lib.data.datasets.folders import (
+    build_sequence,
+    find_folder,
+    list_sequences,
+    load_folder,
+    read_numbers,
+    split_names,
+)
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 

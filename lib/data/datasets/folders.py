@@ -44,7 +44,9 @@ def pair_frames(store: Store, rgb_folder: str, aux_folder: str) -> tuple[tuple[s
     rgb_keys, aux_keys = list_frames(store, rgb_folder), list_frames(store, aux_folder)
     steps = [np.diff([frame_number(key) or 0 for key in keys]) for keys in (rgb_keys, aux_keys)]
     if len(rgb_keys) == len(aux_keys) and not np.array_equal(*steps):
-        logger.warning("%s/%s: the two modalities skip different frame numbers; paired in order", store.name, rgb_folder)
+        logger.warning(
+            "%s/%s: the two modalities skip different frame numbers; paired in order", store.name, rgb_folder
+        )
     return rgb_keys, aux_keys
 
 
@@ -103,7 +105,9 @@ def list_sequences(store: Store, folder: str, marker: str, list_file: str | None
                 "complete the download or take their lines out"
             )
         return names
-    names = [name for name in entries if not name.startswith(".") and "." not in name and _holds(store, folder, name, marker)]
+    names = [
+        name for name in entries if not name.startswith(".") and "." not in name and _holds(store, folder, name, marker)
+    ]
     if not names:
         raise FileNotFoundError(f"{store.name}/{folder}: no sequence folder with {marker} in it")
     return names

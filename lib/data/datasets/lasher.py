@@ -1,6 +1,13 @@
 """LasHeR (RGB-thermal, 979 + 245 videos), as downloaded: file names differ between sequences and are never built."""
 
-from lib.data.datasets.folders import build_sequence, find_folder, list_sequences, load_folder, read_numbers, split_names
+from lib.data.datasets.folders import (
+    build_sequence,
+    find_folder,
+    list_sequences,
+    load_folder,
+    read_numbers,
+    split_names,
+)
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 

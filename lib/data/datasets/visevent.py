@@ -1,6 +1,13 @@
 """VisEvent (RGB-event, 500 + 320 videos): bmp or png frames with gaps, `absent_label.txt` where 1 means present."""
 
-from lib.data.datasets.folders import build_sequence, find_folder, list_sequences, load_folder, read_numbers, split_names
+from lib.data.datasets.folders import (
+    build_sequence,
+    find_folder,
+    list_sequences,
+    load_folder,
+    read_numbers,
+    split_names,
+)
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 

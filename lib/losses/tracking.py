@@ -1,0 +1,61 @@
+"""The supervised loss: focal + GIoU + L1, as OSTrack."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import box_convert, generalized_box_iou_loss
+
+from lib.models.box_coder import decode_at, encode_cell, encode_score
+from lib.structures import Sample, TrackOutput
+
+
+class TrackingLoss(nn.Module):
+    """Three terms, unweighted; each a mean over the batch of per-sample losses, in float32 under any autocast.
+
+    Args:
+        box_cell: which cell's box is compared with the annotation: "peak", the highest score's, as OSTrack; or
+            "target", the one that holds the true centre (ours), which learns faster from scratch, while the peak is
+            still anywhere.
+    """
+
+    def __init__(self, box_cell: str = "peak"):
+        super().__init__()
+        self.box_cell = box_cell
+
+    def forward(self, output: TrackOutput, sample: Sample) -> dict[str, Tensor]:
+        """Returns scalars: focal (on the score map), giou and l1 (on the box)."""
+        with torch.autocast(output.score_map.device.type, enabled=False):
+            score_map, truth = output.score_map.float(), sample.search_box
+            grid = score_map.shape[-2:]
+            target = encode_score(truth, *grid)
+            boxes = output.boxes.float()
+            if self.box_cell == "target":
+                boxes = decode_at(encode_cell(truth, *grid), output.size_map.float(), output.offset_map.float())
+            giou = generalized_box_iou_loss(to_xyxy(boxes), to_xyxy(truth).clamp(0, 1))
+            return {
+                "focal": focal_loss(score_map, target).mean(),
+                "giou": giou.mean(),
+                "l1": (boxes - truth).abs().mean(dim=1).mean(),
+            }
+
+
+def focal_loss(score_map: Tensor, target: Tensor, alpha: float = 2.0, beta: float = 4.0) -> Tensor:
+    """CornerNet's penalty-reduced focal loss: (B, 1, h, w) twice → (B,), summed over cells, one positive a sample.
+
+    Args:
+        score_map: in (0, 1), clamped away from both ends.
+        target: 1 at the centre, in [0, 1) elsewhere; the closer to 1, the less a high score costs.
+    """
+    positive = target == 1
+    loss = torch.where(
+        positive,
+        -torch.log(score_map) * (1 - score_map) ** alpha,
+        -torch.log(1 - score_map) * score_map**alpha * (1 - target) ** beta,
+    )
+    return loss.flatten(1).sum(dim=1) / positive.flatten(1).sum(dim=1).clamp(min=1)
+
+
+def to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
+    """(B, 4) centre and size → corners."""
+    return box_convert(boxes_cxcywh, "cxcywh", "xyxy")

@@ -1,0 +1,67 @@
+"""What a tracker is, and two that need no training."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from lib.structures import Frame, Prediction
+from lib.utils.boxes import clip_xywh, is_valid
+
+
+class Tracker(Protocol):
+    """Told where the target is in one frame, a tracker says where it is in the following ones."""
+
+    def initialize(self, frame: Frame, box_xywh: np.ndarray) -> None:
+        """Raises ValueError for a box that is empty or outside of the image."""
+
+    def track(self, frame: Frame) -> Prediction:
+        """The target's place in the next frame."""
+
+
+class StaticTracker:
+    """A box that never moves: the floor that every tracker must clear, and a known value in tests."""
+
+    def initialize(self, frame: Frame, box_xywh: np.ndarray) -> None:
+        self.box_xywh = check_init_box(box_xywh, frame)
+
+    def track(self, frame: Frame) -> Prediction:
+        return Prediction(self.box_xywh.copy(), 1.0)
+
+
+class MilTracker:
+    """OpenCV's TrackerMIL on RGB alone: a classic that needs no training."""
+
+    def initialize(self, frame: Frame, box_xywh: np.ndarray) -> None:
+        self.box_xywh = check_init_box(box_xywh, frame)
+        self.tracker = cv2.TrackerMIL_create()
+        cv2.setRNGSeed(0)  # it draws its features at random
+        height, width = frame.rgb.shape[:2]
+        x, y, w, h = (round(float(value)) for value in clip_xywh(self.box_xywh, height, width, margin=2))
+        self.tracker.init(frame.rgb[..., ::-1].copy(), (x, y, max(2, w), max(2, h)))
+
+    def track(self, frame: Frame) -> Prediction:
+        found, box = self.tracker.update(frame.rgb[..., ::-1].copy())
+        if found:
+            self.box_xywh = np.array(box, np.float64)
+        return Prediction(self.box_xywh.copy(), float(found))
+
+
+def check_init_box(box_xywh: np.ndarray, frame: Frame) -> np.ndarray:
+    """The box as float64 (4,). Raises ValueError where it is no box or shares no pixel with the image."""
+    box = np.array(box_xywh, np.float64).reshape(-1)
+    height, width = frame.rgb.shape[:2]
+    if frame.rgb.shape != frame.aux.shape:
+        raise ValueError(f"the two images differ in size: RGB {frame.rgb.shape}, other {frame.aux.shape}")
+    if box.shape != (4,) or not is_valid(box):
+        raise ValueError(f"init box {_text(box)}: expected finite x y w h with w and h > 0")
+    x, y, w, h = box
+    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        raise ValueError(f"init box {_text(box)} lies outside of the {width}x{height} image")
+    return box
+
+
+def _text(box: np.ndarray) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in box) + ")"

@@ -1,0 +1,30 @@
+"""The network's maps → one box. numpy in, numpy out, so that a tracker without torch can share it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def hann_window(height: int, width: int) -> np.ndarray:
+    """(h, w) cosine window in (0, 1], largest in the middle: the target is likelier near its last position."""
+    rows, columns = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1, n + 1) / (n + 1)) for n in (height, width))
+    return np.outer(rows, columns)
+
+
+def decode_peak(
+    score_map: np.ndarray, size_map: np.ndarray, offset_map: np.ndarray, window: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Reads the box at the peak of score times window.
+
+    Args:
+        score_map: (h, w). size_map, offset_map: (2, h, w). window: (h, w).
+
+    Returns:
+        (4,) cxcywh as fractions of the crop, and the score there without the window.
+    """
+    height, width = score_map.shape
+    row, column = divmod(int(np.argmax(score_map * window)), width)
+    dx, dy = offset_map[:, row, column]
+    w, h = size_map[:, row, column]
+    box = np.array([(column + dx) / width, (row + dy) / height, w, h], np.float64)
+    return box, float(score_map[row, column])

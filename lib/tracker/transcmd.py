@@ -1,0 +1,54 @@
+"""The trained tracker: crop, forward, postprocess. One template, no update (METHOD.md B.9, as OSTrack)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from lib.data.crop import Crop, box_from_crop
+from lib.data.processing import CropSpec, crop_pair, to_pair
+from lib.structures import MODALITIES, Frame, Pair, Prediction, to_device
+from lib.tracker.base import check_init_box
+from lib.tracker.postprocess import decode_peak, hann_window
+from lib.utils.boxes import clip_xywh
+
+CLIP_MARGIN = 10  # pixels of a predicted box that stay inside the image, and its least side
+
+
+class TransCMDTracker:
+    """Tracks with a network that maps (template, search, modality) to a `TrackOutput`.
+
+    Args:
+        template, search: how the crops are cut; jitter is ignored.
+        modality: a key of MODALITIES: what the auxiliary images are.
+    """
+
+    def __init__(self, model: nn.Module, template: CropSpec, search: CropSpec, modality: str, device: torch.device):
+        if modality not in MODALITIES:
+            raise ValueError(f"modality '{modality}'; known: {', '.join(MODALITIES)}")
+        self.model = model.to(device).eval()
+        self.template_spec, self.search_spec = template, search
+        self.modality = torch.tensor([MODALITIES[modality]], device=device)
+        self.device = device
+        self.last_crop: Crop | None = None  # of the last frame, for display
+        self.last_score_map: np.ndarray | None = None  # (h, w)
+
+    def initialize(self, frame: Frame, box_xywh: np.ndarray) -> None:
+        self.box_xywh = check_init_box(box_xywh, frame)
+        self.template, _ = self._crop(frame, self.template_spec)
+
+    @torch.inference_mode()
+    def track(self, frame: Frame) -> Prediction:
+        search, crop = self._crop(frame, self.search_spec)
+        output = self.model(self.template, search, self.modality)
+        maps = torch.cat([output.score_map, output.size_map, output.offset_map], dim=1)[0].cpu().numpy()
+        box_cxcywh, score = decode_peak(maps[0], maps[1:3], maps[3:5], hann_window(*maps.shape[1:]))
+        self.box_xywh = clip_xywh(box_from_crop(box_cxcywh, crop), *frame.rgb.shape[:2], margin=CLIP_MARGIN)
+        self.last_crop, self.last_score_map = crop, maps[0]
+        return Prediction(self.box_xywh.copy(), score)
+
+    def _crop(self, frame: Frame, spec: CropSpec) -> tuple[Pair, Crop]:
+        images, crop = crop_pair(frame, self.box_xywh, spec.factor, spec.size)
+        pair = to_pair(images)
+        return to_device(Pair(pair.rgb[None], pair.aux[None]), self.device), crop

@@ -1,0 +1,70 @@
+"""Checkpoints on disk: OSTrack's folder and file names, written atomically, resumed exactly."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib.models.weights import NET_NAME, checkpoint_folder, epoch_path, read_checkpoint
+from lib.utils.files import atomic_path
+
+
+class CheckpointFolder:
+    """<save_dir>/checkpoints/train/<script>/<config>/TransCMD_ep0300.pth.tar and its siblings.
+
+    Every epoch is saved; of those that are no multiple of `keep_every` only the newest stays. TransCMD_interrupted
+    holds the state in the middle of an epoch that was stopped; it goes when the epoch is finished.
+    """
+
+    def __init__(self, save_dir: str | Path, script: str, config: str, keep_every: int = 1):
+        self.path = checkpoint_folder(save_dir, script, config)
+        self.keep_every = keep_every
+        self.interrupted = self.path / f"{NET_NAME}_interrupted.pth.tar"
+
+    def epochs(self) -> list[int]:
+        """The finished epochs that have a file, ascending."""
+        matches = (re.fullmatch(rf"{NET_NAME}_ep(\d+)\.pth\.tar", p.name) for p in self.path.glob(f"{NET_NAME}_ep*"))
+        return sorted(int(match.group(1)) for match in matches if match)
+
+    def latest(self) -> Path | None:
+        """The file with the most training in it."""
+        if self.interrupted.is_file():
+            return self.interrupted
+        epochs = self.epochs()
+        return epoch_path(self.path, epochs[-1]) if epochs else None
+
+    def save(self, state: dict[str, Any], epoch: int) -> Path:
+        """Writes a finished epoch, then removes what it makes superfluous."""
+        path = self._write(state, epoch_path(self.path, epoch))
+        for older in self.epochs():
+            if older < epoch and older % self.keep_every:
+                epoch_path(self.path, older).unlink()
+        self.interrupted.unlink(missing_ok=True)
+        return path
+
+    def save_interrupted(self, state: dict[str, Any]) -> Path:
+        """Writes the state of an unfinished epoch."""
+        return self._write(state, self.interrupted)
+
+    def clear(self) -> None:
+        """Removes all checkpoints of the run."""
+        for epoch in self.epochs():
+            epoch_path(self.path, epoch).unlink()
+        self.interrupted.unlink(missing_ok=True)
+
+    def _write(self, state: dict[str, Any], path: Path) -> Path:
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
+        return path
+
+
+def read_training_state(path: Path) -> dict[str, Any]:
+    """A checkpoint to go on from. Raises ValueError for a file that holds a network only."""
+    state = read_checkpoint(path)
+    expected = {"net", "helpers", "optimizer", "scheduler", "scaler", "epoch", "step", "config"}
+    if absent := expected - set(state):
+        raise ValueError(f"{path}: cannot go on from it, {', '.join(sorted(absent))} missing; use it with --finetune")
+    return state

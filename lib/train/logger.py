@@ -1,0 +1,41 @@
+"""Where a training run reports: console, text log, TensorBoard. Only the main process does."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+
+class RunLogger:
+    """output/logs/<script>-<config>.log and output/tensorboard/train/<script>/<config>/.
+
+    The text log takes everything that the package logs while the run lasts.
+    """
+
+    def __init__(self, save_dir: str | Path, script: str, config: str, enabled: bool):
+        self.writer: SummaryWriter | None = None
+        self.handler: logging.Handler | None = None
+        if not enabled:
+            logging.getLogger().setLevel(logging.WARNING)
+            return
+        log = Path(save_dir) / "logs" / f"{script}-{config}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.handler = logging.FileHandler(log, encoding="utf-8")
+        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger().addHandler(self.handler)
+        self.writer = SummaryWriter(str(Path(save_dir) / "tensorboard" / "train" / script / config))
+
+    def scalars(self, values: dict[str, float], step: int) -> None:
+        """Writes curves; names like 'train/focal'."""
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        if self.handler is not None:
+            logging.getLogger().removeHandler(self.handler)
+            self.handler.close()

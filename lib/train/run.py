@@ -1,0 +1,126 @@
+"""One experiment, in reading order: data → task → optimizer → Trainer."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from lib.config.loader import PROJECT, dump_config, to_plain
+from lib.data.loader import build_loaders
+from lib.models.weights import load_fitting, read_net
+from lib.train.checkpoint import CheckpointFolder, read_training_state
+from lib.train.logger import RunLogger
+from lib.train.optim import build_optimizer, build_scheduler
+from lib.train.tasks import Task, build_task
+from lib.train.trainer import Trainer, TrainerOptions
+from lib.utils import distributed
+from lib.utils.files import write_text
+from lib.utils.misc import count_parameters, pick_device, seed_step
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    cfg,
+    script: str,
+    config: str,
+    save_dir: str | Path,
+    resume: bool = False,
+    overwrite: bool = False,
+    finetune: str | None = None,
+    device_name: str = "",
+) -> None:
+    """Trains what `cfg` describes and leaves checkpoints, logs and the resolved YAML below `save_dir`.
+
+    Args:
+        resume: go on from the newest checkpoint, if there is one.
+        overwrite: remove the checkpoints of an earlier run of this config first.
+        finetune: a checkpoint whose fitting weights the training starts from, in place of MODEL.PRETRAIN_FILE.
+    """
+    checkpoints = CheckpointFolder(save_dir, script, config, cfg.TRAIN.SAVE_EPOCH_INTERVAL)
+    latest = checkpoints.latest()
+    if latest and not (resume or overwrite):
+        raise ValueError(
+            f"{latest} is there already: go on with --resume, start anew with --overwrite, or set --save_dir"
+        )
+    device = pick_device(device_name)
+    distributed.start(device)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    run_logger = RunLogger(save_dir, script, config, enabled=distributed.is_main())
+    try:
+        if distributed.is_main():
+            write_text(checkpoints.path / "config.yaml", dump_config(cfg))
+        loaders = build_loaders(cfg, distributed.rank(), distributed.world_size(), pin_memory=device.type == "cuda")
+        seed_step(cfg.TRAIN.SEED)
+        task = build_task(cfg)
+        start_from(task, finetune or cfg.MODEL.PRETRAIN_FILE)
+        task.to(device)
+        logger.info("%s: %.3f M trainable parameters, on %s", config, count_parameters(task.model) / 1e6, device)
+        trainer = build_trainer(cfg, task, loaders, checkpoints, run_logger, device)
+        if overwrite and distributed.is_main():
+            checkpoints.clear()
+        elif resume and latest:
+            trainer.load_state(matching_state(latest, trainer))
+            logger.info("going on from %s: epoch %d, step %d", latest, trainer.epoch + 1, trainer.step)
+        elif resume:
+            logger.info("--resume: no checkpoint in %s yet; starting anew", checkpoints.path)
+        trainer.fit()
+        logger.info("done: %s", checkpoints.latest())
+    finally:
+        run_logger.close()
+        distributed.stop()
+
+
+def build_trainer(cfg, task: Task, loaders, checkpoints, run_logger, device: torch.device) -> Trainer:
+    """The loop around a task that lies on its device already."""
+    optimizer = build_optimizer(cfg, task)
+    return Trainer(
+        task,
+        optimizer,
+        build_scheduler(cfg, optimizer, len(loaders[0])),
+        *loaders,
+        checkpoints,
+        run_logger,
+        TrainerOptions(
+            epochs=cfg.TRAIN.EPOCH,
+            seed=cfg.TRAIN.SEED,
+            amp=cfg.TRAIN.AMP,
+            amp_dtype=cfg.TRAIN.AMP_DTYPE,
+            grad_clip_norm=cfg.TRAIN.GRAD_CLIP_NORM,
+            print_interval=cfg.TRAIN.PRINT_INTERVAL,
+            val_epoch_interval=cfg.TRAIN.VAL_EPOCH_INTERVAL,
+        ),
+        device,
+        to_plain(cfg),
+    )
+
+
+def start_from(task: Task, weights: str) -> None:
+    """Loads what fits of a weight file, looked for as given and in pretrained_models/; reports every misfit."""
+    if not weights:
+        return
+    path = Path(weights) if Path(weights).is_file() else PROJECT / "pretrained_models" / weights
+    report = load_fitting(task.model, read_net(path), str(path))
+    logger.info("%s: %s", path, report.describe())
+    for title, keys in (("missing", report.missing), ("left over", report.leftover), ("mismatched", report.mismatched)):
+        for key in keys:
+            logger.info("  %s: %s", title, key)
+
+
+def matching_state(path: Path, trainer: Trainer) -> dict:
+    """A training state for this trainer. Raises ValueError, naming a key, if another set-up wrote it."""
+    state = read_training_state(path)
+    was, now = state["config"], trainer.config
+    for part in ("MODEL", "DATA", "TRAIN"):
+        ignored = {"ROOT", "ROOTS", "NUM_WORKER", "PRINT_INTERVAL", "VAL_EPOCH_INTERVAL", "SAVE_EPOCH_INTERVAL", "VAL"}
+        changed = [key for key in now[part] if key not in ignored and now[part][key] != was.get(part, {}).get(key)]
+        if changed:
+            key = changed[0]
+            raise ValueError(
+                f"{path}: written with {part}.{key} {was.get(part, {}).get(key)}, the config says {now[part][key]}: "
+                "resume with the same config, or use --finetune"
+            )
+    return state

@@ -1,0 +1,258 @@
+"""The one training loop: epochs, AMP, clipping, validation, checkpoints, exact resume."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from lib.structures import MODALITIES, Sample, to_device
+from lib.train.checkpoint import CheckpointFolder
+from lib.train.logger import RunLogger
+from lib.train.tasks import Task
+from lib.utils import distributed
+from lib.utils.misc import seed_step
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """How the loop runs, as the TRAIN keys of the same names."""
+
+    epochs: int
+    seed: int
+    amp: bool = False
+    amp_dtype: str = "bfloat16"
+    grad_clip_norm: float = 0.0
+    print_interval: int = 50
+    val_epoch_interval: int = 1
+
+
+class Trainer:
+    """Trains a task. A non-finite loss, an unreadable image, any error ends the process; nothing is retried in silence.
+
+    Random numbers of a step are a function of (seed, step, process), and samples one of (seed, epoch, index): a resumed
+    run equals an uninterrupted one bit for bit on a CPU, also from the middle of an epoch.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        optimizer: Optimizer,
+        scheduler: LRScheduler,
+        train_loader: DataLoader,
+        val_loader: DataLoader | None,
+        checkpoints: CheckpointFolder,
+        run_logger: RunLogger,
+        options: TrainerOptions,
+        device: torch.device,
+        config: dict[str, Any],
+    ):
+        self.task = task
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.train_loader, self.val_loader = train_loader, val_loader
+        self.checkpoints, self.run_logger = checkpoints, run_logger
+        self.options, self.device, self.config = options, device, config
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp and options.amp_dtype == "float16")
+        self.parallel = _wrap(task, device)
+        self.steps_per_epoch = len(train_loader)
+        self.epoch = 0  # finished epochs
+        self.step = 0  # finished steps of the epoch in progress
+        self.stop_requested = False
+
+    def fit(self) -> None:
+        """Trains up to the last epoch.
+
+        Raises:
+            KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; says which checkpoint was kept.
+            FloatingPointError: the loss is no finite number.
+        """
+        with self._graceful_stop(), logging_redirect_tqdm():
+            while self.epoch < self.options.epochs:
+                self._train_epoch()
+                self.epoch, self.step = self.epoch + 1, 0
+                if distributed.is_main():
+                    self.checkpoints.save(self.state(), self.epoch)
+                if self.epoch % self.options.val_epoch_interval == 0 or self.epoch == self.options.epochs:
+                    self.validate()
+
+    def _train_epoch(self) -> None:
+        self.parallel.train()
+        batch_size = self.train_loader.batch_size
+        self.train_loader.sampler.set_epoch(self.epoch + 1, start=self.step * batch_size)
+        meter = _Meter()
+        total = self.options.epochs * self.steps_per_epoch
+        done = self.epoch * self.steps_per_epoch + self.step
+        bar = tqdm(total=total, initial=done, unit="step", disable=None if distributed.is_main() else True, leave=False)
+        with bar:
+            for sample in self.train_loader:
+                values = self._train_step(to_device(sample, self.device), self._global_step())
+                self.step += 1
+                meter.add(values)
+                bar.update()
+                if self.step % self.options.print_interval == 0 or self.step == self.steps_per_epoch:
+                    self._report(meter, bar)
+                    meter = _Meter()
+                if self.stop_requested:
+                    self._stop()
+
+    def _train_step(self, sample: Sample, global_step: int) -> dict[str, Tensor]:
+        seed_step(self.options.seed, global_step, distributed.rank())
+        with self._autocast():
+            terms, logs = self.parallel(sample, global_step / (self.options.epochs * self.steps_per_epoch))
+            loss = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(loss):
+            values = ", ".join(f"{name} {value.item():g}" for name, value in terms.items())
+            raise FloatingPointError(f"epoch {self.epoch + 1}, step {self.step + 1}: the loss is not finite: {values}")
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if self.options.grad_clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            parameters = [p for p in self.task.parameters() if p.requires_grad]
+            torch.nn.utils.clip_grad_norm_(parameters, self.options.grad_clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.scheduler.step()
+        self.task.after_step()
+        return {"loss": loss.detach(), **{k: v.detach() for k, v in terms.items()}, **logs}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Means of the task's values over the held-out samples, per modality: {'rgbt/iou': 0.61, ...}, logged."""
+        if self.val_loader is None:
+            return {}
+        self.task.eval()
+        names = {number: name for name, number in MODALITIES.items()}
+        sums: dict[str, Tensor] = {}
+        for sample in self.val_loader:
+            sample = to_device(sample, self.device)
+            with self._autocast():
+                values = self.task.evaluate(sample)
+            onehot = torch.nn.functional.one_hot(sample.modality, len(MODALITIES)).double()
+            for key, value in {**values, "count": torch.ones_like(sample.search_box[:, 0])}.items():
+                sums[key] = sums.get(key, 0) + value.double() @ onehot
+        sums = {key: distributed.sum_over_processes(value) for key, value in sums.items()}
+        counts = sums.pop("count").tolist()
+        means = {
+            f"{names[number]}/{key}": value[number].item() / count
+            for number, count in enumerate(counts)
+            if count
+            for key, value in sums.items()
+        }
+        self.run_logger.scalars({f"val/{name}": value for name, value in means.items()}, self._global_step())
+        logger.info("epoch %d validation: %s", self.epoch, ", ".join(f"{k} {v:.4f}" for k, v in means.items()))
+        return means
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on, as tensors and plain values."""
+        return {
+            "net": self.task.model.state_dict(),
+            "helpers": self.task.helpers_state(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "config": self.config,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `state()` of a run with the same model and number of steps an epoch."""
+        net = {f"model.{name}": value for name, value in state["net"].items()}
+        self.task.load_state_dict({**net, **state["helpers"]})
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+
+    def _global_step(self) -> int:
+        return self.epoch * self.steps_per_epoch + self.step
+
+    def _autocast(self) -> torch.autocast:
+        dtype = getattr(torch, self.options.amp_dtype)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.options.amp)
+
+    def _report(self, meter: _Meter, bar: tqdm) -> None:
+        values = meter.means()
+        rate = self.train_loader.batch_size * distributed.world_size() / meter.seconds_per_step()
+        remaining = (self.options.epochs * self.steps_per_epoch - self._global_step()) * meter.seconds_per_step()
+        bar.set_postfix({name: f"{values[name]:.3f}" for name in ("loss", "iou") if name in values})
+        logger.info(
+            "epoch %d/%d step %d/%d: %s, lr %.2e, %.1f samples/s, %s left",
+            self.epoch + 1,
+            self.options.epochs,
+            self.step,
+            self.steps_per_epoch,
+            ", ".join(f"{name} {value:.4f}" for name, value in values.items()),
+            self.optimizer.param_groups[0]["lr"],
+            rate,
+            tqdm.format_interval(math.ceil(remaining)),
+        )
+        curves = {f"train/{name}": value for name, value in values.items()}
+        self.run_logger.scalars({**curves, "train/lr": self.optimizer.param_groups[0]["lr"]}, self._global_step())
+
+    @contextlib.contextmanager
+    def _graceful_stop(self) -> Iterator[None]:
+        """While alone, a first Ctrl-C or SIGTERM waits for the step to end; a second one does not."""
+        if distributed.world_size() > 1:  # processes would stop at different steps and wait for each other
+            yield
+            return
+
+        def request(signum, frame):
+            if self.stop_requested:
+                raise KeyboardInterrupt("stopped at once")
+            self.stop_requested = True
+
+        previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _stop(self) -> None:
+        if self.step == self.steps_per_epoch:
+            self.epoch, self.step = self.epoch + 1, 0
+            path = self.checkpoints.save(self.state(), self.epoch)
+        else:
+            path = self.checkpoints.save_interrupted(self.state())
+        raise KeyboardInterrupt(f"kept {path}; go on with --resume")
+
+
+class _Meter:
+    """Means of logged tensors since the last report; they stay on the device until asked for."""
+
+    def __init__(self):
+        self.values: list[dict[str, Tensor]] = []
+        self.start = time.perf_counter()
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        self.values.append(values)
+
+    def means(self) -> dict[str, float]:
+        return {name: torch.stack([v[name].float() for v in self.values]).mean().item() for name in self.values[0]}
+
+    def seconds_per_step(self) -> float:
+        return (time.perf_counter() - self.start) / len(self.values)
+
+
+def _wrap(task: Task, device: torch.device) -> torch.nn.Module:
+    """The task itself, or its distributed wrapper when launched with several processes."""
+    if distributed.world_size() == 1:
+        return task
+    return DistributedDataParallel(task, device_ids=[device.index] if device.type == "cuda" else None)

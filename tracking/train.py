@@ -1,0 +1,67 @@
+"""Trains an experiment.
+
+python tracking/train.py --script transcmd --config tiny
+python tracking/train.py --script transcmd --config tiny --mode multiple --nproc_per_node 2
+python tracking/train.py --script transcmd --config tiny --resume --set TRAIN.BATCH_SIZE=16
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+
+import _init_paths  # noqa: F401
+
+from lib.config.loader import dump_config, load_config
+from lib.utils.cli import run_command
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--script", default="transcmd", help="folder in experiments/")
+    parser.add_argument("--config", required=True, help="YAML in that folder, without .yaml, or a path that ends in it")
+    parser.add_argument("--save_dir", default="output", help="where checkpoints, logs and curves go")
+    parser.add_argument("--mode", choices=("single", "multiple"), default="single", help="one process or several")
+    parser.add_argument("--nproc_per_node", type=int, default=1, help="processes, with --mode multiple")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, if there is one")
+    parser.add_argument("--overwrite", action="store_true", help="remove an earlier run's checkpoints and start anew")
+    parser.add_argument("--finetune", metavar="CKPT", help="start from what fits of this checkpoint; reports the rest")
+    parser.add_argument("--device", default="", help="cpu, cuda, cuda:1; default: a GPU if there is one")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. TRAIN.LR=1e-4; repeatable"
+    )
+    parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
+    args = parser.parse_args()
+    if args.resume and args.overwrite:
+        parser.error("--resume and --overwrite contradict each other")
+    return args
+
+
+def main() -> int:
+    args = parse_args()
+    cfg = load_config(args.script, args.config, args.set)
+    if args.print_config:
+        print(dump_config(cfg), end="")
+        return 0
+    if args.mode == "multiple" and "WORLD_SIZE" not in os.environ:
+        return launch(args.nproc_per_node)
+    from lib.train.run import train  # here, because torch takes seconds to import and --print-config needs none of it
+
+    name = os.path.splitext(os.path.basename(args.config))[0]
+    train(cfg, args.script, name, args.save_dir, args.resume, args.overwrite, args.finetune, args.device)
+    return 0
+
+
+def launch(processes: int) -> int:
+    """Runs this very command under torchrun and returns its exit status."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    child = subprocess.Popen([*command, __file__, *sys.argv[1:]])
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            child.terminate()  # torchrun passes it on and waits for its processes
+
+
+if __name__ == "__main__":
+    run_command(main)
