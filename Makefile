@@ -1,0 +1,33 @@
+# Each target sets up what it needs on a bare machine with Python 3.10 or newer; PYTHON=python3.12 picks another one.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test test-slow lint format bench clean
+
+demo: $(READY)
+	$(BIN)/python tracking/run_demo.py
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python benchmarks/data_loading.py
+	$(BIN)/python benchmarks/training_step.py
+
+$(READY): requirements.txt setup.py install.sh
+	PYTHON=$(PYTHON) bash install.sh
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,88 @@
+"""The whole way on synthetic data, with the commands a user would type: make data, train, test, evaluate, plot.
+
+python tracking/run_demo.py
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import _init_paths
+
+from lib.config.loader import load_config
+from lib.data.datasets import load_dataset
+from lib.data.storage import open_store
+from lib.evaluation.benchmarks import LASHER
+from lib.evaluation.evaluate import annotations_from_sequences, evaluate
+from lib.evaluation.report import Report
+from lib.utils.cli import run_command
+
+BENCHMARKS = ("LasHeR", "DepthTrack", "VisEvent")
+ROWS = {  # table row → result folder
+    "a box that never moves": "static/demo",
+    "OpenCV TrackerMIL (RGB)": "mil/demo",
+    "student, RGB blacked out": "transcmd/demo_drop_rgb",
+    "student, other one blacked out": "transcmd/demo_drop_aux",
+    "student": "transcmd/demo",
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--save_dir", default="output", help="where checkpoints, results and plots go")
+    parser.add_argument("--workers", type=int, default=2, help="processes for making data and tracking")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. TRAIN.EPOCH=1; repeatable"
+    )
+    return parser.parse_args()
+
+
+def run(command: str, *arguments: str) -> None:
+    """Runs one of our commands and shows it; ends the demo with its exit status where it fails."""
+    print(f"\n$ python tracking/{command} {' '.join(arguments)}", flush=True)
+    code = subprocess.run([sys.executable, str(_init_paths.ROOT / "tracking" / command), *arguments]).returncode
+    if code:
+        sys.exit(code)
+
+
+def main() -> None:
+    args, start = parse_args(), time.monotonic()
+    overrides = [word for pair in args.set for word in ("--set", pair)]
+    save_dir = ["--save_dir", args.save_dir]
+    data_root = load_config("transcmd", "demo", args.set).DATA.ROOT
+    run("make_demo_data.py", "--output", data_root, "--workers", str(args.workers))
+    run("train.py", "--script", "transcmd", "--config", "demo", "--overwrite", *save_dir, *overrides)
+    test = ["--dataset_name", *BENCHMARKS, "--threads", str(args.workers), *save_dir, *overrides]
+    for tracker, drop in (("static", ""), ("mil", ""), ("transcmd", ""), ("transcmd", "rgb"), ("transcmd", "aux")):
+        run("test.py", tracker, "demo", *test, *(["--drop", drop] if drop else []))
+    for benchmark in BENCHMARKS:
+        trackers = ["--trackers", *ROWS.values()]
+        run("analysis_results.py", "--config", "demo", "--dataset_name", benchmark, *trackers, *save_dir, *overrides)
+    print_table(Path(args.save_dir), data_root)
+    print(f"\n{time.monotonic() - start:.0f} s in all")
+
+
+def print_table(save_dir: Path, data_root: str) -> None:
+    """The benchmarks' own scores, and the success rate by LasHeR's rule on all three sets; and where the plots lie."""
+    columns: dict[str, list[float]] = {}
+    for name in BENCHMARKS:
+        report = Report.from_json(save_dir / "test" / "reports" / name / "report.json")
+        sequences = load_dataset(name, open_store(Path(data_root) / name, name))
+        folders = {tracker: save_dir / "test" / "tracking_results" / tracker / name for tracker in ROWS.values()}
+        success = evaluate(LASHER, annotations_from_sequences(sequences), folders)
+        official = "F" if "F" in report.metrics else "PR"
+        columns[f"{name} {official}"] = [report.trackers[tracker].scores[official] for tracker in ROWS.values()]
+        columns[f"{name} SR"] = [success.trackers[tracker].scores["SR"] for tracker in ROWS.values()]
+    print(f"\n| {'per cent':30} | {' | '.join(columns)} |")
+    print(f"| {'-' * 30} | {' | '.join('-' * (len(column) - 1) + ':' for column in columns)} |")
+    for row, title in enumerate(ROWS):
+        print(f"| {title:30} | {' | '.join(f'{v[row]:{len(column)}.1f}' for column, v in columns.items())} |")
+    print("\nPlots:")
+    for path in sorted((save_dir / "test" / "reports").glob("*/*.png")):
+        print(f"  {path}")
+
+
+if __name__ == "__main__":
+    run_command(main)

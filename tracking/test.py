@@ -1,0 +1,102 @@
+"""Runs a tracker on a data set and writes raw results.
+
+python tracking/test.py transcmd tiny --dataset_name LasHeR --threads 4 --num_gpus 1
+python tracking/test.py transcmd tiny --dataset_name LasHeR --sequence 2girl --debug video
+python tracking/test.py static tiny --dataset_name LasHeR
+"""
+
+import argparse
+import difflib
+import hashlib
+import logging
+from functools import partial
+from pathlib import Path
+
+import _init_paths  # noqa: F401
+import torch
+
+from lib.config.loader import load_config, to_plain
+from lib.data.datasets import build_store, load_dataset
+from lib.data.sequence import Sequence
+from lib.evaluation.debug import MODES
+from lib.evaluation.runner import DROPS, Job, run_sequences
+from lib.tracker import BASELINES, TRACKERS, build_tracker, default_checkpoint
+from lib.utils.cli import run_command
+
+logger = logging.getLogger(__name__)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tracker", choices=TRACKERS, help="transcmd, or a baseline that needs no training")
+    parser.add_argument("config", help="experiment: YAML in experiments/transcmd, without .yaml, or a path")
+    parser.add_argument("--dataset_name", required=True, nargs="+", help="one or several of LasHeR, DepthTrack, ...")
+    parser.add_argument("--sequence", help="only this one, by name or number")
+    parser.add_argument("--checkpoint", help="default: what training the experiment left in save_dir")
+    parser.add_argument("--save_dir", default="output")
+    parser.add_argument("--threads", type=int, default=0, help="worker processes; 0 and 1: this process alone")
+    parser.add_argument("--num_gpus", type=int, default=torch.cuda.device_count(), help="workers share them in turn")
+    parser.add_argument("--drop", choices=DROPS[1:], default="", help="black this modality out in every frame")
+    parser.add_argument("--name", help="folder of the results instead of the experiment's name")
+    parser.add_argument("--debug", nargs="?", choices=MODES[1:], const="pictures", default="", help="draw every frame")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. DATA.ROOT=/data; repeatable"
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    cfg = load_config("transcmd", args.config, args.set)
+    failed = {}
+    for dataset in args.dataset_name:
+        sequences = pick(load_dataset(dataset, build_store(cfg, dataset)), args.sequence, dataset)
+        failed.update(test_dataset(args, cfg, dataset, sequences))
+    for sequence, reason in failed.items():
+        logger.error("failed: %s: %s", sequence, reason)
+    return 1 if failed else 0
+
+
+def pick(sequences: list[Sequence], wanted: str | None, dataset: str) -> list[Sequence]:
+    """All sequences, or the one of that name or number."""
+    names = [sequence.name for sequence in sequences]
+    if wanted and wanted not in names and wanted.isdecimal() and int(wanted) < len(names):
+        wanted = names[int(wanted)]
+    picked = [sequence for sequence in sequences if wanted in (None, sequence.name)]
+    if not picked:
+        near = difflib.get_close_matches(wanted, names, n=1)
+        raise ValueError(f"--sequence {wanted}: {dataset} has none{f'; did you mean {near[0]}?' if near else ''}")
+    return picked
+
+
+def test_dataset(args: argparse.Namespace, cfg, dataset: str, sequences: list[Sequence]) -> dict[str, str]:
+    """Tracks the sequences of one data set; returns the failed ones with the reason."""
+    name = args.name or Path(args.config).stem + (f"_drop_{args.drop}" if args.drop else "")
+    folder = Path(args.save_dir) / "test" / "tracking_results" / args.tracker / name / dataset
+    make_tracker, weights = tracker_maker(args, cfg, sequences[0].modality)
+    settings = f"{weights} {sorted(to_plain(cfg.TEST).items())} {args.drop}"
+    job = Job(make_tracker, folder, hashlib.sha256(settings.encode()).hexdigest()[:16], args.drop, args.debug)
+    failed = run_sequences(sequences, job, args.threads, args.num_gpus)
+    logger.info("%s: %d of %d sequences finished, in %s", dataset, len(sequences) - len(failed), len(sequences), folder)
+    return {f"{dataset}/{sequence}": reason for sequence, reason in failed.items()}
+
+
+def tracker_maker(args: argparse.Namespace, cfg, modality: str):
+    """A picklable device → tracker, and a text that stands for its weights."""
+    if args.tracker in BASELINES:
+        return partial(make_baseline, args.tracker), args.tracker
+    checkpoint = Path(args.checkpoint) if args.checkpoint else default_checkpoint(cfg, args.config, args.save_dir)
+    if not checkpoint.is_file():
+        raise FileNotFoundError(
+            f"{checkpoint}: no such checkpoint; train it with tracking/train.py --config {args.config}"
+        )
+    build_tracker(cfg, checkpoint, modality, "cpu")  # a wrong checkpoint ends the command here, not every worker
+    return partial(build_tracker, cfg, checkpoint, modality), hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+
+
+def make_baseline(name: str, device: str):
+    return BASELINES[name]()
+
+
+if __name__ == "__main__":
+    run_command(main)
