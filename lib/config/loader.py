@@ -96,7 +96,7 @@ def _layers(path: Path) -> Iterator[tuple[Path, dict]]:
 def _read_yaml(path: Path) -> dict:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date that is none
         raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: expected KEY: value lines, got {type(content).__name__}")
@@ -109,7 +109,7 @@ def _parse_override(override: str) -> dict:
         raise ConfigError(f"--set {override}: expected KEY=VALUE, e.g. TRAIN.LR=1e-4")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"--set {override}: value is not readable as YAML") from error
     for part in reversed(key.strip().split(".")):
         value = {part: value}
@@ -120,15 +120,18 @@ def _merge(cfg: EasyDict, layer: dict, source: str, schema, prefix: str = "") ->
     for key, value in layer.items():
         name = f"{prefix}{key}"
         if prefix[:-1] in schema.FREE_FORM:
+            if not isinstance(key, str):
+                raise ConfigError(f"{source}: {name}: expected a name, got {type(key).__name__} {key!r}")
             cfg[key] = _typed(value, "", name, source)
         elif key not in cfg:
-            raise ConfigError(f"{source}: unknown key {name}{_nearest(name, schema)}")
+            unknown = prefix + next(flatten({key: value}))[0]  # TRIAN.EPOCH says more than TRIAN
+            raise ConfigError(f"{source}: unknown key {unknown}{_nearest(unknown, schema)}")
         elif isinstance(cfg[key], dict):
             if not isinstance(value, dict):
                 raise ConfigError(f"{source}: {name}: expected keys below it, got {value!r}")
             _merge(cfg[key], value, source, schema, f"{name}.")
         else:
-            cfg[key] = _typed(value, cfg[key], name, source)
+            cfg[key] = _typed(value, _get(schema.DEFAULTS, name), name, source)
 
 
 def _typed(value: Any, default: Any, name: str, source: str) -> Any:
@@ -137,7 +140,7 @@ def _typed(value: Any, default: Any, name: str, source: str) -> Any:
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
         try:
             value = float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
         raise ConfigError(f"{source}: {name}: expected {kind.__name__}, got {type(value).__name__} {value!r}")
@@ -168,9 +171,9 @@ def _resolve_paths(cfg: EasyDict, schema, folder: Path) -> None:
         parent, _, leaf = key.rpartition(".")
         table = _get(cfg, parent)
         if isinstance(table[leaf], dict):
-            table[leaf].update({name: str(folder / Path(path).expanduser()) for name, path in table[leaf].items()})
+            table[leaf].update({name: str(folder / os.path.expanduser(path)) for name, path in table[leaf].items()})
         else:
-            table[leaf] = str(folder / Path(table[leaf]).expanduser())
+            table[leaf] = str(folder / os.path.expanduser(table[leaf]))
 
 
 def _get(cfg: EasyDict, name: str) -> Any:

@@ -41,6 +41,8 @@ def square_around(box_xywh: np.ndarray, factor: float) -> Square:
 def crop_square(image: np.ndarray, box_xywh: np.ndarray, factor: float, size: int) -> Crop:
     """Cuts the square around a box out of an image, zero outside of it, and resizes it bilinearly.
 
+    As OSTrack's, but for its blackening of the image's own last column and row where the square reaches beyond them.
+
     Args:
         image: (H, W, 3) uint8.
         factor: side of the square relative to the square root of the box's area.

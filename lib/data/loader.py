@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 
 import cv2
 from torch.utils.data import DataLoader
@@ -12,6 +11,7 @@ from lib.data.augment import Augmentation
 from lib.data.datasets import build_store, find_dataset, load_dataset
 from lib.data.processing import CropSpec, Processing
 from lib.data.sampler import EpochSampler, PairSampler
+from lib.utils.cli import ignore_stop_signals
 
 logger = logging.getLogger(__name__)
 
@@ -71,5 +71,4 @@ def build_sampler(cfg, part: str, augmentation: Augmentation) -> PairSampler:
 
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # workers are the parallelism
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training process's to handle
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ignore_stop_signals()

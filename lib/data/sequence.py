@@ -17,7 +17,7 @@ class Sequence:
     """A video in two aligned modalities. RGB-only: `aux_keys` repeats `rgb_keys`.
 
     Raises:
-        ValueError: the two modalities, the boxes and the flags do not agree in length, or nothing is visible.
+        ValueError: the two modalities, the boxes and the flags do not agree in length.
     """
 
     name: str

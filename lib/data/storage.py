@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 from typing import Protocol
 
@@ -66,16 +67,31 @@ class LmdbStore:
         return value
 
     def _open(self) -> lmdb.Environment:
-        """LMDB handles do not survive a fork, so each process opens its own."""
         if self._environment is None or self._environment[0] != os.getpid():
             if not self.path.is_file():
                 raise FileNotFoundError(f"{self.path}: no such LMDB file")
-            env = lmdb.open(str(self.path), subdir=False, readonly=True, lock=False, readahead=False, meminit=False)
-            self._environment = (os.getpid(), env)
+            self._environment = (os.getpid(), _open_once(self.path))
         return self._environment[1]
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_environment": None}
+
+
+# (file, process) → handle, as long as a store holds it. A data set's splits are several stores on one file.
+_HANDLES: weakref.WeakValueDictionary[tuple[str, int], lmdb.Environment] = weakref.WeakValueDictionary()
+
+
+def _open_once(path: Path) -> lmdb.Environment:
+    """This process's handle on a file: LMDB refuses a second one, and none survives a fork."""
+    for (_, process), environment in list(_HANDLES.items()):
+        if process != os.getpid():
+            environment.close()  # the parent's, in this process only
+    key = (str(path.resolve()), os.getpid())
+    environment = _HANDLES.get(key)
+    if environment is None:
+        environment = lmdb.open(key[0], subdir=False, readonly=True, lock=False, readahead=False, meminit=False)
+        _HANDLES[key] = environment
+    return environment
 
 
 def open_store(path: str | Path, name: str) -> Store:

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from lib.evaluation.debug import DebugWriter
 from lib.evaluation.results import read_boxes, write_result
 from lib.structures import Frame
 from lib.tracker import Tracker
+from lib.utils.cli import StopRequest, ignore_stop_signals
 from lib.utils.files import write_text
 
 DROPS = ("", "rgb", "aux")
@@ -137,20 +138,34 @@ def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> I
     if workers <= 1:
         tracker = job.make_tracker(_device(0, num_gpus)) if todo else None
         for sequence in todo:
-            yield sequence, _attempt(tracker, sequence, job, lambda: False)
+            yield sequence, _attempt(tracker, sequence, job)
         return
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     stop, counter = context.Event(), context.Value("i", 0)
     arguments = (job, counter, workers, num_gpus, stop)
-    with ProcessPoolExecutor(workers, context, initializer=_Worker.start, initargs=arguments) as pool:
-        futures = {pool.submit(_Worker.run, sequence): sequence for sequence in todo}
+    pool = ProcessPoolExecutor(workers, context, initializer=_Worker.start, initargs=arguments)
+    with StopRequest() as request:  # an exception while processes start would leave the pool waiting for ever
         try:
-            for future in as_completed(futures):
-                yield futures[future], _outcome(future)
-        except BaseException:
+            futures = {pool.submit(_Worker.run, sequence): sequence for sequence in todo}
+            pending = set(futures)
+            while pending and not request.requested:
+                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield futures[future], _outcome(future)
+        finally:
             stop.set()  # the sequences in progress end at their next frame
             pool.shutdown(cancel_futures=True)
-            raise
+    if request.requested:
+        raise KeyboardInterrupt("finished sequences are kept; run again to go on")
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Fresh processes, because CUDA does not survive a fork, but forked from one that has done the slow imports."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "timm.models.vision_transformer"])
+    return context
 
 
 def _outcome(future) -> str:
@@ -160,7 +175,7 @@ def _outcome(future) -> str:
         return "a worker process died or could not start (out of memory? see above); run again to go on"
 
 
-def _attempt(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], bool]) -> str:
+def _attempt(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], bool] = lambda: False) -> str:
     """Tracks one sequence; returns the reason where its data is at fault, so that the others go on."""
     try:
         track_sequence(tracker, sequence, job, stop)
@@ -184,6 +199,7 @@ class _Worker:
 
     @classmethod
     def start(cls, job: Job, counter, workers: int, num_gpus: int, stop) -> None:
+        ignore_stop_signals()
         with counter.get_lock():
             index = counter.value
             counter.value += 1

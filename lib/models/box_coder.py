@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-MIN_OVERLAP = 0.7  # a box whose centre is off by the Gaussian's radius still overlaps the true one this much
+MIN_OVERLAP = 0.7  # that a box keeps, nominally, when its corners move by the Gaussian's radius
 
 
 def encode_score(boxes_cxcywh: Tensor, height: int, width: int) -> Tensor:
@@ -24,9 +24,10 @@ def encode_score(boxes_cxcywh: Tensor, height: int, width: int) -> Tensor:
 
 
 def gaussian_radius(size: Tensor) -> Tensor:
-    """(B, 2) width, height in cells → (B,) the largest shift of a corner that keeps MIN_OVERLAP, as CornerNet.
+    """(B, 2) width, height in cells → (B,) how far a corner may move, as CornerNet's code computes it.
 
-    The three quadratics are a corner moved inwards, one in and one out, both outwards.
+    Its three quadratics stand for both corners moved alike, both inwards, both outwards. It leaves out the division by
+    their leading coefficients, so the overlap can fall below MIN_OVERLAP; every CenterNet-style head is trained so.
     """
     total, area, o = size.sum(dim=1), size.prod(dim=1), MIN_OVERLAP
 

@@ -30,7 +30,7 @@ def build_optimizer(cfg, task: nn.Module) -> Optimizer:
         {"params": backbone, "lr": cfg.TRAIN.LR * cfg.TRAIN.BACKBONE_MULTIPLIER, "name": "backbone"},
     ]
     kept = [group for group in groups if group["params"]]
-    return OPTIMIZERS[cfg.TRAIN.OPTIMIZER](kept, lr=cfg.TRAIN.LR, weight_decay=cfg.TRAIN.WEIGHT_DECAY)
+    return OPTIMIZERS[cfg.TRAIN.OPTIMIZER](kept, lr=cfg.TRAIN.LR, weight_decay=cfg.TRAIN.WEIGHT_DECAY, fused=True)
 
 
 def build_scheduler(cfg, optimizer: Optimizer, steps_per_epoch: int) -> LambdaLR:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +23,7 @@ from lib.train.checkpoint import CheckpointFolder
 from lib.train.logger import RunLogger
 from lib.train.tasks import Task
 from lib.utils import distributed
+from lib.utils.cli import StopRequest
 from lib.utils.misc import seed_step
 
 logger = logging.getLogger(__name__)
@@ -73,7 +72,7 @@ class Trainer:
         self.steps_per_epoch = len(train_loader)
         self.epoch = 0  # finished epochs
         self.step = 0  # finished steps of the epoch in progress
-        self.stop_requested = False
+        self.stop = StopRequest()
 
     def fit(self) -> None:
         """Trains up to the last epoch.
@@ -82,7 +81,9 @@ class Trainer:
             KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; says which checkpoint was kept.
             FloatingPointError: the loss is no finite number.
         """
-        with self._graceful_stop(), logging_redirect_tqdm():
+        # Several processes would stop at different steps and wait for each other: they end at once.
+        stop = self.stop if distributed.world_size() == 1 else contextlib.nullcontext()
+        with stop, logging_redirect_tqdm():
             while self.epoch < self.options.epochs:
                 self._train_epoch()
                 self.epoch, self.step = self.epoch + 1, 0
@@ -108,7 +109,7 @@ class Trainer:
                 if self.step % self.options.print_interval == 0 or self.step == self.steps_per_epoch:
                     self._report(meter, bar)
                     meter = _Meter()
-                if self.stop_requested:
+                if self.stop.requested:
                     self._stop()
 
     def _train_step(self, sample: Sample, global_step: int) -> dict[str, Tensor]:
@@ -205,25 +206,6 @@ class Trainer:
         )
         curves = {f"train/{name}": value for name, value in values.items()}
         self.run_logger.scalars({**curves, "train/lr": self.optimizer.param_groups[0]["lr"]}, self._global_step())
-
-    @contextlib.contextmanager
-    def _graceful_stop(self) -> Iterator[None]:
-        """While alone, a first Ctrl-C or SIGTERM waits for the step to end; a second one does not."""
-        if distributed.world_size() > 1:  # processes would stop at different steps and wait for each other
-            yield
-            return
-
-        def request(signum, frame):
-            if self.stop_requested:
-                raise KeyboardInterrupt("stopped at once")
-            self.stop_requested = True
-
-        previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
     def _stop(self) -> None:
         if self.step == self.steps_per_epoch:

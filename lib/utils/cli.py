@@ -6,10 +6,11 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-logger = logging.getLogger(__name__)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
@@ -31,6 +32,36 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         sys.stderr.write(f"\ninterrupted{f': {stop}' if str(stop) else ''}\n")
         code = 130
     sys.exit(code)
+
+
+class StopRequest:
+    """Within it, a first Ctrl-C or SIGTERM only sets `requested`, to be acted on where nothing is half done; a second
+    one raises KeyboardInterrupt at once. Outside of the main thread it does nothing.
+    """
+
+    def __init__(self):
+        self.requested = False
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
+        return self
+
+    def __exit__(self, *error) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, signum, frame) -> None:
+        if self.requested:
+            raise KeyboardInterrupt("stopped at once")
+        self.requested = True
+
+
+def ignore_stop_signals() -> None:
+    """For worker processes, which a Ctrl-C reaches as well: their parent decides when they end."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _terminate(signum, frame) -> None:

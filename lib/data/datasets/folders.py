@@ -24,12 +24,14 @@ logger = logging.getLogger(__name__)
 def list_frames(store: Store, folder: str) -> tuple[str, ...]:
     """Keys of the images in `folder`, by the last number in their names, whatever the prefix, digits, start or gaps.
 
-    By name where some have no number or two have the same one.
+    By all numbers and words in the name where some have no number or two have the same one.
     """
     names = [name for name in store.list(folder) if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
     numbers = {name: frame_number(name) for name in names}
     if None not in numbers.values() and len(set(numbers.values())) == len(names):
         names.sort(key=numbers.__getitem__)
+    else:
+        names.sort(key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)])
     return tuple(f"{folder}/{name}" for name in names)
 
 
@@ -52,12 +54,15 @@ def pair_frames(store: Store, rgb_folder: str, aux_folder: str) -> tuple[tuple[s
 
 def read_numbers(store: Store, key: str, columns: tuple[int, ...]) -> np.ndarray:
     """Annotation rows as (N, columns) float64. Raises FileNotFoundError or ValueError, naming the file."""
-    source = f"{store.name}/{key}"
+    return parse_rows(read_text(store, key), f"{store.name}/{key}", columns)
+
+
+def read_text(store: Store, key: str) -> str:
+    """A UTF-8 file, without the mark that Windows editors put first. Raises ValueError, naming the file."""
     try:
-        text = store.read(key).decode("utf-8-sig")
+        return store.read(key).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError(f"{source}: expected text, found bytes that are none") from None
-    return parse_rows(text, source, columns)
+        raise ValueError(f"{store.name}/{key}: expected text, found bytes that are none") from None
 
 
 def build_sequence(
@@ -97,7 +102,7 @@ def list_sequences(store: Store, folder: str, marker: str, list_file: str | None
     """
     entries = store.list(folder)
     if list_file in entries:
-        names = [line.strip() for line in store.read(f"{folder}/{list_file}").decode().splitlines() if line.strip()]
+        names = [line.strip() for line in read_text(store, f"{folder}/{list_file}").splitlines() if line.strip()]
         if missing := sorted(set(names) - set(entries)):
             shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
             raise FileNotFoundError(

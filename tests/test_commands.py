@@ -1,0 +1,299 @@
+"""The commands, run as a user runs them: the whole way, and every wrong input with its one line and exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from lib.models.weights import epoch_path
+from tests.conftest import ROOT
+
+CHECKPOINTS = "output/checkpoints/train/transcmd/debug"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, demo_data):
+    """A folder in which `debug` has been trained by the command."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = start("train.py", "--script", "transcmd", "--config", "debug", cwd=folder, data=demo_data)
+    output, _ = done.communicate(timeout=300)
+    assert done.returncode == 0, output
+    return folder
+
+
+def start(command, *arguments, cwd, data) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "tracking" / command), *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "TRANSCMD_DATA": str(data)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def assert_fails(done: subprocess.CompletedProcess, code: int, *parts: str) -> None:
+    """One line on stderr that begins with 'error:' and holds all parts; no traceback; that exit code."""
+    assert done.returncode == code, done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert part in lines[0], lines[0]
+
+
+# the whole way
+
+
+def test_train_test_and_analysis(trained, run_command, tmp_path):
+    assert epoch_path(trained / CHECKPOINTS, 2).is_file()
+    assert (trained / CHECKPOINTS / "config.yaml").is_file()
+    save = ["--save_dir", trained / "output"]
+    names = ["LasHeR", "DepthTrack", "VisEvent"]
+    done = run_command("test.py", "transcmd", "debug", "--dataset_name", *names, "--threads", 2, *save)
+    assert done.returncode == 0, done.stderr
+    assert run_command("test.py", "static", "debug", "--dataset_name", *names, *save).returncode == 0
+    for name in names:
+        done = run_command("analysis_results.py", "--dataset_name", name, *save)
+        assert done.returncode == 0, done.stderr
+        folder = trained / "output/test/reports" / name
+        report = json.loads((folder / "report.json").read_text())
+        assert set(report["trackers"]) == {"transcmd/debug", "static/debug"}
+        assert {"report.md", "report.csv"} <= {p.name for p in folder.iterdir()}
+        plot = "precision_recall" if name == "DepthTrack" else "success"
+        assert (folder / f"{plot}.png").stat().st_size > 10_000 and (folder / f"{plot}.pdf").is_file()
+        assert "transcmd/debug" in done.stdout and str(folder / f"{plot}.png") in done.stdout
+
+
+def test_drop_and_debug_and_a_single_sequence(trained, run_command):
+    save = ["--save_dir", trained / "output"]
+    done = run_command(
+        "test.py", "transcmd", "debug", "--dataset", "VisEvent", "--sequence", 0, "--drop", "rgb", "--debug", *save
+    )
+    assert done.returncode == 0, done.stderr
+    folder = trained / "output/test/tracking_results/transcmd/debug_drop_rgb/VisEvent"
+    assert len(list(folder.glob("*_score.txt"))) == 1
+    assert len(list(folder.glob("debug/*/*.jpg"))) == 11
+
+
+def test_training_in_two_processes(demo_data, run_command, tmp_path):
+    done = run_command("train.py", "--config", "debug", "--mode", "multiple", "--nproc_per_node", 2, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    state = torch.load(epoch_path(tmp_path / CHECKPOINTS, 2), weights_only=True)
+    assert state["epoch"] == 2
+    assert "step 2/2" in (tmp_path / "output/logs/transcmd-debug.log").read_text()  # 16 samples, 2 x 4 a step
+
+
+def test_a_crash_in_one_of_two_processes_is_no_success(demo_data, run_command, tmp_path):
+    arguments = ["--mode", "multiple", "--nproc_per_node", 2, "--device", "cpu", "--set", "TRAIN.LR=1e30"]
+    done = run_command("train.py", "--config", "debug", *arguments, "--set", "TRAIN.SCHEDULER.WARMUP_STEPS=0")
+    assert done.returncode == 1
+    assert "the loss is not finite" in done.stderr
+
+
+def test_print_config_is_a_config(run_command, tmp_path):
+    done = run_command("train.py", "--config", "debug", "--print-config", "--set", "TRAIN.LR=1e-5")
+    assert done.returncode == 0
+    (tmp_path / "mine.yaml").write_text(done.stdout)
+    again = run_command("train.py", "--config", "mine.yaml", "--print-config")
+    assert again.stdout == done.stdout and "LR: 1.0e-05" in done.stdout
+
+
+def wait_for(path, text: str, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists() and text in path.read_text():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"'{text}' never came: {process.communicate()[0] if process.poll() is not None else ''}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_training_keeps_its_checkpoint_and_goes_on(demo_data, run_command, tmp_path, number):
+    arguments = ["--config", "debug", "--set", "DATA.TRAIN.SAMPLE_PER_EPOCH=2000", "--set", "TRAIN.NUM_WORKER=1"]
+    process = start("train.py", *arguments, cwd=tmp_path, data=demo_data)
+    wait_for(tmp_path / "output/logs/transcmd-debug.log", "epoch 1/2 step 4/500", process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "TransCMD_interrupted.pth.tar; go on with --resume" in output and "Traceback" not in output
+    state = torch.load(tmp_path / CHECKPOINTS / "TransCMD_interrupted.pth.tar", weights_only=True)
+    assert state["epoch"] == 0 and state["step"] >= 4
+    process = start("train.py", *arguments, "--resume", cwd=tmp_path, data=demo_data)
+    wait_for(tmp_path / "output/logs/transcmd-debug.log", f"epoch 1, step {state['step']}", process)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) and process.returncode == 130
+
+
+def test_killed_training_leaves_whole_checkpoints(demo_data, tmp_path):
+    process = start("train.py", "--config", "debug", "--set", "TRAIN.EPOCH=500", cwd=tmp_path, data=demo_data)
+    wait_for(tmp_path / "output/logs/transcmd-debug.log", "epoch 3/500", process)
+    process.kill()
+    process.communicate()
+    files = list((tmp_path / CHECKPOINTS).glob("TransCMD_ep*.pth.tar"))
+    assert files
+    for path in files:
+        torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_interrupted_testing_keeps_finished_sequences(trained, demo_data, tmp_path, threads):
+    arguments = ["mil", "debug", "--dataset_name", "LasHeR", "DepthTrack", "VisEvent", "--threads", threads]
+    process = start("test.py", *arguments, cwd=tmp_path, data=demo_data)
+    folder = tmp_path / "output/test/tracking_results/mil/debug"
+    wait_for(folder / "LasHeR/run.json", "fingerprint", process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in output, output
+    assert "Traceback" not in output
+    finished = json.loads((folder / "LasHeR/run.json").read_text())
+    for name in finished:
+        assert len((folder / f"LasHeR/{name}.txt").read_text().splitlines()) == 12
+
+
+# wrong input
+
+
+def test_configuration_errors_exit_with_2(run_command, tmp_path):
+    assert_fails(run_command("train.py", "--config", "debgu"), 2, "debgu.yaml", "did you mean 'debug'")
+    for pair, parts in {
+        "TRIAN.EPOCH=3": ("TRIAN.EPOCH", "did you mean TRAIN.EPOCH?"),
+        "TRAIN.EPOCH=3.5": ("TRAIN.EPOCH: expected int, got float 3.5",),
+        "DATA.SEARCH.SIZE=128": ("TEST.SEARCH_SIZE 64 conflicts with DATA.SEARCH.SIZE 128",),
+    }.items():
+        assert_fails(run_command("train.py", "--config", "debug", "--set", pair), 2, *parts)
+    (tmp_path / "typo.yaml").write_text("BASE: nothing.yaml\n")
+    assert_fails(run_command("train.py", "--config", "typo.yaml"), 2, "typo.yaml", "nothing.yaml")
+
+
+def test_missing_data_root(run_command, tmp_path):
+    done = run_command("train.py", "--config", "debug", env={"TRANSCMD_DATA": str(tmp_path / "nowhere")})
+    assert_fails(done, 1, "LasHeR: no data set at", "nowhere/LasHeR", "TRANSCMD_DATA")
+    done = run_command("test.py", "static", "debug", "--dataset", "LasHeR", env={"TRANSCMD_DATA": str(tmp_path)})
+    assert_fails(done, 1, "LasHeR: no data set at", "--set DATA.ROOTS.LasHeR=DIR")
+
+
+def copy_sequences(demo_data, target, name="LasHeR"):
+    import shutil
+
+    shutil.copytree(demo_data / name, target / name)
+    return sorted(p for p in (target / name / "testingset").iterdir())
+
+
+def test_damaged_data_is_named(demo_data, run_command, tmp_path):
+    first, second = copy_sequences(demo_data, tmp_path / "data")
+    env = {"TRANSCMD_DATA": str(tmp_path / "data")}
+    image = sorted((first / "visible").iterdir())[5]
+    whole = image.read_bytes()
+    image.write_bytes(whole[: len(whole) // 2])
+    command = ["test.py", "static", "debug", "--dataset_name", "LasHeR"]
+    done = run_command(*command, env=env)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"failed: LasHeR/{first.name}: LasHeR/testingset/{first.name}/visible/{image.name}" in done.stderr
+    assert "cut off" in done.stderr and "1 of 2 sequences finished" in done.stderr
+    assert (tmp_path / f"output/test/tracking_results/static/debug/LasHeR/{second.name}.txt").is_file()
+
+    image.unlink()  # now one modality has fewer images
+    assert_fails(run_command(*command, env=env), 1, f"LasHeR/{first.name}: 11 RGB images but 12")
+    image.write_bytes(whole)
+    annotation = first / "visible.txt"
+    rows = annotation.read_text()
+    annotation.write_text(rows.strip() + "\n1,2,3,4\n5,6,7,8\n")
+    assert_fails(run_command(*command, env=env), 1, f"LasHeR/{first.name}: 14 boxes for 12 frames")
+    annotation.write_text(rows.replace(",", ";", 1))
+    assert_fails(run_command(*command, env=env), 1, f"{first.name}/visible.txt, line 1")
+
+
+def test_unreadable_training_image_ends_training(demo_data, run_command, tmp_path):
+    copy_sequences(demo_data, tmp_path / "data")
+    for image in (tmp_path / "data/LasHeR/trainingset").glob("*/infrared/*"):
+        image.write_bytes(b"")
+    only = ["--set", "DATA.TRAIN.DATASETS_NAME=[LasHeR_train]", "--set", "DATA.TRAIN.DATASETS_RATIO=[1]"]
+    none = ["--set", "DATA.VAL.DATASETS_NAME=[]", "--set", "DATA.VAL.DATASETS_RATIO=[]", "--set", "TRAIN.NUM_WORKER=1"]
+    done = run_command("train.py", "--config", "debug", *only, *none, env={"TRANSCMD_DATA": str(tmp_path / "data")})
+    assert_fails(done, 1, "LasHeR/trainingset/", "/infrared/", "image is empty or cut off (0 bytes)")
+
+
+def test_wrong_checkpoints(trained, run_command, tmp_path):
+    good = epoch_path(trained / CHECKPOINTS, 2)
+    command = ["test.py", "transcmd", "debug", "--dataset_name", "LasHeR", "--checkpoint"]
+    done = run_command(*command[:-1])
+    assert_fails(done, 1, "TransCMD_ep0002.pth.tar: no such checkpoint", "tracking/train.py --config debug")
+    cut = tmp_path / "cut.pth.tar"
+    cut.write_bytes(good.read_bytes()[:20000])
+    assert_fails(run_command(*command, cut), 1, "cut.pth.tar: not a checkpoint, or cut off (20000 bytes)")
+    torch.save(
+        {"net": torch.load(good, weights_only=True)["net"], "settings": np.random.default_rng}, tmp_path / "code.pth"
+    )
+    assert_fails(run_command(*command, tmp_path / "code.pth"), 1, "code.pth: refused", "would run code")
+    other = ["test.py", "transcmd", "demo", "--dataset_name", "LasHeR", "--checkpoint", good]
+    assert_fails(run_command(*other), 1, "weights of another architecture", "in the model")
+    resumed = ["train.py", "--config", "debug", "--resume", "--save_dir", trained / "output", "--set", "TRAIN.LR=0.5"]
+    assert_fails(run_command(*resumed), 1, "written with TRAIN.LR 0.001, the config says 0.5")
+    again = ["train.py", "--config", "debug", "--save_dir", trained / "output"]
+    assert_fails(run_command(*again), 1, "is there already", "--resume", "--overwrite")
+
+
+def test_wrong_results(trained, demo_data, run_command, tmp_path):
+    assert run_command("test.py", "static", "debug", "--dataset_name", "LasHeR").returncode == 0
+    folder = tmp_path / "output/test/tracking_results/static/debug/LasHeR"
+    path = sorted(p for p in folder.glob("*.txt") if not p.stem.endswith(("_time", "_score")))[0]
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:7]))
+    done = run_command("analysis_results.py", "--dataset_name", "LasHeR")
+    assert_fails(done, 1, f"{path.stem}: 7 rows for 12 frames", path.name)
+    done = run_command("analysis_results.py", "--dataset_name", "VisEvent")
+    assert_fails(done, 1, "no results for VisEvent")
+
+
+def test_output_that_cannot_be_written(run_command, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    done = run_command("train.py", "--config", "debug", "--save_dir", "file")
+    assert done.returncode == 1 and "error: file" in done.stderr and "Traceback" not in done.stderr
+    done = run_command("test.py", "static", "debug", "--dataset_name", "LasHeR", "--save_dir", "file")
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "file" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full to stand for a full disk")
+def test_full_disk_ends_training_with_one_line(demo_data, run_command, tmp_path):
+    (tmp_path / "output/logs").mkdir(parents=True)
+    (tmp_path / CHECKPOINTS).mkdir(parents=True)
+    limited = f"ulimit -f 20; exec {sys.executable} {ROOT}/tracking/train.py --config debug"  # 20 KiB a file
+    done = subprocess.run(
+        ["bash", "-c", limited],
+        cwd=tmp_path,
+        env={**os.environ, "TRANSCMD_DATA": str(demo_data)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode not in (0, 130), done.stderr
+    assert not list((tmp_path / CHECKPOINTS).glob("TransCMD_ep*")), "no half checkpoint under its final name"
+
+
+# the package
+
+
+def test_another_package_called_lib_never_wins(tmp_path, demo_data):
+    (tmp_path / "lib" / "train").mkdir(parents=True)
+    (tmp_path / "lib" / "__init__.py").write_text("raise RuntimeError('the wrong lib')")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tracking/train.py"), "--config", "debug", "--print-config"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "TRAIN:" in done.stdout
+    assert f"another package `lib` lies in {tmp_path}" in done.stderr
+
+
+@pytest.mark.parametrize("command", sorted(p.name for p in (ROOT / "tracking").glob("[a-z]*.py")))
+def test_every_command_explains_itself(run_command, command):
+    done = run_command(command, "--help")
+    assert done.returncode == 0 and "usage:" in done.stdout

@@ -1,0 +1,98 @@
+"""The supervised loss."""
+
+import math
+
+import pytest
+import torch
+
+from lib.losses.tracking import TrackingLoss, focal_loss
+from lib.models.box_coder import encode_score
+from lib.structures import Pair, Sample, TrackOutput
+from lib.train.tasks import box_iou
+from lib.utils.boxes import cxcywh_to_xywh, iou_xywh
+
+
+def make_sample(boxes: torch.Tensor) -> Sample:
+    images = torch.zeros(len(boxes), 3, 8, 8, dtype=torch.uint8)
+    return Sample(Pair(images, images), Pair(images, images), boxes, boxes, torch.ones(len(boxes), dtype=torch.int64))
+
+
+def make_output(score_map, size_map, offset_map, boxes) -> TrackOutput:
+    return TrackOutput(score_map, size_map, offset_map, boxes, {}, {})
+
+
+def random_output(batch: int, requires_grad: bool = False) -> TrackOutput:
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.rand(batch, c, 8, 8, generator=generator).requires_grad_(requires_grad) for c in (1, 2, 2)]
+    return make_output(maps[0].clamp(1e-4, 1 - 1e-4), *maps[1:], torch.rand(batch, 4, generator=generator) * 0.5 + 0.25)
+
+
+BOXES = torch.tensor([[0.4, 0.6, 0.2, 0.3], [0.7, 0.2, 0.1, 0.1], [0.55, 0.5, 0.6, 0.5]])
+
+
+def test_focal_loss_equals_a_plain_loop():
+    output = random_output(3)
+    target = encode_score(BOXES, 8, 8)
+    losses = focal_loss(output.score_map, target)
+    for b in range(3):
+        expected = 0.0
+        for p, t in zip(output.score_map[b].flatten().tolist(), target[b].flatten().tolist(), strict=True):
+            expected -= (1 - p) ** 2 * math.log(p) if t == 1 else (1 - t) ** 4 * p**2 * math.log(1 - p)
+        assert losses[b].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_perfect_prediction_costs_next_to_nothing():
+    target = encode_score(BOXES, 8, 8).clamp(1e-4, 1 - 1e-4)
+    score = torch.where(target > 0.99, target, torch.full_like(target, 1e-4))
+    terms = TrackingLoss()(
+        make_output(score, torch.rand(3, 2, 8, 8), torch.rand(3, 2, 8, 8), BOXES.clone()), make_sample(BOXES)
+    )
+    assert all(term.item() < 1e-3 for term in terms.values())
+
+
+@pytest.mark.parametrize("box_cell", ["peak", "target"])
+def test_the_batch_loss_is_the_mean_of_the_samples(box_cell):
+    """So that gradient accumulation and several processes give what one large batch gives."""
+    loss, output, sample = TrackingLoss(box_cell), random_output(3), make_sample(BOXES)
+    whole = loss(output, sample)
+    parts = []
+    for i in range(3):
+        one = make_output(*(field[i : i + 1] for field in output[:4]))
+        parts.append(loss(one, make_sample(BOXES[i : i + 1])))
+    for name, value in whole.items():
+        torch.testing.assert_close(value, torch.stack([part[name] for part in parts]).mean())
+
+
+def test_target_cell_reads_the_maps_where_the_annotation_lies():
+    size_map = BOXES[:, 2:, None, None].expand(-1, -1, 8, 8).clone()
+    offset_map = ((BOXES[:, :2] * 8) % 1)[:, :, None, None].expand(-1, -1, 8, 8).clone()
+    output = make_output(torch.full((3, 1, 8, 8), 0.5), size_map, offset_map, torch.full((3, 4), 0.1))
+    at_target = TrackingLoss("target")(output, make_sample(BOXES))
+    at_peak = TrackingLoss("peak")(output, make_sample(BOXES))
+    assert at_target["l1"].item() < 1e-6 and at_target["giou"].item() < 1e-5
+    assert at_peak["l1"].item() > 0.1
+
+
+@pytest.mark.parametrize("box_cell", ["peak", "target"])
+def test_losses_are_finite_for_degenerate_predictions(box_cell):
+    zeros = torch.zeros(3, 2, 8, 8, requires_grad=True)
+    score = torch.full((3, 1, 8, 8), 1e-4, requires_grad=True)
+    boxes = torch.cat([zeros[:, :, 0, 0], zeros[:, :, 1, 1]], dim=1)  # no size, in a corner
+    terms = TrackingLoss(box_cell)(make_output(score, zeros, zeros, boxes), make_sample(BOXES))
+    sum(terms.values()).backward()
+    assert all(torch.isfinite(term) for term in terms.values())
+    assert torch.isfinite(score.grad).all() and torch.isfinite(zeros.grad).all()
+
+
+def test_losses_are_float32_under_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = TrackingLoss()(random_output(3), make_sample(BOXES))
+    outside = TrackingLoss()(random_output(3), make_sample(BOXES))
+    for name, value in inside.items():
+        assert value.dtype == torch.float32 and torch.equal(value, outside[name])
+
+
+def test_torch_and_numpy_overlap_agree():
+    a, b = torch.rand(200, 4) * 0.8 + 0.1, torch.rand(200, 4) * 0.8 + 0.1
+    expected = iou_xywh(cxcywh_to_xywh(a.numpy()), cxcywh_to_xywh(b.numpy()))
+    torch.testing.assert_close(box_iou(a, b).double(), torch.from_numpy(expected), atol=1e-5, rtol=1e-5)

@@ -1,0 +1,420 @@
+"""The readers on small copies of the raw downloads, quirks included, and on the real clips."""
+
+import numpy as np
+import pytest
+from easydict import EasyDict
+
+from lib.data.datasets import DATASETS, READERS, build_store, find_dataset, load_dataset
+from lib.data.datasets.folders import SPLITS, frame_number, split_names
+from lib.data.storage import DiskStore, LmdbStore, open_store
+from tests.helpers import HEIGHT, WIDTH, pack, read_number, write_file, write_rows, write_small, write_video
+
+BOX = (2, 3, 11, 12)
+REAL = {"LasHeR": 6, "DepthTrack": 4, "VisEvent": 2}
+
+
+def load(root, name):
+    folder = find_dataset(name).root
+    return load_dataset(name, DiskStore(root / folder, folder))
+
+
+def load_one(root, name):
+    (sequence,) = load(root, name)
+    return sequence
+
+
+def numbers_of(sequence):
+    """What the pictures of both modalities say, frame by frame."""
+    return [tuple(map(read_number, sequence.frame(index))) for index in range(len(sequence))]
+
+
+def assert_paired(sequence, frames):
+    assert numbers_of(sequence) == [(t, t) for t in range(frames)]
+
+
+def lasher_video(root, name="2girl", frames=3, boxes=None, split="testingset", **names):
+    """`names`: rgb and aux formats of file names by frame number."""
+    rgb, aux, start = names.get("rgb", "v{:03d}.jpg"), names.get("aux", "i{:03d}.jpg"), names.get("start", 0)
+    images = [(f"visible/{rgb.format(t)}", f"infrared/{aux.format(t)}") for t in range(start, start + frames)]
+    rows = boxes or [BOX] * frames
+    write_video(root / "LasHeR" / split / name, images, visible=rows, infrared=rows, init=rows)
+    return root / "LasHeR" / split / name
+
+
+def depth_video(root, name="mug", frames=3, boxes=None, split="test"):
+    images = [(f"color/{t:08d}.jpg", f"depth/{t:08d}.png") for t in range(1, frames + 1)]
+    write_video(root / "DepthTrack" / split / name, images, groundtruth=boxes or [BOX] * frames)
+    return root / "DepthTrack" / split / name
+
+
+def event_video(root, name="dvSave-1", numbers=(0, 1, 2), suffix="bmp", flags=None, boxes=None, split="test"):
+    images = [(f"vis_imgs/frame{t:04d}.{suffix}", f"event_imgs/frame{t:04d}.{suffix}") for t in numbers]
+    annotations = {"absent_label": [(flag,) for flag in flags]} if flags else {}
+    folder = root / "VisEvent" / split / name
+    write_video(folder, images, groundtruth=boxes or [BOX] * len(images), **annotations)
+    return folder
+
+
+# --- frames of one moment -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rgb", "aux", "start"),
+    [
+        ("v{:03d}.jpg", "i{:03d}.jpg", 0),
+        ("v{:04d}.jpg", "i{:04d}.jpg", 1),
+        ("{:06d}.jpg", "{:06d}.jpg", 1),
+        ("v{}.jpg", "i{}.jpg", 1),  # 1, 10, 100, 101, … for whoever sorts text; *5.jpg is 5, 15, 25, … for a glob
+        ("{}.JPG", "{}.png", 0),
+        ("v{:02d}.jpg", "i{:06d}.jpg", 750),
+        ("{:05d}v.jpg", "{:05d}i.jpg", 46),
+        ("2023_05_v{}.jpg", "cam2_{}.jpg", 7),
+    ],
+)
+def test_all_of_300_frames_show_the_same_moment_in_both_modalities(tmp_path, rgb, aux, start):
+    lasher_video(tmp_path, frames=300, rgb=rgb, aux=aux, start=start)
+    assert_paired(load_one(tmp_path, "LasHeR"), 300)
+
+
+def test_numbers_that_outgrow_their_digits_stay_in_order(tmp_path):
+    lasher_video(tmp_path, frames=30, start=985)  # v985 … v999, v1000 …
+    assert_paired(load_one(tmp_path, "LasHeR"), 30)
+
+
+@pytest.mark.parametrize(("rgb", "aux"), [("{:04d}_rgb8.jpg", "{:04d}_t14.jpg"), ("f{}_rgb8.jpg", "{}_t14.jpg")])
+def test_frames_whose_last_number_is_all_the_same_are_in_the_order_of_the_others(tmp_path, rgb, aux):
+    lasher_video(tmp_path, frames=30, rgb=rgb, aux=aux)
+    assert_paired(load_one(tmp_path, "LasHeR"), 30)
+
+
+def test_files_that_are_no_frames_are_passed_over(tmp_path):
+    folder = lasher_video(tmp_path, frames=4)
+    for name in ("Thumbs.db", ".DS_Store", "._v001.jpg", "notes.txt", "v001.mat"):
+        write_file(folder / "visible" / name, "junk")
+    write_file(tmp_path / "LasHeR" / "testingset" / "readme.txt", "junk")
+    write_file(tmp_path / "LasHeR" / "testingset" / "no_sequence" / "readme.txt", "junk")
+    assert_paired(load_one(tmp_path, "LasHeR"), 4)
+
+
+def test_modalities_that_skip_different_numbers_are_warned_about(tmp_path, caplog):
+    folder = lasher_video(tmp_path, frames=5)
+    (folder / "visible" / "v004.jpg").rename(folder / "visible" / "v014.jpg")
+    load(tmp_path, "LasHeR")
+    assert "LasHeR/testingset/2girl/visible" in caplog.text
+    caplog.clear()
+    lasher_video(tmp_path, "other", rgb="v{:03d}.jpg", aux="i{:04d}.jpg")
+    assert len(load(tmp_path, "LasHeR")) == 2 and "other" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("a/v000.jpg", 0), ("a/00046i.jpg", 46), ("b7/x.jpg", None), ("1/c7_v0010.2.jpg", 2)]
+)
+def test_the_number_of_a_frame_is_the_last_one_in_its_stem(name, number):
+    assert frame_number(name) == number
+
+
+# --- LasHeR ---------------------------------------------------------------------------------------------------------
+
+
+def test_lasher_names_keep_their_marks_and_zero_boxes_are_invisible(tmp_path):
+    names = ["blkboy`shead", "leftgirl'swhitebag", "2girl", "10runone"]
+    boxes = [BOX, (0, 0, 0, 0), (5, 5, 0, 7), (-3, 0, 9, 9)]
+    for name in names:
+        lasher_video(tmp_path, name, 4, boxes)
+    sequences = load(tmp_path, "LasHeR")
+    assert sorted(s.name for s in sequences) == sorted(names)
+    for sequence in sequences:
+        assert sequence.modality == "rgbt" and len(sequence) == 4
+        assert sequence.visible.tolist() == [True, False, False, True] and sequence.visible.dtype == bool
+        assert sequence.boxes_xywh.tolist() == np.array(boxes).tolist() and sequence.boxes_xywh.dtype == np.float64
+
+
+@pytest.mark.parametrize("folder", ["trainingset", "train/trainingset", "train"])
+def test_lasher_training_set_is_found_where_downloads_and_forks_put_it(tmp_path, folder):
+    for index in range(3):
+        lasher_video(tmp_path, f"video{index}", split=folder)
+    assert len(load(tmp_path, "LasHeR_train")) == 2 and len(load(tmp_path, "LasHeR_val")) == 1
+
+
+@pytest.mark.parametrize("folder", ["testingset", "test/testingset", "test"])
+def test_lasher_test_set_is_found_where_downloads_and_forks_put_it(tmp_path, folder):
+    lasher_video(tmp_path, split=folder)
+    assert load_one(tmp_path, "LasHeR").name == "2girl"
+
+
+def test_lasher_without_visible_txt_reads_init_txt(tmp_path):
+    folder = lasher_video(tmp_path)
+    write_rows(folder / "init.txt", [(1, 1, 7, 7)] * 3)
+    assert load_one(tmp_path, "LasHeR").boxes_xywh[0].tolist() == list(BOX)
+    (folder / "visible.txt").unlink()
+    assert load_one(tmp_path, "LasHeR").boxes_xywh[0].tolist() == [1, 1, 7, 7]
+
+
+@pytest.mark.parametrize(
+    "text", ["1,2,3,4\r\n5,6,7,8\r\n", "\ufeff1\t2\t3\t4\n\n5 6  7 8", "1.0, 2,3e0,4\n5,6,7,8\n\n"]
+)
+def test_annotations_may_use_any_delimiter(tmp_path, text):
+    write_file(lasher_video(tmp_path, frames=2) / "visible.txt", text)
+    assert load_one(tmp_path, "LasHeR").boxes_xywh.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+# --- DepthTrack -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["test", "sequences"])
+def test_depthtrack_pairs_colour_and_depth_and_takes_nan_for_absent(tmp_path, folder):
+    nan = ("nan",) * 4
+    depth_video(tmp_path, frames=12, boxes=[BOX, nan, ("NaN",) * 4] + [BOX] * 9, split=folder)
+    sequence = load_one(tmp_path, "DepthTrack")
+    assert sequence.modality == "rgbd"
+    assert sequence.visible.tolist() == [True, False, False] + [True] * 9
+    assert np.isnan(sequence.boxes_xywh[1]).all() and sequence.boxes_xywh[0].tolist() == list(BOX)
+    assert_paired(sequence, 12)
+    assert sequence.frame(0).aux.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_depthtrack_small_boxes_are_invisible_in_training_alone(tmp_path):
+    boxes = [(1, 1, 10, 30), (1, 1, 30, 10), (1, 1, 10.01, 30), (1, 1, 11, 11), (1, 1, 1, 1)]
+    for split in ("train", "test"):
+        for index in range(2):
+            depth_video(tmp_path, f"{split}{index}", 5, boxes, split)
+    for name in ("DepthTrack_train", "DepthTrack_val"):
+        assert load_one(tmp_path, name).visible.tolist() == [False, False, True, True, False]
+    assert all(sequence.visible.all() for sequence in load(tmp_path, "DepthTrack"))
+
+
+@pytest.mark.parametrize("text", ["b\na\n", "b\r\na", "\ufeffb\n\n a \n"])
+def test_depthtrack_list_decides_which_sequences_in_which_order(tmp_path, text):
+    for name in "abc":
+        depth_video(tmp_path, name)
+    write_file(tmp_path / "DepthTrack" / "test" / "list.txt", text)
+    assert [sequence.name for sequence in load(tmp_path, "DepthTrack")] == ["b", "a"]
+
+
+def test_depthtrack_sequence_published_short_is_absent_where_it_has_no_rows(tmp_path):
+    for name in ("toy07_indoor_320", "toy08_indoor"):
+        depth_video(tmp_path, name, 5, [BOX] * (3 if name.startswith("toy07") else 5))
+    short, whole = load(tmp_path, "DepthTrack")
+    assert short.visible.tolist() == [True] * 3 + [False] * 2 and whole.visible.all()
+    write_rows(tmp_path / "DepthTrack/test/toy07_indoor_320/groundtruth.txt", [BOX] * 6)
+    with pytest.raises(ValueError, match="^DepthTrack/toy07_indoor_320: 6 boxes for 5 frames$"):
+        load(tmp_path, "DepthTrack")
+
+
+# --- VisEvent -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "png"])
+def test_visevent_frames_with_gaps_and_a_late_start_are_paired(tmp_path, suffix):
+    event_video(tmp_path, numbers=(8, 9, 12, 99, 100, 1000, 10001), suffix=suffix)
+    sequence = load_one(tmp_path, "VisEvent")
+    assert sequence.modality == "rgbe"
+    assert_paired(sequence, 7)
+
+
+def test_visevent_absent_label_1_means_present_and_a_box_is_needed_too(tmp_path):
+    boxes = [BOX, BOX, (0, 0, 0, 0), (0, 0, 0, 0)]
+    event_video(tmp_path, numbers=range(4), flags=[1, 0, 1, 0], boxes=boxes)
+    assert load_one(tmp_path, "VisEvent").visible.tolist() == [True, False, False, False]
+    (tmp_path / "VisEvent/test/dvSave-1/absent_label.txt").unlink()
+    assert load_one(tmp_path, "VisEvent").visible.tolist() == [True, True, False, False]
+
+
+def test_visevent_flags_of_another_number_are_refused(tmp_path):
+    event_video(tmp_path, flags=[1, 1])
+    with pytest.raises(ValueError, match="^VisEvent/test/dvSave-1: 2 visibility flags for 3 boxes$"):
+        load(tmp_path, "VisEvent")
+
+
+@pytest.mark.parametrize(("name", "split"), [("VisEvent", "test"), ("VisEvent_train", "train")])
+def test_visevent_lists_with_sequences_that_are_not_there_name_them(tmp_path, name, split):
+    for index in range(3):
+        event_video(tmp_path, f"video{index}", split=split)
+    path = tmp_path / "VisEvent" / split / f"{split}list.txt"
+    write_file(path, "video1\nvideo0\n")
+    names = {sequence.name for part in {name, name.replace("train", "val")} for sequence in load(tmp_path, part)}
+    assert names == {"video0", "video1"}
+    write_file(path, "video1\nlost_b\nlost_a\n")
+    with pytest.raises(FileNotFoundError, match=f"^VisEvent/{split}/{split}list.txt names 2 .*: lost_a, lost_b; "):
+        load(tmp_path, name)
+    write_file(path, "".join(f"lost{index}\n" for index in range(9)))
+    with pytest.raises(FileNotFoundError, match="names 9 sequences .*: lost0, lost1, lost2, lost3, lost4, …; "):
+        load(tmp_path, name)
+
+
+# --- training and validation ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 25, 104])
+def test_without_a_published_list_a_tenth_is_held_out_whatever_the_order(count):
+    names = [f"video{index}" for index in range(count)]
+    for list_name in (None, "lasher_val.txt"):  # none of the published names is there
+        train, val = (split_names(names, split, list_name) for split in ("train", "val"))
+        assert sorted(train + val) == sorted(names) and not set(train) & set(val)
+        assert len(val) == max(1, round(count / 10))
+        assert set(split_names(names[::-1], "val", list_name)) == set(val)
+    assert split_names([f"video{index}" for index in range(10)], "val", None) == ["video8"]  # for ever
+
+
+@pytest.mark.parametrize(("list_name", "count"), [("lasher_val.txt", 97), ("depthtrack_val.txt", 6)])
+def test_published_lists_decide_where_their_sequences_are_there(list_name, count):
+    listed = (SPLITS / list_name).read_text(encoding="utf-8").split()
+    assert len(set(listed)) == len(listed) == count
+    others = [f"video{index}" for index in range(40)]
+    assert split_names(others + listed, "val", list_name) == listed
+    assert split_names(others + listed, "train", list_name) == others
+    assert split_names(others + listed[:2], "val", list_name) == listed[:2]
+
+
+@pytest.mark.parametrize("dataset", READERS)
+def test_train_and_val_share_nothing_and_miss_nothing(tmp_path, dataset):
+    folders = write_small(tmp_path, dataset, "train", sequences=12, frames=2)
+    train, val = (load(tmp_path, f"{dataset}_{split}") for split in ("train", "val"))
+    names = [sequence.name for sequence in train + val]
+    assert sorted(names) == sorted(folder.name for folder in folders) and len(val) == 1
+    with pytest.raises(FileNotFoundError, match=f"^{dataset}: none of the folders test"):
+        load(tmp_path, dataset)
+
+
+@pytest.mark.parametrize(("dataset", "list_name"), [("LasHeR", "lasher_val.txt"), ("DepthTrack", "depthtrack_val.txt")])
+def test_readers_hold_out_the_published_sequences(tmp_path, dataset, list_name):
+    held_out = sorted((SPLITS / list_name).read_text(encoding="utf-8").split()[1:3])
+    for name in (*held_out, "own1", "own2", "own3"):
+        if dataset == "LasHeR":
+            lasher_video(tmp_path, name, 1, split="trainingset")
+        else:
+            depth_video(tmp_path, name, 1, split="train")
+    assert sorted(s.name for s in load(tmp_path, f"{dataset}_val")) == held_out
+    assert sorted(s.name for s in load(tmp_path, f"{dataset}_train")) == ["own1", "own2", "own3"]
+
+
+# --- what is wrong is named -----------------------------------------------------------------------------------------
+
+
+def refusal(root, name, error=ValueError) -> str:
+    with pytest.raises(error) as raised:
+        load(root, name)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_counts_that_do_not_agree_are_named(tmp_path):
+    folder = lasher_video(tmp_path, frames=310, boxes=[BOX] * 312)
+    assert refusal(tmp_path, "LasHeR") == "LasHeR/2girl: 312 boxes for 310 frames"
+    (folder / "infrared" / "i100.jpg").unlink()
+    assert refusal(tmp_path, "LasHeR") == (
+        "LasHeR/2girl: 310 RGB images but 309 of the other modality "
+        "(from testingset/2girl/visible/v000.jpg and testingset/2girl/infrared/i000.jpg)"
+    )
+    for file in (folder / "visible").iterdir():
+        file.unlink()
+    assert "0 RGB images but 309 of the other modality (from an empty folder and " in refusal(tmp_path, "LasHeR")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("1,2,3,4\n1,2,3\n", "line 2: expected 4 numbers, got 3: '1 2 3'"),
+        ("1,2,3,4\n\n1,2,x,4\n", "line 3: 'x' is not a number"),
+        ("1,2,3,4,5\n", "line 1: expected 4 numbers, got 5: '1 2 3 4 5'"),
+    ],
+)
+def test_a_broken_annotation_row_is_named_with_file_and_line(tmp_path, text, problem):
+    write_file(lasher_video(tmp_path) / "visible.txt", text)
+    assert refusal(tmp_path, "LasHeR") == f"LasHeR/testingset/2girl/visible.txt, {problem}"
+    write_file(depth_video(tmp_path) / "groundtruth.txt", text)
+    assert refusal(tmp_path, "DepthTrack") == f"DepthTrack/test/mug/groundtruth.txt, {problem}"
+    write_file(event_video(tmp_path) / "groundtruth.txt", text)
+    assert refusal(tmp_path, "VisEvent") == f"VisEvent/test/dvSave-1/groundtruth.txt, {problem}"
+
+
+def test_an_annotation_that_is_no_text_or_not_there_is_named(tmp_path):
+    folder = lasher_video(tmp_path)
+    write_file(folder / "visible.txt", b"\xff\xfe1\x00")
+    assert refusal(tmp_path, "LasHeR") == (
+        "LasHeR/testingset/2girl/visible.txt: expected text, found bytes that are none"
+    )
+    for name in ("visible.txt", "init.txt"):
+        (folder / name).unlink()
+    assert "testingset/2girl/init.txt" in refusal(tmp_path, "LasHeR", FileNotFoundError)
+
+
+def test_a_list_that_is_no_text_is_named(tmp_path):
+    depth_video(tmp_path)
+    write_file(tmp_path / "DepthTrack" / "test" / "list.txt", b"\xff\xfem\x00")
+    assert refusal(tmp_path, "DepthTrack").startswith("DepthTrack/test/list.txt: expected text")
+
+
+@pytest.mark.parametrize("dataset", READERS)
+def test_a_folder_without_sequences_is_named(tmp_path, dataset):
+    write_file(tmp_path / dataset / "test" / "readme" / "readme.txt", "nothing here")
+    assert refusal(tmp_path, dataset, FileNotFoundError).startswith(f"{dataset}/test: no sequence folder with ")
+    assert refusal(tmp_path, f"{dataset}_train", FileNotFoundError).startswith(f"{dataset}: none of the folders train")
+
+
+def test_a_data_set_that_is_not_there_or_not_known_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"^LasHeR: no data set at {tmp_path}/LasHeR; put or link it there"):
+        open_store(tmp_path / "LasHeR", "LasHeR")
+    with pytest.raises(ValueError, match="^unknown data set 'Lasher_trian'; did you mean LasHeR_train\\? known: LasH"):
+        find_dataset("Lasher_trian")
+
+
+def test_a_frame_that_is_missing_is_named(tmp_path):
+    folder = lasher_video(tmp_path)
+    sequence = load_one(tmp_path, "LasHeR")
+    (folder / "infrared" / "i001.jpg").unlink()
+    assert sequence.frame(0) is not None
+    with pytest.raises(FileNotFoundError, match=r"testingset/2girl/infrared/i001\.jpg"):
+        sequence.frame(1)
+
+
+def test_a_target_that_never_shows_is_named_when_a_tracker_wants_to_start(tmp_path):
+    lasher_video(tmp_path, boxes=[(0, 0, 0, 0)] * 3)
+    with pytest.raises(ValueError, match="^LasHeR/2girl: no frame has a valid box$"):
+        _ = load_one(tmp_path, "LasHeR").first_visible
+    lasher_video(tmp_path, boxes=[(0, 0, 0, 0), BOX, BOX])
+    assert load_one(tmp_path, "LasHeR").first_visible == 1
+
+
+# --- stores ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dataset", READERS)
+def test_an_lmdb_file_gives_the_same_sequences(tmp_path, dataset):
+    for split in ("train", "test"):
+        write_small(tmp_path, dataset, split)
+    packed = LmdbStore(pack(tmp_path / dataset, tmp_path / "packed.lmdb"), dataset)
+    for name in (name for name, entry in DATASETS.items() if entry.root == dataset):
+        for sequence, other in zip(load(tmp_path, name), load_dataset(name, packed), strict=True):
+            assert (sequence.name, sequence.rgb_keys, sequence.aux_keys) == (other.name, other.rgb_keys, other.aux_keys)
+            np.testing.assert_array_equal(sequence.boxes_xywh, other.boxes_xywh)
+            np.testing.assert_array_equal(sequence.frame(3), other.frame(3))
+
+
+def test_build_store_looks_in_roots_first(tmp_path):
+    write_small(tmp_path / "all", "LasHeR", "test")
+    write_small(tmp_path / "fast", "DepthTrack", "test")
+    roots = {"DepthTrack": str(tmp_path / "fast" / "DepthTrack")}
+    cfg = EasyDict(DATA=dict(ROOT=str(tmp_path / "all"), ROOTS=roots))
+    assert build_store(cfg, "LasHeR_val").root == tmp_path / "all" / "LasHeR"
+    assert build_store(cfg, "DepthTrack").root == tmp_path / "fast" / "DepthTrack"
+
+
+# --- real clips -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dataset", REAL)
+def test_real_clips_load_and_decode(shared, dataset):
+    root = shared / "real"
+    if not (root / dataset).is_dir():
+        pytest.skip(f"no clips in {root}")
+    sequences = load(root, dataset)
+    assert len(sequences) == REAL[dataset]
+    for sequence in sequences:
+        frames = [sequence.frame(0), sequence.frame(len(sequence) // 2)]  # the first may hold no event yet
+        for rgb, aux in frames:
+            assert rgb.shape == aux.shape and rgb.shape[2] == 3 and rgb.dtype == aux.dtype == np.uint8
+        assert min(np.std([frame.rgb for frame in frames]), np.std([frame.aux for frame in frames])) > 1
+        assert 60 <= len(sequence) <= 120 and sequence.visible.mean() > 0.5
+        x, y, w, h = sequence.boxes_xywh[sequence.first_visible]
+        assert 0 <= x < x + w <= frames[0].rgb.shape[1] and 0 <= y < y + h <= frames[0].rgb.shape[0]

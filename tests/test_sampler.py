@@ -1,0 +1,291 @@
+"""Samples are a pure function of (seed, epoch, index), on any worker, and keep to ratios, intervals and order."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from lib.config.loader import load_config
+from lib.data.augment import Augmentation
+from lib.data.datasets import READERS
+from lib.data.loader import build_loaders
+from lib.data.processing import CropSpec, Processing
+from lib.data.sampler import MAX_DRAWS, EpochSampler, PairSampler, SampleKey
+from lib.data.sequence import Sequence
+from lib.structures import MODALITIES
+from tests.helpers import MemoryStore, encode, pack, write_small
+
+RNG = np.random.default_rng(0)
+PICTURES = [encode(RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8), ".png") for _ in range(6)]
+DEPTH = encode(RNG.integers(1, 4000, (48, 64)).astype(np.uint16), ".png")
+AUGMENTED = Augmentation(0.5, 0.2, 0.1, 0.1, 0.1)
+PROCESSING = Processing(CropSpec(16, 2.0), CropSpec(32, 4.0, 2.0, 0.2), AUGMENTED)
+
+
+def make_sequence(modality="rgbt", visible=(True,) * 6, name="a") -> Sequence:
+    """Frames of noise; the auxiliary ones in another order."""
+    frames = len(visible)
+    files = {f"{name}/rgb{t}": PICTURES[t % 6] for t in range(frames)}
+    files |= {f"{name}/aux{t}": DEPTH if modality == "rgbd" else PICTURES[-1 - t % 6] for t in range(frames)}
+    keys = [tuple(f"{name}/{part}{t}" for t in range(frames)) for part in ("rgb", "aux")]
+    boxes = np.array([[20.0 + t % 6, 15, 12, 14] for t in range(frames)])
+    return Sequence(name, modality, MemoryStore(files), *keys, boxes, np.array(visible))
+
+
+def make_sampler(datasets=None, ratios=None, processing=PROCESSING, length=64, interval=100, **options) -> PairSampler:
+    datasets = datasets or [[make_sequence(modality)] for modality in ("rgbt", "rgbd", "rgbe")]
+    return PairSampler(datasets, ratios or [1.0] * len(datasets), processing, length, interval, **options)
+
+
+def tensors_of(sample) -> list[torch.Tensor]:
+    return [*sample.template, *sample.search, *sample[2:]]
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(tensors_of(a), tensors_of(b), strict=True))
+
+
+# --- a pure function ------------------------------------------------------------------------------------------------
+
+
+def test_an_item_depends_on_nothing_but_seed_epoch_and_index():
+    keys = [SampleKey(epoch, index) for epoch in (1, 2) for index in range(6)]
+    first = {key: make_sampler(seed=7)[key] for key in keys}
+    sampler = make_sampler(seed=7)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    for key in reversed(keys):  # another order, the same object, other global states
+        assert same(sampler[key], first[key])
+    assert not any(same(make_sampler(seed=8)[key], first[key]) for key in keys)
+
+
+def test_no_two_items_of_an_epoch_or_of_two_epochs_are_the_same():
+    sampler = make_sampler()
+    boxes = [tuple(sampler[SampleKey(epoch, index)].search_box.tolist()) for epoch in (0, 1) for index in range(30)]
+    assert len(set(boxes)) == 60
+
+
+def load(sampler, workers, epoch=3, start=0, rank=0, world_size=1):
+    order = EpochSampler(len(sampler), rank, world_size)
+    order.set_epoch(epoch, start)
+    batches = iter(DataLoader(sampler, 4, sampler=order, num_workers=workers))
+    try:
+        return list(batches)
+    finally:
+        if workers:
+            batches._shutdown_workers()  # after an error torch leaves it to the garbage collector, which takes 10 s
+
+
+def test_workers_do_not_change_the_samples():
+    sampler = make_sampler(length=16)
+    alone, shared_out = load(sampler, 0), load(sampler, 2)
+    assert len(alone) == len(shared_out) == 4
+    assert all(same(a, b) for a, b in zip(alone, shared_out, strict=True))
+    assert all(same(a, b) for a, b in zip(alone[2:], load(sampler, 2, start=8), strict=True))  # resumed
+    assert not same(alone[0], load(sampler, 0, epoch=4)[0])
+
+
+# --- which frames ---------------------------------------------------------------------------------------------------
+
+
+def draws(sampler, count=2000):
+    rng = np.random.default_rng(0)
+    return [sampler.draw(rng) for _ in range(count)]
+
+
+@pytest.mark.parametrize("ratios", [[1, 1, 1], [2, 1, 5], [0.5, 0.0, 0.25], [1, 0, 0], [0, 0, 3]])
+def test_data_sets_get_their_share_of_the_samples(ratios):
+    found = [sequence.modality for sequence, _, _ in draws(make_sampler(ratios=ratios))]
+    for modality, share in zip(("rgbt", "rgbd", "rgbe"), np.array(ratios) / sum(ratios), strict=True):
+        assert abs(found.count(modality) - 2000 * share) <= 4 * np.sqrt(2000 * share * (1 - share))
+
+
+def test_sequences_of_a_data_set_are_drawn_alike_whatever_their_length():
+    short, long = make_sequence(name="short"), make_sequence(name="long", visible=(True,) * 60)
+    found = [sequence.name for sequence, _, _ in draws(make_sampler([[short, long]]))]
+    assert abs(found.count("short") - 1000) < 4 * np.sqrt(500)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    visible=st.lists(st.booleans(), min_size=2, max_size=40).filter(lambda flags: sum(flags) >= 2),
+    interval=st.integers(1, 15),
+    causal=st.booleans(),
+)
+def test_frames_are_visible_near_and_in_order(visible, interval, causal):
+    sampler = make_sampler([[make_sequence(visible=visible)]], interval=interval, causal=causal)
+    flags = np.flatnonzero(visible)
+    for _, template, search in draws(sampler, 60):
+        assert visible[template] and visible[search]
+        assert abs(template - search) <= interval
+        assert not causal or template <= search
+        if template == search:  # only where no other is near
+            assert (np.abs(flags - template) <= interval).sum() == 1
+
+
+def test_the_whole_interval_is_used_in_both_directions_unless_causal():
+    steps = {}
+    for causal in (False, True):
+        sampler = make_sampler([[make_sequence(visible=(True,) * 30)]], interval=4, causal=causal)
+        steps[causal] = {search - template for _, template, search in draws(sampler)}
+    assert steps[False] == {-4, -3, -2, -1, 1, 2, 3, 4} and steps[True] == {1, 2, 3, 4}
+
+
+def test_a_data_set_without_a_pair_of_visible_frames_is_refused_and_such_sequences_are_left_out():
+    blind = make_sequence(visible=(False, True, False), name="blind")
+    with pytest.raises(ValueError, match="^data set 2 of 2: none of 1 sequences has 2 visible frames$"):
+        make_sampler([[make_sequence()], [blind]])
+    assert {sequence.name for sequence, _, _ in draws(make_sampler([[make_sequence(), blind]]), 100)} == {"a"}
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+class LosesTheTarget(Processing):
+    """A processing whose jitter always leaves the target out."""
+
+    def __call__(self, *_):
+        object.__setattr__(self, "calls", getattr(self, "calls", 0) + 1)
+
+
+def test_fifty_draws_without_a_target_raise_with_the_samples_name():
+    processing = LosesTheTarget(PROCESSING.template, PROCESSING.search, AUGMENTED)
+    with pytest.raises(ValueError, match=r"^sample \(2, 5\): no crop held its target in 50 draws, the last of a$"):
+        make_sampler(processing=processing)[SampleKey(2, 5)]
+    assert processing.calls == MAX_DRAWS == 50
+
+
+def test_a_lost_target_is_drawn_again_and_the_result_is_still_reproducible():
+    wild = Processing(CropSpec(16, 2.0), CropSpec(32, 2.0, center_jitter=4.0), AUGMENTED)
+    sampler = make_sampler(processing=wild)
+    for index in range(20):
+        sample = sampler[SampleKey(0, index)]
+        assert 0 < sample.search_box[:2].min() and sample.search_box[:2].max() < 1
+        assert same(sample, sampler[SampleKey(0, index)])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("content", "error"), [(None, FileNotFoundError), (PICTURES[0][:500], ValueError)])
+def test_an_image_that_is_missing_or_cut_off_stops_the_loader_and_is_named(workers, content, error):
+    sequence = make_sequence()
+    for t in range(6):  # every sample reads one of them
+        key = f"a/aux{t}"
+        sequence.store.files.pop(key) if content is None else sequence.store.files.update({key: content})
+    with pytest.raises(error, match="Memory.*a/aux"):
+        load(make_sampler([[sequence]], length=8), workers)
+
+
+def test_one_missing_image_is_not_skipped():
+    sequence = make_sequence()
+    del sequence.store.files["a/rgb3"]
+    sampler, failed = make_sampler([[sequence]]), 0
+    for index in range(60):
+        try:
+            sampler[SampleKey(0, index)]
+        except FileNotFoundError:
+            failed += 1
+    assert failed >= 10  # a third of the pairs hold frame 3; none was replaced by another
+
+
+# --- shares of processes --------------------------------------------------------------------------------------------
+
+
+@given(length=st.integers(0, 80), world_size=st.integers(1, 5), data=st.data())
+def test_processes_share_an_epoch_without_overlap_and_start_skips_exactly(length, world_size, data):
+    shares = []
+    for rank in range(world_size):
+        sampler = EpochSampler(length, rank, world_size)
+        sampler.set_epoch(4)
+        shares.append(list(sampler))
+        assert len(sampler) == len(shares[-1]) == length // world_size
+        start = data.draw(st.integers(0, len(sampler)))
+        sampler.set_epoch(4, start)
+        assert list(sampler) == shares[-1][start:] and len(sampler) == len(shares[-1]) - start
+    keys = [key for share in shares for key in share]
+    assert all(key.epoch == 4 for key in keys)
+    assert sorted(key.index for key in keys) == list(range(length - length % world_size))
+    # together, step by step, the processes use the keys in the order in which one process would
+    assert [key.index for step in zip(*shares, strict=True) for key in step] == list(range(len(keys)))
+
+
+# --- from the configuration -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for dataset in READERS:
+        write_small(folder, dataset, "train", sequences=4)
+        write_small(folder, dataset, "test", sequences=1)
+    return folder
+
+
+def configure(root, workers=0, *more):
+    return load_config(
+        "transcmd",
+        "demo",
+        [
+            f"DATA.ROOT={root}",
+            f"TRAIN.NUM_WORKER={workers}",
+            "TRAIN.BATCH_SIZE=12",
+            "DATA.TRAIN.SAMPLE_PER_EPOCH=30",
+            "DATA.VAL.SAMPLE_PER_EPOCH=20",
+            *more,
+        ],
+    )
+
+
+def read_epoch(loader, epoch=1):
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def test_loaders_mix_modalities_in_a_batch_of_tensors(root):
+    train, val = map(read_epoch, build_loaders(configure(root, 2)))
+    assert [len(batch.modality) for batch in train] == [12, 12] and [len(b.modality) for b in val] == [12, 8]
+    for batch in train + val:
+        assert type(batch).__name__ == "Sample" and type(batch.template).__name__ == "Pair"
+        count = len(batch.modality)
+        assert batch.template.rgb.shape == batch.template.aux.shape == (count, 3, 64, 64)
+        assert batch.search.rgb.shape == batch.search.aux.shape == (count, 3, 128, 128)
+        assert batch.search_box.shape == batch.template_box.shape == (count, 4)
+        assert {image.dtype for pair in batch[:2] for image in pair} == {torch.uint8}
+    assert set(torch.cat([batch.modality for batch in train]).tolist()) == {MODALITIES[m] for m in MODALITIES} - {0}
+    assert len(set(train[0].modality.tolist())) > 1
+
+
+def test_a_packed_data_set_gives_the_same_batches_to_workers(root, tmp_path):
+    """Training and validation read the same LMDB files, which are open before the workers start."""
+    for dataset in READERS:
+        pack(root / dataset, tmp_path / f"{dataset}.lmdb")
+    loaders = [build_loaders(configure(folder, workers)) for folder, workers in ((root, 0), (tmp_path, 2))]
+    for part in (0, 1):
+        expected, found = (read_epoch(pair[part]) for pair in loaders)
+        assert all(same(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_validation_is_not_augmented_and_not_the_training_sequences(root):
+    train, val = build_loaders(configure(root, 0, "DATA.AUGMENT.DROP_AUX=0.5", "DATA.AUGMENT.DROP_RGB=0.5"))
+    held_out = {sequence.name for sequences in val.dataset.datasets for sequence in sequences}
+    trained = {sequence.name for sequences in train.dataset.datasets for sequence in sequences}
+    assert len(held_out) == 3 and len(trained) == 9 and not held_out & trained
+    assert val.dataset.processing.augmentation == Augmentation()
+    assert train.dataset.processing.augmentation == Augmentation(0.5, 0.2, 0.05, 0.5, 0.5)
+    assert val.dataset.seed != train.dataset.seed
+
+
+def test_no_validation_set_no_loader_and_processes_divide_an_epoch(root):
+    names = ["DATA.VAL.DATASETS_NAME=[]", "DATA.VAL.DATASETS_RATIO=[]"]
+    shares = [build_loaders(configure(root, 0, *names), rank, 2) for rank in (0, 1)]
+    assert all(val is None and len(train.sampler) == 15 for train, val in shares)
+    keys = [set(train.sampler) for train, _ in shares]
+    assert not keys[0] & keys[1] and len(keys[0] | keys[1]) == 30
+
+
+@pytest.mark.parametrize("part", ["TRAIN", "VAL"])
+def test_training_on_a_test_set_is_refused(root, part):
+    cfg = configure(root, 0, f"DATA.{part}.DATASETS_NAME=[LasHeR]", f"DATA.{part}.DATASETS_RATIO=[1]")
+    with pytest.raises(ValueError, match=f"^DATA.{part}.DATASETS_NAME: LasHeR is a test set; did you mean LasHeR_"):
+        build_loaders(cfg)
