@@ -285,7 +285,7 @@ def test_another_package_called_lib_never_wins(tmp_path, demo_data):
     done = subprocess.run(
         [sys.executable, str(ROOT / "tracking/train.py"), "--config", "debug", "--print-config"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
     )

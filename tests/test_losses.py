@@ -50,10 +50,9 @@ def test_a_perfect_prediction_costs_next_to_nothing():
     assert all(term.item() < 1e-3 for term in terms.values())
 
 
-@pytest.mark.parametrize("box_cell", ["peak", "target"])
-def test_the_batch_loss_is_the_mean_of_the_samples(box_cell):
+def test_the_batch_loss_is_the_mean_of_the_samples():
     """So that gradient accumulation and several processes give what one large batch gives."""
-    loss, output, sample = TrackingLoss(box_cell), random_output(3), make_sample(BOXES)
+    loss, output, sample = TrackingLoss(), random_output(3), make_sample(BOXES)
     whole = loss(output, sample)
     parts = []
     for i in range(3):
@@ -63,22 +62,11 @@ def test_the_batch_loss_is_the_mean_of_the_samples(box_cell):
         torch.testing.assert_close(value, torch.stack([part[name] for part in parts]).mean())
 
 
-def test_target_cell_reads_the_maps_where_the_annotation_lies():
-    size_map = BOXES[:, 2:, None, None].expand(-1, -1, 8, 8).clone()
-    offset_map = ((BOXES[:, :2] * 8) % 1)[:, :, None, None].expand(-1, -1, 8, 8).clone()
-    output = make_output(torch.full((3, 1, 8, 8), 0.5), size_map, offset_map, torch.full((3, 4), 0.1))
-    at_target = TrackingLoss("target")(output, make_sample(BOXES))
-    at_peak = TrackingLoss("peak")(output, make_sample(BOXES))
-    assert at_target["l1"].item() < 1e-6 and at_target["giou"].item() < 1e-5
-    assert at_peak["l1"].item() > 0.1
-
-
-@pytest.mark.parametrize("box_cell", ["peak", "target"])
-def test_losses_are_finite_for_degenerate_predictions(box_cell):
+def test_losses_are_finite_for_degenerate_predictions():
     zeros = torch.zeros(3, 2, 8, 8, requires_grad=True)
     score = torch.full((3, 1, 8, 8), 1e-4, requires_grad=True)
     boxes = torch.cat([zeros[:, :, 0, 0], zeros[:, :, 1, 1]], dim=1)  # no size, in a corner
-    terms = TrackingLoss(box_cell)(make_output(score, zeros, zeros, boxes), make_sample(BOXES))
+    terms = TrackingLoss()(make_output(score, zeros, zeros, boxes), make_sample(BOXES))
     sum(terms.values()).backward()
     assert all(torch.isfinite(term) for term in terms.values())
     assert torch.isfinite(score.grad).all() and torch.isfinite(zeros.grad).all()

@@ -68,7 +68,6 @@ DEFAULTS = EasyDict(
         GIOU_WEIGHT=2.0,
         L1_WEIGHT=5.0,
         FOCAL_WEIGHT=1.0,
-        BOX_CELL="peak",  # whose box GIoU and L1 see: the highest score's (OSTrack), or the target's own cell
         PRINT_INTERVAL=50,  # steps
         VAL_EPOCH_INTERVAL=10,
         SAVE_EPOCH_INTERVAL=10,  # the last epoch is always saved
@@ -89,7 +88,6 @@ CHOICES = {
     "MODEL.FUSION.TYPE": ("simple",),
     "MODEL.HEAD.TYPE": ("center",),
     "TRAIN.STAGE": ("track",),
-    "TRAIN.BOX_CELL": ("peak", "target"),
     "TRAIN.OPTIMIZER": ("ADAMW",),
     "TRAIN.SCHEDULER.TYPE": ("step", "cosine"),
     "TRAIN.AMP_DTYPE": ("bfloat16", "float16"),

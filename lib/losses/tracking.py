@@ -6,37 +6,22 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_convert, generalized_box_iou_loss
 
-from lib.models.box_coder import decode_at, encode_cell, encode_score
+from lib.models.box_coder import encode_score
 from lib.structures import Sample, TrackOutput
 
 
 class TrackingLoss(nn.Module):
-    """Three terms, unweighted; each a mean over the batch of per-sample losses, in float32 under any autocast.
-
-    Args:
-        box_cell: which cell's box is compared with the annotation: "peak", the highest score's, as OSTrack; or
-            "target", the one that holds the true centre (ours), which learns faster from scratch, while the peak is
-            still anywhere.
-    """
-
-    def __init__(self, box_cell: str = "peak"):
-        super().__init__()
-        self.box_cell = box_cell
+    """Three terms, unweighted; each a mean over the batch of per-sample losses, in float32 under any autocast."""
 
     def forward(self, output: TrackOutput, sample: Sample) -> dict[str, Tensor]:
-        """Returns scalars: focal (on the score map), giou and l1 (on the box)."""
+        """Returns scalars: focal (on the score map), giou and l1 (on the box at its peak)."""
         with torch.autocast(output.score_map.device.type, enabled=False):
-            score_map, truth = output.score_map.float(), sample.search_box
-            grid = score_map.shape[-2:]
-            target = encode_score(truth, *grid)
-            boxes = output.boxes.float()
-            if self.box_cell == "target":
-                boxes = decode_at(encode_cell(truth, *grid), output.size_map.float(), output.offset_map.float())
-            giou = generalized_box_iou_loss(to_xyxy(boxes), to_xyxy(truth).clamp(0, 1))
+            score_map, boxes, truth = output.score_map.float(), output.boxes.float(), sample.search_box
+            target = encode_score(truth, *score_map.shape[-2:])
             return {
                 "focal": focal_loss(score_map, target).mean(),
-                "giou": giou.mean(),
-                "l1": (boxes - truth).abs().mean(dim=1).mean(),
+                "giou": generalized_box_iou_loss(to_xyxy(boxes), to_xyxy(truth).clamp(0, 1)).mean(),
+                "l1": (boxes - truth).abs().mean(),
             }
 
 

@@ -44,22 +44,10 @@ def gaussian_radius(size: Tensor) -> Tensor:
 
 def decode(score_map: Tensor, size_map: Tensor, offset_map: Tensor) -> Tensor:
     """Maps (B, 1 or 2, h, w) → (B, 4) cxcywh read at the peak of the score map."""
-    return decode_at(score_map.flatten(1).argmax(dim=1), size_map, offset_map)
-
-
-def decode_at(cell: Tensor, size_map: Tensor, offset_map: Tensor) -> Tensor:
-    """The boxes that cells (B,), counted row by row, stand for: (B, 4) cxcywh."""
-    width = size_map.shape[-1]
+    height, width = score_map.shape[-2:]
+    cell = score_map.flatten(1).argmax(dim=1)  # counted row by row
     index = cell[:, None, None].expand(-1, 2, 1)
     size = size_map.flatten(2).gather(2, index)[:, :, 0]
     offset = offset_map.flatten(2).gather(2, index)[:, :, 0]
-    grid = offset.new_tensor([width, size_map.shape[-2]])
     corner = torch.stack([cell % width, cell.div(width, rounding_mode="floor")], dim=1)
-    return torch.cat([(corner + offset) / grid, size], dim=1)
-
-
-def encode_cell(boxes_cxcywh: Tensor, height: int, width: int) -> Tensor:
-    """(B, 4) boxes → (B,) the cell that holds the centre, counted row by row."""
-    x = (boxes_cxcywh[:, 0] * width).long().clamp(0, width - 1)
-    y = (boxes_cxcywh[:, 1] * height).long().clamp(0, height - 1)
-    return y * width + x
+    return torch.cat([(corner + offset) / offset.new_tensor([width, height]), size], dim=1)

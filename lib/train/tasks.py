@@ -62,9 +62,9 @@ class Task(nn.Module):
 class TrackTask(Task):
     """Supervised tracking: focal + GIoU + L1 on the annotated box."""
 
-    def __init__(self, model: nn.Module, weights: dict[str, float], box_cell: str = "peak", freeze: Sequence[str] = ()):
+    def __init__(self, model: nn.Module, weights: dict[str, float], freeze: Sequence[str] = ()):
         super().__init__(model, freeze)
-        self.loss = TrackingLoss(box_cell)
+        self.loss = TrackingLoss()
         self.weights = weights
 
     def forward(self, sample: Sample, progress: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -86,7 +86,7 @@ TASKS = {"track": TrackTask}
 def build_task(cfg) -> Task:
     """The task of TRAIN.STAGE with its freshly initialised model."""
     weights = {"focal": cfg.TRAIN.FOCAL_WEIGHT, "giou": cfg.TRAIN.GIOU_WEIGHT, "l1": cfg.TRAIN.L1_WEIGHT}
-    return TASKS[cfg.TRAIN.STAGE](build_model(cfg), weights, cfg.TRAIN.BOX_CELL, cfg.TRAIN.FREEZE)
+    return TASKS[cfg.TRAIN.STAGE](build_model(cfg), weights, cfg.TRAIN.FREEZE)
 
 
 def box_iou(a_cxcywh: Tensor, b_cxcywh: Tensor) -> Tensor:
