@@ -157,6 +157,20 @@ def test_interrupted_testing_keeps_finished_sequences(trained, demo_data, tmp_pa
         assert len((folder / f"LasHeR/{name}.txt").read_text().splitlines()) == 12
 
 
+def test_packed_data_gives_the_same_results(run_command, demo_data, tmp_path):
+    done = run_command("pack_lmdb.py", demo_data / "DepthTrack", "data/DepthTrack.lmdb")
+    assert done.returncode == 0, done.stderr
+    assert_fails(run_command("pack_lmdb.py", demo_data / "DepthTrack", "data/DepthTrack.lmdb"), 1, "is there already")
+    command = ["test.py", "mil", "debug", "--dataset_name", "DepthTrack", "--save_dir"]
+    assert run_command(*command, "folder").returncode == 0
+    assert run_command(*command, "packed", env={"TRANSCMD_DATA": str(tmp_path / "data")}).returncode == 0
+    results = "test/tracking_results/mil/debug/DepthTrack"
+    boxes = {p.name: p.read_text() for p in (tmp_path / "folder" / results).glob("*.txt") if "_time" not in p.name}
+    assert len(boxes) == 4
+    for name, text in boxes.items():
+        assert (tmp_path / "packed" / results / name).read_text() == text
+
+
 # wrong input
 
 

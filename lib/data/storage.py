@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import lmdb
+
+from lib.utils.files import atomic_path
+
+PAGE = 4096  # bytes; LMDB rounds values up to whole pages
 
 
 class Store(Protocol):
@@ -110,3 +115,24 @@ def open_store(path: str | Path, name: str) -> Store:
         f"{name}: no data set at {path}; put or link it there, or name its folder with --set DATA.ROOTS.{name}=DIR "
         f"(one data set) or TRANSCMD_DATA=DIR (the folder that holds all)"
     )
+
+
+def pack_lmdb(folder: str | Path, target: str | Path) -> Iterator[str]:
+    """Writes every file below `folder` into one LMDB file, atomically; yields each key as it is written.
+
+    Raises:
+        FileNotFoundError: no such folder, or no file in it.
+    """
+    folder = Path(folder)
+    paths = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
+    if not paths:
+        raise FileNotFoundError(f"{folder}: no such folder, or no file in it")
+    size = sum(path.stat().st_size + 2 * PAGE for path in paths) + (1 << 24)
+    with atomic_path(target) as temporary:
+        with lmdb.open(str(temporary), subdir=False, lock=False, map_size=size, sync=False) as environment:
+            for path in paths:
+                key = path.relative_to(folder).as_posix()
+                with environment.begin(write=True) as transaction:
+                    transaction.put(key.encode(), path.read_bytes())
+                yield key
+            environment.sync(True)

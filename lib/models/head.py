@@ -7,8 +7,8 @@ import math
 from torch import Tensor, nn
 
 SCORE_EPS = 1e-4  # keeps the logarithms of the focal loss finite
-# What an untrained head answers: a low score, because nearly all cells are empty; the size that a target has in a search
-# crop of factor 4; the middle of the cell.
+# What an untrained head answers: a low score, because nearly all cells are empty; the size that a target has in a
+# search crop of factor 4; the middle of the cell.
 SCORE_PRIOR, SIZE_PRIOR, OFFSET_PRIOR = 0.1, 0.25, 0.5
 
 
