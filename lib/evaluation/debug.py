@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lib.data.crop import Crop
 from lib.data.sequence import Sequence
 from lib.structures import Frame
 from lib.utils.boxes import is_valid
@@ -41,9 +40,9 @@ class DebugWriter:
         """Draws one tracked frame; does nothing without a mode."""
         if not self.mode:
             return
-        crop, score_map = getattr(tracker, "last_crop", None), getattr(tracker, "last_score_map", None)
+        search, score_map = getattr(tracker, "last_search", None), getattr(tracker, "last_score_map", None)
         text = f"{self.sequence.name} {index} score {score:.2f}"
-        picture = draw_frame(frame, box_xywh, self.sequence.boxes_xywh[index], text, crop, score_map)
+        picture = draw_frame(frame, box_xywh, self.sequence.boxes_xywh[index], text, search, score_map)
         if self.mode == "video":
             self._write_video(picture)
         else:
@@ -68,10 +67,10 @@ def draw_frame(
     box_xywh: np.ndarray,
     truth_xywh: np.ndarray,
     text: str,
-    crop: Crop | None = None,
+    search: Frame | None = None,
     score_map: np.ndarray | None = None,
 ) -> np.ndarray:
-    """One RGB picture: RGB | auxiliary | search crop under its score map (where there is one).
+    """One RGB picture: RGB | auxiliary | the mean of both search crops under the score map (where there is one).
 
     The predicted box is red and thick, the annotation green and thin.
     """
@@ -85,8 +84,9 @@ def draw_frame(
                 cv2.rectangle(panel, (x, y), (x + w, y + h), color, thickness, cv2.LINE_AA)
         panels.append(panel)
     height = panels[0].shape[0]
-    if crop is not None and score_map is not None:
-        panels.append(overlay_score(cv2.resize(crop.image, (height, height)), score_map))
+    if search is not None and score_map is not None:
+        mean = cv2.addWeighted(search.rgb, 0.5, search.aux, 0.5, 0)
+        panels.append(overlay_score(cv2.resize(mean, (height, height)), score_map))
     picture = np.ascontiguousarray(np.concatenate(panels, axis=1))
     for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(picture, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, thickness, cv2.LINE_AA)
@@ -98,4 +98,5 @@ def overlay_score(image: np.ndarray, score_map: np.ndarray) -> np.ndarray:
     size = (image.shape[1], image.shape[0])
     level = cv2.resize((np.clip(score_map, 0, 1) * 255).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     heat = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1]
-    return cv2.addWeighted(image, 0.55, heat, 0.45, 0)
+    opacity = level[..., None] / 255 * 0.65  # cells without a score leave the picture as it is
+    return (image * (1 - opacity) + heat * opacity).astype(np.uint8)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lib.data.crop import Crop, box_from_crop
+from lib.data.crop import box_from_crop
 from lib.data.processing import CropSpec, crop_pair, to_pair
 from lib.structures import MODALITIES, Frame, Pair, Prediction, to_device
 from lib.tracker.base import check_init_box
@@ -31,24 +31,25 @@ class TransCMDTracker:
         self.template_spec, self.search_spec = template, search
         self.modality = torch.tensor([MODALITIES[modality]], device=device)
         self.device = device
-        self.last_crop: Crop | None = None  # of the last frame, for display
+        self.last_search: Frame | None = None  # both search crops of the last frame, for display
         self.last_score_map: np.ndarray | None = None  # (h, w)
 
     def initialize(self, frame: Frame, box_xywh: np.ndarray) -> None:
         self.box_xywh = check_init_box(box_xywh, frame)
-        self.template, _ = self._crop(frame, self.template_spec)
+        self.template = self._tensors(
+            crop_pair(frame, self.box_xywh, self.template_spec.factor, self.template_spec.size)[0]
+        )
 
     @torch.inference_mode()
     def track(self, frame: Frame) -> Prediction:
-        search, crop = self._crop(frame, self.search_spec)
-        output = self.model(self.template, search, self.modality)
+        search, crop = crop_pair(frame, self.box_xywh, self.search_spec.factor, self.search_spec.size)
+        output = self.model(self.template, self._tensors(search), self.modality)
         maps = torch.cat([output.score_map, output.size_map, output.offset_map], dim=1)[0].cpu().numpy()
         box_cxcywh, score = decode_peak(maps[0], maps[1:3], maps[3:5], hann_window(*maps.shape[1:]))
         self.box_xywh = clip_xywh(box_from_crop(box_cxcywh, crop), *frame.rgb.shape[:2], margin=CLIP_MARGIN)
-        self.last_crop, self.last_score_map = crop, maps[0]
+        self.last_search, self.last_score_map = search, maps[0]
         return Prediction(self.box_xywh.copy(), score)
 
-    def _crop(self, frame: Frame, spec: CropSpec) -> tuple[Pair, Crop]:
-        images, crop = crop_pair(frame, self.box_xywh, spec.factor, spec.size)
-        pair = to_pair(images)
-        return to_device(Pair(pair.rgb[None], pair.aux[None]), self.device), crop
+    def _tensors(self, crops: Frame) -> Pair:
+        """Two (S, S, 3) images → a batch of one on the device."""
+        return to_device(Pair(*(image[None] for image in to_pair(crops))), self.device)

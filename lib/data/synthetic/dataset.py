@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import shutil
-import signal
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from lib.data.synthetic.scene import DATASETS, GENERATOR_VERSION, SPLITS
 from lib.data.synthetic.write import SPLIT_FOLDERS, Job, write_sequence
+from lib.utils.cli import ignore_stop_signals
 from lib.utils.files import write_text
 
 logger = logging.getLogger(__name__)
@@ -148,14 +147,8 @@ def _run(jobs: list[Job], workers: int) -> list[str]:
     """Writes all sequences, in `workers` processes; the digests in the order of the jobs."""
     if workers == 1:
         return [write_sequence(job) for job in jobs]
-    # "fork", as the DataLoader does: "spawn" imports the command again, but _init_paths took its folder off sys.path.
     # Ctrl-C is the parent's business: the workers finish what they are at.
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)),
-        mp_context=multiprocessing.get_context("fork"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), initializer=ignore_stop_signals)
     try:
         return list(pool.map(write_sequence, jobs, chunksize=4))
     finally:
