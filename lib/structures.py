@@ -52,9 +52,9 @@ class Sample(NamedTuple):
 class TrackOutput(NamedTuple):
     """What every model returns for a batch."""
 
-    score_map: Tensor  # (B, 1, h, w) in (0, 1): probability that the target's centre lies in the cell
+    score_map: Tensor  # (B, 1, h, w) in (0, 1): how surely the target's centre is nearest to the cell's corner
     size_map: Tensor  # (B, 2, h, w) in (0, 1): width, height as fractions of the crop
-    offset_map: Tensor  # (B, 2, h, w): centre inside its cell, in cells
+    offset_map: Tensor  # (B, 2, h, w): from the cell's top-left corner to the centre, in cells
     boxes: Tensor  # (B, 4) cxcywh, read at the peak of the score map
     features: dict[str, Tensor]  # named intermediates: 'block06/rgb' (B, N, D), 'fused' (B, hw, D)
     paths: dict[str, TrackOutput]  # one per fusion path of the teacher; empty for the student

@@ -20,6 +20,8 @@ def shared() -> Path:
     """Ground truth and published results that are not part of the repository; tests that need them skip without."""
     folder = Path(os.environ.get("TRANSCMD_SHARED", ROOT.parent / "shared"))
     if not (folder / "reference").is_dir():
+        if "TRANSCMD_SHARED" in os.environ:
+            pytest.fail(f"TRANSCMD_SHARED={folder} holds no reference/")
         pytest.skip(f"no reference data in {folder}; set TRANSCMD_SHARED")
     return folder
 

@@ -142,8 +142,10 @@ def test_heads_divide_the_width(name):
 def test_boxes_survive_encoding_and_decoding():
     boxes = torch.rand(64, 4, generator=torch.Generator().manual_seed(0)) * 0.98 + 0.01
     height, width = 5, 8
+    grid = torch.tensor([width, height])
+    corner = (boxes[:, :2] * grid).round().minimum(grid - 1)
     size_map = boxes[:, 2:, None, None].expand(-1, -1, height, width)
-    offset_map = ((boxes[:, :2] * torch.tensor([width, height])) % 1)[:, :, None, None].expand(-1, -1, height, width)
+    offset_map = (boxes[:, :2] * grid - corner)[:, :, None, None].expand(-1, -1, height, width)
     torch.testing.assert_close(decode(encode_score(boxes, height, width), size_map, offset_map), boxes)
 
 

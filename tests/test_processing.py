@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.data.augment import Augmentation, jitter_box
-from lib.data.crop import box_to_crop, crop_square
-from lib.data.processing import CropSpec, Processing, crop_pair, to_pair
+from lib.data.crop import CropSpec, box_to_crop, crop_pair, crop_square
+from lib.data.processing import Processing, to_pair
 from lib.structures import MODALITIES, Frame
 
 TEMPLATE, SEARCH = CropSpec(64, 2.0), CropSpec(128, 4.0)
@@ -180,7 +180,7 @@ def test_the_random_generator_alone_decides():
 
 def test_both_modalities_are_cut_alike():
     frame = marked_frame(BOXES[0])
-    crops, geometry = crop_pair(frame, BOXES[0] + [5, -3, 0, 0], 3.0, 96)
+    crops, geometry = crop_pair(frame, BOXES[0] + [5, -3, 0, 0], CropSpec(96, 3.0))
     np.testing.assert_array_equal(crops.rgb, crops.aux)
     np.testing.assert_array_equal(crops.rgb, geometry.image)
     assert to_pair(crops).aux.shape == (3, 96, 96)

@@ -9,9 +9,10 @@ from torch.utils.data import DataLoader
 
 from lib.config.loader import load_config
 from lib.data.augment import Augmentation
+from lib.data.crop import CropSpec
 from lib.data.datasets import READERS
 from lib.data.loader import build_loaders
-from lib.data.processing import CropSpec, Processing
+from lib.data.processing import Processing
 from lib.data.sampler import MAX_DRAWS, EpochSampler, PairSampler, SampleKey
 from lib.data.sequence import Sequence
 from lib.structures import MODALITIES

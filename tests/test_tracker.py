@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.loader import load_config
+from lib.config.loader import load_config, to_plain
+from lib.data.crop import CropSpec
 from lib.data.datasets import build_store, load_dataset
-from lib.data.processing import CropSpec
+from lib.evaluation.benchmarks import LASHER
 from lib.evaluation.debug import draw_frame
+from lib.evaluation.evaluate import annotations_from_sequences, evaluate
 from lib.evaluation.results import read_boxes, read_numbers
 from lib.evaluation.runner import Job, drop_modality, run_sequences
 from lib.models.build import build_model
 from lib.structures import Frame, Prediction, TrackOutput
-from lib.tracker import BASELINES, build_tracker, load_tracker
+from lib.tracker import load_tracker
 from lib.tracker.base import StaticTracker
+from lib.tracker.build import BASELINES, build_tracker
 from lib.tracker.transcmd import TransCMDTracker
 from lib.utils.boxes import iou_xywh
 
@@ -128,6 +131,24 @@ def test_baselines_follow_the_protocol(name, sequences):
     assert iou_xywh(prediction.box_xywh, sequence.boxes_xywh[1]) > 0.3
 
 
+def test_network_settings_without_parameters_are_checked_as_well(tmp_path):
+    cfg = load_config("transcmd", "debug")
+    model = build_model(cfg)
+    torch.save({"net": model.state_dict(), "config": to_plain(cfg)}, tmp_path / "x.pth")
+    load_tracker("debug", tmp_path / "x.pth", device="cpu")
+    with pytest.raises(ValueError, match=r"trained with MODEL.BACKBONE.INTERACTION_LAYERS \[2\], the config says \[\]"):
+        load_tracker("debug", tmp_path / "x.pth", device="cpu", overrides=["MODEL.BACKBONE.INTERACTION_LAYERS=[]"])
+
+
+def test_frames_of_another_kind_are_refused(checkpoint):
+    tracker, frame = load_tracker("debug", checkpoint, device="cpu"), spot(100, 80, 40, 30)
+    with pytest.raises(ValueError, match=r"track\(\) before initialize"):
+        tracker.track(frame)
+    tracker.initialize(frame, np.array([100, 80, 40, 30]))
+    with pytest.raises(ValueError, match="auxiliary image: expected .H, W, 3. uint8, got .* float64"):
+        tracker.track(Frame(frame.rgb, frame.aux / 255))
+
+
 # runner
 
 
@@ -183,6 +204,34 @@ def test_finished_sequences_are_skipped_only_if_whole_and_of_the_same_weights(tm
     assert run(static_job(tmp_path, make_tracker=make_counting, fingerprint="other weights")) == 2
     (tmp_path / "run.json").write_text("{")  # nothing is known of the files any more
     assert run(job) == 2
+
+
+def test_results_of_other_data_or_without_scores_are_not_finished(tmp_path, sequences):
+    first, second = sequences["LasHeR"]
+    assert run_sequences([first], static_job(tmp_path)) == {}
+    moved = first.__class__(**{**vars(first), "boxes_xywh": first.boxes_xywh + 1})
+    job = static_job(tmp_path, make_tracker=make_counting)
+    for sequence, damage in ((moved, None), (moved, "_score"), (moved, "_time")):
+        if damage:
+            (tmp_path / f"{first.name}{damage}.txt").unlink()
+        Counting.started = 0
+        assert run_sequences([sequence], job) == {} and Counting.started == 1
+
+
+def test_results_of_two_runs_are_not_scored_as_one(tmp_path, sequences):
+    first, second = sequences["LasHeR"]
+    run_sequences([first], static_job(tmp_path))
+    run_sequences([second], static_job(tmp_path, fingerprint="other weights"))
+    with pytest.raises(ValueError, match="mixes results of 2 runs"):
+        evaluate(LASHER, annotations_from_sequences([first, second]), {"static": tmp_path})
+
+
+def test_a_failed_sequence_leaves_no_older_result(tmp_path, sequences):
+    first, _ = sequences["LasHeR"]
+    run_sequences([first], static_job(tmp_path))
+    broken = first.__class__(**{**vars(first), "aux_keys": ("gone.jpg",) * len(first)})
+    assert list(run_sequences([broken], static_job(tmp_path))) == [first.name]
+    assert not (tmp_path / f"{first.name}.txt").exists()
 
 
 def test_a_sequence_that_starts_without_its_target(tmp_path, sequences):

@@ -196,12 +196,12 @@ def test_a_failed_write_keeps_the_old_checkpoint(tmp_path, monkeypatch):
     folder = CheckpointFolder(tmp_path, "transcmd", "x")
     folder.save({"epoch": 1}, 1)
 
-    def full_disk(state, path):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device", str(path))
+    def full_disk(state, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left.*TransCMD_ep0001.pth.tar"):
         folder.save({"epoch": 1}, 1)
     monkeypatch.undo()
     assert torch.load(epoch_path(folder.path, 1), weights_only=True) == {"epoch": 1}
@@ -218,6 +218,25 @@ def test_resuming_with_another_model_or_schedule_is_refused(cfg, tmp_path):
     torch.save({"net": trainer.task.model.state_dict()}, path)
     with pytest.raises(ValueError, match="config, epoch, helpers.* missing; use it with --finetune"):
         matching_state(path, trainer)
+
+
+def test_resuming_with_another_number_of_steps_is_refused(cfg, tmp_path):
+    trainer = make_trainer(cfg, tmp_path)
+    state = trainer.state()
+    state["world_size"] = 4
+    path = trainer.checkpoints.save(state, 1)
+    with pytest.raises(ValueError, match="written with world_size 4, this run has 1"):
+        matching_state(path, trainer)
+
+
+def test_non_finite_gradient_stops_before_it_reaches_the_weights(cfg, tmp_path):
+    trainer = make_trainer(cfg, tmp_path)
+    trainer.task.model.norm.weight.register_hook(lambda gradient: gradient * float("nan"))
+    before = weights(trainer)
+    with pytest.raises(FloatingPointError, match="epoch 1, step 1: the gradient is not finite"):
+        trainer.fit()
+    for name, parameter in trainer.task.named_parameters():
+        assert torch.equal(parameter, before[name])
 
 
 def test_an_earlier_run_is_not_overwritten_by_accident(cfg, tmp_path):

@@ -11,7 +11,8 @@ import _init_paths  # noqa: F401
 
 from lib.config.loader import load_config
 from lib.data.datasets import build_store, load_dataset
-from lib.data.storage import open_store
+from lib.data.storage import DiskStore, open_store
+from lib.data.synthetic import read_manifest
 from lib.evaluation.benchmarks import BENCHMARKS, Benchmark
 from lib.evaluation.evaluate import Annotation, annotations_from_folder, annotations_from_sequences, evaluate
 from lib.evaluation.plots import draw_plots
@@ -58,23 +59,27 @@ def find_folders(args: argparse.Namespace) -> dict[str, Path]:
     return folders
 
 
-def load_annotations(args: argparse.Namespace, benchmark: Benchmark) -> list[Annotation]:
-    """Ground truth from --annotations, or from the data set that the configuration names."""
+def load_annotations(args: argparse.Namespace, benchmark: Benchmark) -> tuple[list[Annotation], str]:
+    """Ground truth from --annotations, or from the data set that the configuration names; and what the data are, if
+    they are not the benchmark's own.
+    """
     folder = args.annotations
     if folder is None:
         store = build_store(load_config("transcmd", args.config, args.set), benchmark.dataset)
     elif (folder / "gt_rect").is_dir() or (any(folder.glob("*.txt")) and not any(p.is_dir() for p in folder.iterdir())):
-        return annotations_from_folder(folder)
+        return annotations_from_folder(folder), ""
     else:
         store = open_store(folder, benchmark.dataset)
-    return annotations_from_sequences(load_dataset(benchmark.dataset, store))
+    source = "synthetic data" if isinstance(store, DiskStore) and read_manifest(store.root.parent) else ""
+    return annotations_from_sequences(load_dataset(benchmark.dataset, store)), source
 
 
 def main() -> None:
     args = parse_args()
     benchmark = BENCHMARKS[args.dataset_name]
     folders = find_folders(args)
-    report = evaluate(benchmark, load_annotations(args, benchmark), folders, args.allow_missing)
+    annotations, source = load_annotations(args, benchmark)
+    report = evaluate(benchmark, annotations, folders, args.allow_missing, source)
     folder = args.output_dir or args.save_dir / "test" / "reports" / benchmark.name
     print(report.to_markdown())
     for path in report.save(folder) + draw_plots(report, folder):

@@ -4,7 +4,7 @@ python tracking/run_demo.py
 """
 
 import argparse
-import subprocess
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ from lib.data.storage import open_store
 from lib.evaluation.benchmarks import LASHER
 from lib.evaluation.evaluate import annotations_from_sequences, evaluate
 from lib.evaluation.report import Report
-from lib.utils.cli import run_command
+from lib.utils.cli import run_child, run_command
 
 BENCHMARKS = ("LasHeR", "DepthTrack", "VisEvent")
 ROWS = {  # table row → result folder
@@ -42,13 +42,14 @@ def parse_args() -> argparse.Namespace:
 def run(command: str, *arguments: str) -> None:
     """Runs one of our commands and shows it; ends the demo with its exit status where it fails."""
     print(f"\n$ python tracking/{command} {' '.join(arguments)}", flush=True)
-    code = subprocess.run([sys.executable, str(_init_paths.ROOT / "tracking" / command), *arguments]).returncode
+    code = run_child([sys.executable, str(_init_paths.ROOT / "tracking" / command), *arguments])
     if code:
         sys.exit(code)
 
 
 def main() -> None:
     args, start = parse_args(), time.monotonic()
+    os.environ.pop("TRANSCMD_DATA", None)  # where real data lie; the demo's have their own place
     overrides = [word for pair in args.set for word in ("--set", pair)]
     save_dir = ["--save_dir", args.save_dir]
     data_root = load_config("transcmd", "demo", args.set).DATA.ROOT

@@ -15,12 +15,12 @@ from pathlib import Path
 import _init_paths  # noqa: F401
 import torch
 
-from lib.config.loader import load_config, to_plain
+from lib.config.loader import config_name, load_config, to_plain
 from lib.data.datasets import build_store, load_dataset
 from lib.data.sequence import Sequence
 from lib.evaluation.debug import MODES
 from lib.evaluation.runner import DROPS, Job, run_sequences
-from lib.tracker import BASELINES, TRACKERS, build_tracker, default_checkpoint
+from lib.tracker.build import BASELINES, TRACKERS, build_tracker, default_checkpoint, network_settings
 from lib.utils.cli import run_command
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--save_dir", default="output")
     parser.add_argument("--threads", type=int, default=0, help="worker processes; 0 and 1: this process alone")
     parser.add_argument("--num_gpus", type=int, default=torch.cuda.device_count(), help="workers share them in turn")
+    parser.add_argument(
+        "--device", default="", help="for all workers, e.g. cpu or mps; default: the GPUs, else the CPU"
+    )
     parser.add_argument("--drop", choices=DROPS[1:], default="", help="black this modality out in every frame")
     parser.add_argument("--name", help="folder of the results instead of the experiment's name")
     parser.add_argument("--debug", nargs="?", choices=MODES[1:], const="pictures", default="", help="draw every frame")
@@ -48,10 +51,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     cfg = load_config("transcmd", args.config, args.set)
+    datasets = {  # all of them before the first is tracked
+        name: pick(load_dataset(name, build_store(cfg, name)), args.sequence, name) for name in args.dataset_name
+    }
     failed = {}
-    for dataset in args.dataset_name:
-        sequences = pick(load_dataset(dataset, build_store(cfg, dataset)), args.sequence, dataset)
-        failed.update(test_dataset(args, cfg, dataset, sequences))
+    for name, sequences in datasets.items():
+        failed.update(test_dataset(args, cfg, name, sequences))
     for sequence, reason in failed.items():
         logger.error("failed: %s: %s", sequence, reason)
     return 1 if failed else 0
@@ -71,10 +76,10 @@ def pick(sequences: list[Sequence], wanted: str | None, dataset: str) -> list[Se
 
 def test_dataset(args: argparse.Namespace, cfg, dataset: str, sequences: list[Sequence]) -> dict[str, str]:
     """Tracks the sequences of one data set; returns the failed ones with the reason."""
-    name = args.name or Path(args.config).stem + (f"_drop_{args.drop}" if args.drop else "")
+    name = args.name or config_name(args.config) + (f"_drop_{args.drop}" if args.drop else "")
     folder = Path(args.save_dir) / "test" / "tracking_results" / args.tracker / name / dataset
     make_tracker, weights = tracker_maker(args, cfg, sequences[0].modality)
-    settings = f"{weights} {sorted(to_plain(cfg.TEST).items())} {args.drop}"
+    settings = f"{weights} {sorted(network_settings(to_plain(cfg)).items())} {args.drop}"
     job = Job(make_tracker, folder, hashlib.sha256(settings.encode()).hexdigest()[:16], args.drop, args.debug)
     failed = run_sequences(sequences, job, args.threads, args.num_gpus)
     logger.info("%s: %d of %d sequences finished, in %s", dataset, len(sequences) - len(failed), len(sequences), folder)
@@ -91,7 +96,12 @@ def tracker_maker(args: argparse.Namespace, cfg, modality: str):
             f"{checkpoint}: no such checkpoint; train it with tracking/train.py --config {args.config}"
         )
     build_tracker(cfg, checkpoint, modality, "cpu")  # a wrong checkpoint ends the command here, not every worker
-    return partial(build_tracker, cfg, checkpoint, modality), hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    make = partial(make_transcmd, cfg, checkpoint, modality, args.device)
+    return make, hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+
+
+def make_transcmd(cfg, checkpoint: Path, modality: str, chosen: str, device: str):
+    return build_tracker(cfg, checkpoint, modality, chosen or device)
 
 
 def make_baseline(name: str, device: str):

@@ -2,18 +2,17 @@
 
 python tracking/train.py --script transcmd --config tiny
 python tracking/train.py --script transcmd --config tiny --mode multiple --nproc_per_node 2
-python tracking/train.py --script transcmd --config tiny --resume --set TRAIN.BATCH_SIZE=16
+python tracking/train.py --script transcmd --config tiny --resume --set TRAIN.NUM_WORKER=4
 """
 
 import argparse
 import os
-import subprocess
 import sys
 
 import _init_paths  # noqa: F401
 
-from lib.config.loader import dump_config, load_config
-from lib.utils.cli import run_command
+from lib.config.loader import config_name, dump_config, load_config
+from lib.utils.cli import run_child, run_command
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,20 +46,23 @@ def main() -> int:
         return launch(args.nproc_per_node)
     from lib.train.run import train  # here, because torch takes seconds to import and --print-config needs none of it
 
-    name = os.path.splitext(os.path.basename(args.config))[0]
-    train(cfg, args.script, name, args.save_dir, args.resume, args.overwrite, args.finetune, args.device)
+    train(
+        cfg,
+        args.script,
+        config_name(args.config),
+        args.save_dir,
+        args.resume,
+        args.overwrite,
+        args.finetune,
+        args.device,
+    )
     return 0
 
 
 def launch(processes: int) -> int:
     """Runs this very command under torchrun and returns its exit status."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    child = subprocess.Popen([*command, __file__, *sys.argv[1:]])
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            child.terminate()  # torchrun passes it on and waits for its processes
+    return run_child([*command, __file__, *sys.argv[1:]])
 
 
 if __name__ == "__main__":

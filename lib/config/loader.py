@@ -66,6 +66,13 @@ def find_config(script: str, config: str) -> Path:
     raise ConfigError(f"{path}: no such experiment; {hint}known: {', '.join(known)}")
 
 
+def config_name(config: str) -> str:
+    """What an experiment's output folders are called: "ablation/no_joint" stays, a path to a YAML gives its stem."""
+    return (
+        Path(config).name.removesuffix(".yaml").removesuffix(".yml") if config.endswith((".yaml", ".yml")) else config
+    )
+
+
 def dump_config(cfg: EasyDict) -> str:
     """The tree as YAML text; `load_config` reads it back to an equal tree."""
     return yaml.safe_dump(to_plain(cfg), sort_keys=False, default_flow_style=None, width=120)
@@ -93,9 +100,20 @@ def _layers(path: Path) -> Iterator[tuple[Path, dict]]:
     yield path, layer
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice; PyYAML would take the last one and drop what stands below the first."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} stands twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date that is none
         raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if content is not None and not isinstance(content, dict):
@@ -144,7 +162,7 @@ def _typed(value: Any, default: Any, name: str, source: str) -> Any:
             pass
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
         raise ConfigError(f"{source}: {name}: expected {kind.__name__}, got {type(value).__name__} {value!r}")
-    if name == "TRAIN.FREEZE":
+    if name in transcmd.TEXT_LISTS:
         default = [""]
     if kind is list and default and type(default[0]) in (int, float, str):
         return [_typed(item, default[0], f"{name}[{i}]", source) for i, item in enumerate(value)]
@@ -216,6 +234,10 @@ def _size_problems(cfg: EasyDict) -> Iterator[str]:
                 yield f"TEST.{part}_{key} {cfg.TEST[f'{part}_{key}']} conflicts with DATA.{part}.{key} {data[key]}"
     if cfg.TEST.EPOCH > cfg.TRAIN.EPOCH:
         yield f"TEST.EPOCH {cfg.TEST.EPOCH} is beyond TRAIN.EPOCH {cfg.TRAIN.EPOCH}"
+    elif cfg.TEST.EPOCH % cfg.TRAIN.SAVE_EPOCH_INTERVAL and cfg.TEST.EPOCH != cfg.TRAIN.EPOCH:
+        yield f"TEST.EPOCH {cfg.TEST.EPOCH} is not kept: TRAIN.SAVE_EPOCH_INTERVAL is {cfg.TRAIN.SAVE_EPOCH_INTERVAL}"
+    if cfg.MODEL.HEAD.NUM_CHANNELS % 8:
+        yield f"MODEL.HEAD.NUM_CHANNELS {cfg.MODEL.HEAD.NUM_CHANNELS}: expected a multiple of 8 (halved three times)"
 
 
 def _data_problems(cfg: EasyDict) -> Iterator[str]:

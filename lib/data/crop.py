@@ -8,6 +8,18 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from lib.structures import Frame
+from lib.utils.boxes import cxcywh_to_xywh, xywh_to_cxcywh
+
+
+class CropSpec(NamedTuple):
+    """How to cut one of the two crops: DATA.TEMPLATE or DATA.SEARCH."""
+
+    size: int  # pixels
+    factor: float  # side relative to the square root of the box's area
+    center_jitter: float = 0.0  # training only, see `jitter_box`
+    scale_jitter: float = 0.0
+
 
 class Crop(NamedTuple):
     """A resized square of an image. A point p of the image lies at (p - origin) * scale in the crop."""
@@ -58,17 +70,21 @@ def crop_square(image: np.ndarray, box_xywh: np.ndarray, factor: float, size: in
     return Crop(cv2.resize(patch, (size, size)), np.array([square.x, square.y], np.float64), scale)
 
 
+def crop_pair(frame: Frame, box_xywh: np.ndarray, spec: CropSpec) -> tuple[Frame, Crop]:
+    """The same square of both modalities, and its geometry."""
+    crop = crop_square(frame.rgb, box_xywh, spec.factor, spec.size)
+    return Frame(crop.image, crop_square(frame.aux, box_xywh, spec.factor, spec.size).image), crop
+
+
 def box_to_crop(box_xywh: np.ndarray, crop: Crop) -> np.ndarray:
     """(..., 4) xywh in image pixels → (..., 4) cxcywh as fractions of the crop."""
-    size = crop.image.shape[0]
-    boxes = np.array(box_xywh, np.float64)
-    boxes[..., :2] += boxes[..., 2:] / 2 - crop.origin
-    return boxes * (crop.scale / size)
+    boxes = xywh_to_cxcywh(box_xywh)
+    boxes[..., :2] -= crop.origin
+    return boxes * (crop.scale / crop.image.shape[0])
 
 
 def box_from_crop(box_cxcywh: np.ndarray, crop: Crop) -> np.ndarray:
     """(..., 4) cxcywh as fractions of the crop → (..., 4) xywh in image pixels: the inverse of `box_to_crop`."""
-    size = crop.image.shape[0]
-    boxes = np.array(box_cxcywh, np.float64) * (size / crop.scale)
-    boxes[..., :2] += crop.origin - boxes[..., 2:] / 2
-    return boxes
+    boxes = np.array(box_cxcywh, np.float64) * (crop.image.shape[0] / crop.scale)
+    boxes[..., :2] += crop.origin
+    return cxcywh_to_xywh(boxes)

@@ -8,10 +8,11 @@ import cv2
 from torch.utils.data import DataLoader
 
 from lib.data.augment import Augmentation
+from lib.data.crop import CropSpec
 from lib.data.datasets import build_store, find_dataset, load_dataset
-from lib.data.processing import CropSpec, Processing
+from lib.data.processing import Processing
 from lib.data.sampler import EpochSampler, PairSampler
-from lib.utils.cli import ignore_stop_signals
+from lib.utils.cli import ignore_interrupt
 
 logger = logging.getLogger(__name__)
 
@@ -71,4 +72,4 @@ def build_sampler(cfg, part: str, augmentation: Augmentation) -> PairSampler:
 
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # workers are the parallelism
-    ignore_stop_signals()
+    ignore_interrupt()

@@ -8,18 +8,8 @@ import numpy as np
 import torch
 
 from lib.data.augment import Augmentation, jitter_box
-from lib.data.crop import Crop, box_to_crop, crop_square
+from lib.data.crop import CropSpec, box_to_crop, crop_pair
 from lib.structures import MODALITIES, Frame, Pair, Sample
-
-
-@dataclass(frozen=True)
-class CropSpec:
-    """How to cut one of the two crops: DATA.TEMPLATE or DATA.SEARCH."""
-
-    size: int  # pixels
-    factor: float  # side relative to the square root of the box's area
-    center_jitter: float = 0.0
-    scale_jitter: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +39,7 @@ class Processing:
         crops = []
         for frame, box, spec in ((template, template_box, self.template), (search, search_box, self.search)):
             around = jitter_box(box, spec.center_jitter, spec.scale_jitter, rng)
-            pair, crop = crop_pair(frame, around, spec.factor, spec.size)
+            pair, crop = crop_pair(frame, around, spec)
             box_cxcywh = box_to_crop(box, crop)
             if not ((box_cxcywh[:2] > 0) & (box_cxcywh[:2] < 1)).all():
                 return None
@@ -62,12 +52,6 @@ class Processing:
             search_box=torch.tensor(search_cxcywh, dtype=torch.float32),
             modality=torch.tensor(MODALITIES[modality]),
         )
-
-
-def crop_pair(frame: Frame, box_xywh: np.ndarray, factor: float, size: int) -> tuple[Frame, Crop]:
-    """The same square of both modalities, and its geometry."""
-    crop = crop_square(frame.rgb, box_xywh, factor, size)
-    return Frame(crop.image, crop_square(frame.aux, box_xywh, factor, size).image), crop
 
 
 def to_pair(crop: Frame) -> Pair:

@@ -124,7 +124,8 @@ def pack_lmdb(folder: str | Path, target: str | Path) -> Iterator[str]:
         FileNotFoundError: no such folder, or no file in it.
     """
     folder = Path(folder)
-    paths = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
+    found = os.walk(folder, followlinks=True)  # data sets are often links
+    paths = sorted(Path(parent, name) for parent, _, names in found for name in names)
     if not paths:
         raise FileNotFoundError(f"{folder}: no such folder, or no file in it")
     size = sum(path.stat().st_size + 2 * PAGE for path in paths) + (1 << 24)

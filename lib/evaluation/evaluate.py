@@ -24,7 +24,7 @@ from lib.evaluation.benchmarks import (
     ScoringRule,
 )
 from lib.evaluation.report import Curve, Report, TrackerScores
-from lib.evaluation.results import find_companion, find_result, read_boxes, read_numbers
+from lib.evaluation.results import find_companion, find_result, read_boxes, read_numbers, read_record
 from lib.utils.boxes import iou_xywh, is_valid
 
 if TYPE_CHECKING:
@@ -79,11 +79,16 @@ def annotations_from_sequences(sequences: Iterable[Sequence]) -> list[Annotation
 
 
 def evaluate(
-    benchmark: Benchmark, annotations: list[Annotation], results: dict[str, Path], allow_missing: bool = False
+    benchmark: Benchmark,
+    annotations: list[Annotation],
+    results: dict[str, Path],
+    allow_missing: bool = False,
+    source: str = "",
 ) -> Report:
     """Scores one or several trackers on a benchmark.
 
     Args:
+        source: what the data are, if not the benchmark's own, e.g. "synthetic data"; stands in every title.
         results: tracker's name → folder of its raw results.
         allow_missing: score the sequences for which every tracker has a result that fits, and say so in the report.
 
@@ -101,13 +106,14 @@ def evaluate(
     if not results or not scored:
         reason = "; ".join(problems) or f"{len(results)} trackers, {len(annotations)} annotated sequences"
         raise ValueError(f"{benchmark.name}: nothing to score: {reason}")
-    trackers, notes = {}, [benchmark.evidence, *benchmark.rule.notes()]
+    trackers, notes = {}, [benchmark.evidence, *benchmark.rule.notes(), FPS_NOTE]
     for tracker, tracked in outputs.items():
         rows = [tracked[annotation.name] for annotation in scored]
         trackers[tracker], remarks = SCORERS[type(benchmark.rule)](benchmark, scored, rows)
         notes += [f"{tracker}: {remark}" for remark in remarks]
     return Report(
         benchmark=benchmark.name,
+        source=source,
         metrics=benchmark.metrics,
         sequences=len(scored),
         all_sequences=max(benchmark.sequences, len(annotations)),
@@ -133,6 +139,11 @@ def load_outputs(
         )
     missing = sorted(name for name, path in paths.items() if path is None)
     outputs, problems = {}, []
+    runs = {entry["fingerprint"] for name, entry in read_record(folder).items() if paths.get(name)}
+    if len(runs) > 1:
+        raise ValueError(
+            f"{tracker}: {folder} mixes results of {len(runs)} runs (other weights or settings): test it again"
+        )
     if missing:
         problems.append(f"{tracker}: no file in {folder} for {len(missing)} of {len(names)}: {', '.join(missing)}")
     for annotation in annotations:
@@ -233,11 +244,13 @@ def score_long_term(
     return TrackerScores(scores, per_sequence, curves, frames_per_second(outputs)), []
 
 
+FPS_NOTE = "FPS: of the tracker's own time as its files give it; processes that share a machine slow each other down."
 SCORERS = {ScoringRule: score_frames, LongTermRule: score_long_term}
 
 
 def frames_per_second(outputs: list[Output]) -> float | None:
     """Frames over seconds, of all sequences together, without each first frame: it initialises the tracker."""
-    times = [output.times[1:] for output in outputs if output.times is not None]
+    measured = (output.times[~np.isnan(output.times)] for output in outputs if output.times is not None)
+    times = [times[1:] for times in measured]
     seconds = np.concatenate(times) if times else np.zeros(0)
     return float(len(seconds) / seconds.sum()) if seconds.sum() > 0 else None

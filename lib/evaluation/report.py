@@ -34,6 +34,7 @@ class Report:
     """Scores of one benchmark. All trackers were scored on the same sequences."""
 
     benchmark: str
+    source: str  # what the data are, if not the benchmark's own
     metrics: tuple[str, ...]  # columns of the tables, the one that ranks trackers last
     sequences: int  # scored
     all_sequences: int  # in the whole benchmark
@@ -45,6 +46,8 @@ class Report:
     @property
     def title(self) -> str:
         """Benchmark and, unless it was scored whole, how much of it."""
+        if self.source:
+            return f"{self.benchmark}'s rules, {self.source}"
         part = "" if self.sequences == self.all_sequences else f", {self.sequences} of {self.all_sequences} sequences"
         return f"{self.benchmark}{part}{'' if self.verified else ' (not verified)'}"
 

@@ -9,6 +9,7 @@ layout (`car/car_001.txt` with `car_001_confidence.value` and `car_001_time.valu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 
@@ -17,8 +18,22 @@ import numpy as np
 from lib.utils.files import parse_rows, write_text
 
 # What follows the sequence's name in files that hold one number per frame; the VOT toolkit's endings for the same.
+RECORD = "run.json"
 RESULT_SUFFIXES = ("_time", "_score")
 VOT_ENDINGS = {"_time": "_time.value", "_score": "_confidence.value"}
+
+
+def read_record(folder: Path) -> dict[str, dict[str, str]]:
+    """Which run each of our own results in a folder comes from, by sequence; empty for other trackers' results."""
+    try:
+        return json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}  # without it nothing counts as finished
+
+
+def write_record(folder: Path, record: dict[str, dict[str, str]]) -> None:
+    """Writes what `read_record` reads."""
+    write_text(Path(folder) / RECORD, json.dumps(record, indent=1))
 
 
 def write_result(folder: Path, name: str, boxes_xywh: np.ndarray, times: np.ndarray, scores: np.ndarray) -> None:

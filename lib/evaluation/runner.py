@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -21,14 +20,20 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lib.data.sequence import Sequence
 from lib.evaluation.debug import DebugWriter
-from lib.evaluation.results import read_boxes, write_result
+from lib.evaluation.results import (
+    RESULT_SUFFIXES,
+    read_boxes,
+    read_numbers,
+    read_record,
+    write_record,
+    write_result,
+)
 from lib.structures import Frame
-from lib.tracker import Tracker
-from lib.utils.cli import StopRequest, ignore_stop_signals
-from lib.utils.files import write_text
+from lib.tracker.base import Tracker
+from lib.utils.cli import StopRequest, ignore_interrupt
+from lib.utils.misc import available_cores
 
 DROPS = ("", "rgb", "aux")
-RECORD = "run.json"  # which checkpoint each result file of a folder comes from
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +66,14 @@ def run_sequences(sequences: list[Sequence], job: Job, workers: int = 1, num_gpu
     Raises:
         KeyboardInterrupt: stopped; finished sequences are kept.
     """
-    record = _read_record(job.folder)
+    record = read_record(job.folder)
     todo = [s for s in sequences if not is_finished(s, job, record)]
     if len(todo) < len(sequences):
         logger.info(
             "%s: %d of %d sequences are finished already", job.folder, len(sequences) - len(todo), len(sequences)
         )
+    for sequence in todo:  # an old result must not pass for one of this run, should this one not get there
+        (job.folder / f"{sequence.name}.txt").unlink(missing_ok=True)
     failed: dict[str, str] = {}
     bar = tqdm(total=sum(map(len, todo)), unit="frame", disable=None, leave=False)
     with logging_redirect_tqdm(), bar:
@@ -76,20 +83,20 @@ def run_sequences(sequences: list[Sequence], job: Job, workers: int = 1, num_gpu
                 failed[sequence.name] = error
                 logger.error("%s failed: %s", sequence.name, error)
             else:
-                record[sequence.name] = {"fingerprint": job.fingerprint, "frames": len(sequence)}
-                write_text(job.folder / RECORD, json.dumps(record, indent=1))
+                record[sequence.name] = _entry(sequence, job)
+                write_record(job.folder, record)
     return failed
 
 
 def track_sequence(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], bool] = lambda: False) -> None:
     """Tracks one sequence from its first visible frame on and writes its result files.
 
-    The rows before that frame repeat its box, so that result and annotation have equal length. Times are of `track()`
-    and `initialize()` alone, without reading images.
+    The rows before that frame repeat its box, so that result and annotation have equal length; their time is NaN. Times
+    are of `track()` and `initialize()` alone, without reading images.
     """
     start, frames = sequence.first_visible, len(sequence)
     boxes = np.repeat(sequence.boxes_xywh[start][None], frames, axis=0)
-    times, scores = np.zeros(frames), np.ones(frames)
+    times, scores = np.full(frames, np.nan), np.ones(frames)
     frame = drop_modality(sequence.frame(start), job.drop)
     begin = time.perf_counter()
     tracker.initialize(frame, boxes[start])
@@ -114,22 +121,21 @@ def drop_modality(frame: Frame, drop: str) -> Frame:
 
 
 def is_finished(sequence: Sequence, job: Job, record: dict) -> bool:
-    """True where the result is whole and the run that made it was the same."""
-    entry = record.get(sequence.name, {})
-    path = job.folder / f"{sequence.name}.txt"
-    if entry != {"fingerprint": job.fingerprint, "frames": len(sequence)} or not path.is_file() or job.debug:
+    """True where all files of the result are whole and the run that made them was the same, on the same data."""
+    if record.get(sequence.name) != _entry(sequence, job) or job.debug:
         return False
     try:
-        return len(read_boxes(path)) == len(sequence)
-    except ValueError:
+        path = job.folder / f"{sequence.name}.txt"
+        companions = [path.with_name(path.stem + suffix + path.suffix) for suffix in RESULT_SUFFIXES]
+        return {len(read_boxes(path)), *(len(read_numbers(p)) for p in companions)} == {len(sequence)}
+    except (ValueError, FileNotFoundError):
         return False
 
 
-def _read_record(folder: Path) -> dict:
-    try:
-        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}  # without it nothing counts as finished
+def _entry(sequence: Sequence, job: Job) -> dict[str, str]:
+    """What a result depends on: the run's settings, and the data as far as the annotation and file names tell."""
+    data = hashlib.sha256(repr((sequence.rgb_keys, sequence.aux_keys)).encode() + sequence.boxes_xywh.tobytes())
+    return {"fingerprint": job.fingerprint, "data": data.hexdigest()[:16]}
 
 
 def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> Iterator[tuple[Sequence, str]]:
@@ -199,11 +205,11 @@ class _Worker:
 
     @classmethod
     def start(cls, job: Job, counter, workers: int, num_gpus: int, stop) -> None:
-        ignore_stop_signals()
+        ignore_interrupt()
         with counter.get_lock():
             index = counter.value
             counter.value += 1
-        threads = max(1, (os.cpu_count() or 1) // workers)
+        threads = max(1, available_cores() // workers)
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
         cls.job, cls.stop, cls.tracker = job, stop, job.make_tracker(_device(index, num_gpus))

@@ -14,13 +14,15 @@ class TrackingLoss(nn.Module):
     """Three terms, unweighted; each a mean over the batch of per-sample losses, in float32 under any autocast."""
 
     def forward(self, output: TrackOutput, sample: Sample) -> dict[str, Tensor]:
-        """Returns scalars: focal (on the score map), giou and l1 (on the box at its peak)."""
+        """Returns scalars: focal (on the score map), giou and l1 (on the corners of the box at its peak,
+        against the part of the true box inside the crop)."""
         with torch.autocast(output.score_map.device.type, enabled=False):
-            score_map, boxes, truth = output.score_map.float(), output.boxes.float(), sample.search_box
-            target = encode_score(truth, *score_map.shape[-2:])
+            score_map = output.score_map.float()
+            target = encode_score(sample.search_box, *score_map.shape[-2:])
+            boxes, truth = to_xyxy(output.boxes.float()), to_xyxy(sample.search_box).clamp(0, 1)
             return {
                 "focal": focal_loss(score_map, target).mean(),
-                "giou": generalized_box_iou_loss(to_xyxy(boxes), to_xyxy(truth).clamp(0, 1)).mean(),
+                "giou": generalized_box_iou_loss(boxes, truth).mean(),
                 "l1": (boxes - truth).abs().mean(),
             }
 

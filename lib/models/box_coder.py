@@ -9,10 +9,13 @@ MIN_OVERLAP = 0.7  # that a box keeps, nominally, when its corners move by the G
 
 
 def encode_score(boxes_cxcywh: Tensor, height: int, width: int) -> Tensor:
-    """(B, 4) boxes → (B, 1, h, w) target: 1 in the cell that holds the centre, a Gaussian around it, as CornerNet."""
+    """(B, 4) boxes → (B, 1, h, w) target: 1 in the cell whose corner is nearest to the centre, a Gaussian around it.
+
+    As OSTrack, whose offsets therefore lie in [-0.5, 0.5]; unlike there, a centre at the crop's end keeps its cell.
+    """
     scale = boxes_cxcywh.new_tensor([width, height])
-    center = (boxes_cxcywh[:, :2] * scale).floor()
-    radius = gaussian_radius((boxes_cxcywh[:, 2:] * scale).ceil()).floor().clamp(min=0)
+    center = (boxes_cxcywh[:, :2] * scale).round().clamp(min=0).minimum(scale - 1)
+    radius = gaussian_radius(boxes_cxcywh[:, 2:] * scale).floor().clamp(min=0)
     sigma = (2 * radius + 1) / 6
     ys = torch.arange(height, device=boxes_cxcywh.device, dtype=torch.float32)
     xs = torch.arange(width, device=boxes_cxcywh.device, dtype=torch.float32)

@@ -11,7 +11,12 @@ from lib.models.vit import VARIANTS
 
 
 def build_model(cfg) -> nn.Module:
-    """The network that MODEL and DATA.{TEMPLATE,SEARCH}.SIZE describe, freshly initialised.
+    """The network of MODEL.TYPE, freshly initialised."""
+    return MODELS[cfg.MODEL.TYPE](cfg)
+
+
+def build_student(cfg) -> Student:
+    """The student that MODEL and DATA.{TEMPLATE,SEARCH}.SIZE describe.
 
     Raises:
         ValueError: MODEL.BACKBONE.INTERACTION_LAYERS names a block that is not there.
@@ -30,3 +35,6 @@ def build_model(cfg) -> nn.Module:
         std=cfg.DATA.STD,
         drop_path_rate=cfg.TRAIN.DROP_PATH_RATE,
     )
+
+
+MODELS = {"student": build_student}

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 SCORE_EPS = 1e-4  # keeps the logarithms of the focal loss finite
 # What an untrained head answers: a low score, because nearly all cells are empty; the size that a target has in a
-# search crop of factor 4; the middle of the cell.
-SCORE_PRIOR, SIZE_PRIOR, OFFSET_PRIOR = 0.1, 0.25, 0.5
+# search crop of factor 4.
+SCORE_PRIOR, SIZE_PRIOR = 0.1, 0.25
 
 
 class CenterHead(nn.Module):
@@ -22,7 +22,7 @@ class CenterHead(nn.Module):
         self.offset = _branch(width, channels, 2)
         nn.init.constant_(self.score[-1].bias, math.log(SCORE_PRIOR / (1 - SCORE_PRIOR)))
         nn.init.constant_(self.size[-1].bias, math.log(SIZE_PRIOR / (1 - SIZE_PRIOR)))
-        nn.init.constant_(self.offset[-1].bias, OFFSET_PRIOR)
+        nn.init.zeros_(self.offset[-1].bias)
 
     def forward(self, feature_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, D, h, w) → score (B, 1, h, w), size (B, 2, h, w), offset (B, 2, h, w), in float32 under any autocast."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.models.box_coder import decode
-from lib.models.vit import CropEmbedding, Variant, build_blocks, build_patch_embed
+from lib.models.vit import CropEmbedding, LayerNorm, Variant, build_blocks, build_patch_embed
 from lib.structures import MODALITIES, Pair, TrackOutput
 
 
@@ -48,7 +48,7 @@ class Student(nn.Module):
         self.search_embed = CropEmbedding(variant.width, search_size, stride)
         self.modality_embed = nn.Parameter(torch.zeros(len(MODALITIES), variant.width))
         self.blocks = build_blocks(variant, drop_path_rate)
-        self.norm = nn.LayerNorm(variant.width)
+        self.norm = LayerNorm(variant.width)
         nn.init.trunc_normal_(self.modality_embed, std=0.02)
         self.fusion = fusion
         self.head = head

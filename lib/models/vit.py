@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 MLP_RATIO = 4
+LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # as the ViTs whose weights one starts from
 
 
 class Variant(NamedTuple):
@@ -46,7 +48,8 @@ def build_blocks(variant: Variant, drop_path_rate: float) -> nn.ModuleList:
     """The transformer blocks, with stochastic depth that grows linearly from zero; attention is torch's fused one."""
     rates = torch.linspace(0, drop_path_rate, variant.depth).tolist()
     return nn.ModuleList(
-        Block(variant.width, variant.heads, MLP_RATIO, qkv_bias=True, drop_path=rate) for rate in rates
+        Block(variant.width, variant.heads, MLP_RATIO, qkv_bias=True, drop_path=rate, norm_layer=LayerNorm)
+        for rate in rates
     )
 
 

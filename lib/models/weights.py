@@ -77,7 +77,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def read_net(path: str | Path) -> dict[str, Tensor]:
     """The network's tensors: the 'net' entry of a training checkpoint, or a plain state dict."""
-    content = read_checkpoint(path)
+    return net_of(read_checkpoint(path), path)
+
+
+def net_of(content: dict[str, Any], path: str | Path) -> dict[str, Tensor]:
+    """The network's tensors in a checkpoint's content. Raises ValueError where there are none."""
     net = content.get("net", content)
     if not isinstance(net, dict) or not net or not all(isinstance(value, Tensor) for value in net.values()):
         raise ValueError(f"{path}: holds no network: expected tensors under 'net', found keys {list(content)[:5]}")

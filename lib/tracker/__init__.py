@@ -1,4 +1,4 @@
-"""Trackers by name, and the five-line way to one:
+"""The five-line way to a tracker:
 
 from lib.tracker import Frame, load_tracker
 tracker = load_tracker("tiny", "weights.pth.tar", modality="rgbt")
@@ -9,20 +9,14 @@ for rgb, thermal in frames:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lib.config.loader import load_config
-from lib.data.processing import CropSpec
-from lib.models.build import build_model
-from lib.models.weights import checkpoint_folder, epoch_path, load_exact, read_net
 from lib.structures import Frame as Frame
-from lib.tracker.base import MilTracker, StaticTracker, Tracker
-from lib.tracker.transcmd import TransCMDTracker
-from lib.utils.misc import pick_device
 
-BASELINES: dict[str, Callable[[], Tracker]] = {"static": StaticTracker, "mil": MilTracker}
-TRACKERS = ("transcmd", *BASELINES)
+if TYPE_CHECKING:
+    from lib.tracker.transcmd import TransCMDTracker
 
 
 def load_tracker(
@@ -43,23 +37,9 @@ def load_tracker(
     Raises:
         ValueError, FileNotFoundError: wrong config, checkpoint, modality or device; says which.
     """
+    from lib.config.loader import load_config  # here, so that parts of this package can be used without torch
+    from lib.tracker.build import build_tracker, default_checkpoint
+
     cfg = load_config("transcmd", config, overrides)
     path = Path(checkpoint) if checkpoint else default_checkpoint(cfg, config, "output")
     return build_tracker(cfg, path, modality, device)
-
-
-def build_tracker(cfg, checkpoint: Path, modality: str, device: str = "") -> TransCMDTracker:
-    """The tracker that a configuration and a checkpoint describe."""
-    model = build_model(cfg)
-    load_exact(model, read_net(checkpoint), str(checkpoint))
-    test = cfg.TEST
-    template, search = (
-        CropSpec(test.TEMPLATE_SIZE, test.TEMPLATE_FACTOR),
-        CropSpec(test.SEARCH_SIZE, test.SEARCH_FACTOR),
-    )
-    return TransCMDTracker(model, template, search, modality, pick_device(device))
-
-
-def default_checkpoint(cfg, config: str, save_dir: str | Path) -> Path:
-    """Where training leaves the checkpoint of TEST.EPOCH."""
-    return epoch_path(checkpoint_folder(save_dir, "transcmd", Path(config).stem), cfg.TEST.EPOCH)

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from lib.data.crop import box_from_crop
-from lib.data.processing import CropSpec, crop_pair, to_pair
+from lib.data.crop import CropSpec, box_from_crop, crop_pair
+from lib.data.processing import to_pair
 from lib.structures import MODALITIES, Frame, Pair, Prediction, to_device
-from lib.tracker.base import check_init_box
+from lib.tracker.base import check_frame, check_init_box
 from lib.tracker.postprocess import decode_peak, hann_window
 from lib.utils.boxes import clip_xywh
 
@@ -31,22 +31,24 @@ class TransCMDTracker:
         self.template_spec, self.search_spec = template, search
         self.modality = torch.tensor([MODALITIES[modality]], device=device)
         self.device = device
+        self.template: Pair | None = None
         self.last_search: Frame | None = None  # both search crops of the last frame, for display
         self.last_score_map: np.ndarray | None = None  # (h, w)
 
     def initialize(self, frame: Frame, box_xywh: np.ndarray) -> None:
         self.box_xywh = check_init_box(box_xywh, frame)
-        self.template = self._tensors(
-            crop_pair(frame, self.box_xywh, self.template_spec.factor, self.template_spec.size)[0]
-        )
+        self.template = self._tensors(crop_pair(frame, self.box_xywh, self.template_spec)[0])
 
     @torch.inference_mode()
     def track(self, frame: Frame) -> Prediction:
-        search, crop = crop_pair(frame, self.box_xywh, self.search_spec.factor, self.search_spec.size)
+        if self.template is None:
+            raise ValueError("track() before initialize(): tell the tracker its target first")
+        height, width = check_frame(frame)
+        search, crop = crop_pair(frame, self.box_xywh, self.search_spec)
         output = self.model(self.template, self._tensors(search), self.modality)
         maps = torch.cat([output.score_map, output.size_map, output.offset_map], dim=1)[0].cpu().numpy()
         box_cxcywh, score = decode_peak(maps[0], maps[1:3], maps[3:5], hann_window(*maps.shape[1:]))
-        self.box_xywh = clip_xywh(box_from_crop(box_cxcywh, crop), *frame.rgb.shape[:2], margin=CLIP_MARGIN)
+        self.box_xywh = clip_xywh(box_from_crop(box_cxcywh, crop), height, width, margin=CLIP_MARGIN)
         self.last_search, self.last_score_map = search, maps[0]
         return Prediction(self.box_xywh.copy(), score)
 

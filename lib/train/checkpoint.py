@@ -56,15 +56,27 @@ class CheckpointFolder:
         self.interrupted.unlink(missing_ok=True)
 
     def _write(self, state: dict[str, Any], path: Path) -> Path:
-        with atomic_path(path) as temporary:
-            torch.save(state, temporary)
+        # Given an open file, torch lets the system's error through: by name it reports a full disk as its own defect.
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
         return path
 
 
 def read_training_state(path: Path) -> dict[str, Any]:
     """A checkpoint to go on from. Raises ValueError for a file that holds a network only."""
     state = read_checkpoint(path)
-    expected = {"net", "helpers", "optimizer", "scheduler", "scaler", "epoch", "step", "config"}
+    expected = {
+        "net",
+        "helpers",
+        "optimizer",
+        "scheduler",
+        "scaler",
+        "epoch",
+        "step",
+        "config",
+        "world_size",
+        "steps_per_epoch",
+    }
     if absent := expected - set(state):
         raise ValueError(f"{path}: cannot go on from it, {', '.join(sorted(absent))} missing; use it with --finetune")
     return state

@@ -9,13 +9,13 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-NEW_MODULES = ("model.head.", "model.fusion.")  # trained at the full learning rate; the rest is the backbone
+NEW_MODULES = ("model.head.", "model.fusion.")  # what of the model is trained at the full learning rate
 
 OPTIMIZERS = {"ADAMW": AdamW}
 
 
 def build_optimizer(cfg, task: nn.Module) -> Optimizer:
-    """Two groups: head and fusion at TRAIN.LR, the backbone at TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER.
+    """Two groups: head, fusion and a task's helpers at TRAIN.LR, the backbone at TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER.
 
     Raises:
         ValueError: TRAIN.FREEZE leaves nothing to train.
@@ -23,8 +23,8 @@ def build_optimizer(cfg, task: nn.Module) -> Optimizer:
     trained = [(name, p) for name, p in task.named_parameters() if p.requires_grad]
     if not trained:
         raise ValueError("TRAIN.FREEZE leaves no parameter to train")
-    new = [p for name, p in trained if name.startswith(NEW_MODULES)]
-    backbone = [p for name, p in trained if not name.startswith(NEW_MODULES)]
+    backbone = [p for name, p in trained if name.startswith("model.") and not name.startswith(NEW_MODULES)]
+    new = [p for name, p in trained if not name.startswith("model.") or name.startswith(NEW_MODULES)]
     groups = [
         {"params": new, "lr": cfg.TRAIN.LR, "name": "new"},
         {"params": backbone, "lr": cfg.TRAIN.LR * cfg.TRAIN.BACKBONE_MULTIPLIER, "name": "backbone"},

@@ -51,12 +51,11 @@ def train(
         torch.set_float32_matmul_precision("high")
     run_logger = RunLogger(save_dir, script, config, enabled=distributed.is_main())
     try:
-        if distributed.is_main():
-            write_text(checkpoints.path / "config.yaml", dump_config(cfg))
         loaders = build_loaders(cfg, distributed.rank(), distributed.world_size(), pin_memory=device.type == "cuda")
         seed_step(cfg.TRAIN.SEED)
         task = build_task(cfg)
-        start_from(task, finetune or cfg.MODEL.PRETRAIN_FILE)
+        if not (resume and latest):
+            start_from(task, finetune or cfg.MODEL.PRETRAIN_FILE)
         task.to(device)
         logger.info("%s: %.3f M trainable parameters, on %s", config, count_parameters(task.model) / 1e6, device)
         trainer = build_trainer(cfg, task, loaders, checkpoints, run_logger, device)
@@ -67,11 +66,13 @@ def train(
             logger.info("going on from %s: epoch %d, step %d", latest, trainer.epoch + 1, trainer.step)
         elif resume:
             logger.info("--resume: no checkpoint in %s yet; starting anew", checkpoints.path)
+        if distributed.is_main():
+            write_text(checkpoints.path / "config.yaml", dump_config(cfg))
         trainer.fit()
         logger.info("done: %s", checkpoints.latest())
+        distributed.stop()  # not after an error: it could wait for processes that are gone
     finally:
         run_logger.close()
-        distributed.stop()
 
 
 def build_trainer(cfg, task: Task, loaders, checkpoints, run_logger, device: torch.device) -> Trainer:
@@ -102,7 +103,8 @@ def start_from(task: Task, weights: str) -> None:
     """Loads what fits of a weight file, looked for as given and in pretrained_models/; reports every misfit."""
     if not weights:
         return
-    path = Path(weights) if Path(weights).is_file() else PROJECT / "pretrained_models" / weights
+    local = PROJECT / "pretrained_models" / weights
+    path = local if local.is_file() and not Path(weights).is_file() else Path(weights)
     report = load_fitting(task.model, read_net(path), str(path))
     logger.info("%s: %s", path, report.describe())
     for title, keys in (("missing", report.missing), ("left over", report.leftover), ("mismatched", report.mismatched)):
@@ -116,11 +118,14 @@ def matching_state(path: Path, trainer: Trainer) -> dict:
     was, now = state["config"], trainer.config
     for part in ("MODEL", "DATA", "TRAIN"):
         ignored = {"ROOT", "ROOTS", "NUM_WORKER", "PRINT_INTERVAL", "VAL_EPOCH_INTERVAL", "SAVE_EPOCH_INTERVAL", "VAL"}
-        changed = [key for key in now[part] if key not in ignored and now[part][key] != was.get(part, {}).get(key)]
-        if changed:
-            key = changed[0]
+        common = (was.get(part, {}).keys() & now[part].keys()) - ignored
+        for key in sorted(key for key in common if was[part][key] != now[part][key]):
             raise ValueError(
-                f"{path}: written with {part}.{key} {was.get(part, {}).get(key)}, the config says {now[part][key]}: "
+                f"{path}: written with {part}.{key} {was[part][key]}, the config says {now[part][key]}: "
                 "resume with the same config, or use --finetune"
             )
+    running = {"world_size": distributed.world_size(), "steps_per_epoch": trainer.steps_per_epoch}
+    for key, value in running.items():
+        if state[key] != value:
+            raise ValueError(f"{path}: written with {key} {state[key]}, this run has {value}: start as many processes")
     return state

@@ -84,13 +84,22 @@ class Trainer:
         # Several processes would stop at different steps and wait for each other: they end at once.
         stop = self.stop if distributed.world_size() == 1 else contextlib.nullcontext()
         with stop, logging_redirect_tqdm():
-            while self.epoch < self.options.epochs:
-                self._train_epoch()
-                self.epoch, self.step = self.epoch + 1, 0
-                if distributed.is_main():
-                    self.checkpoints.save(self.state(), self.epoch)
-                if self.epoch % self.options.val_epoch_interval == 0 or self.epoch == self.options.epochs:
-                    self.validate()
+            try:
+                self._fit_epochs()
+            except RuntimeError as error:
+                if not self.stop.requested:
+                    raise
+                # SIGTERM to the whole group ends the data loading processes, and the step in progress with them.
+                raise KeyboardInterrupt(f"kept {self.checkpoints.latest()}; go on with --resume") from error
+
+    def _fit_epochs(self) -> None:
+        while self.epoch < self.options.epochs:
+            self._train_epoch()
+            self.epoch, self.step = self.epoch + 1, 0
+            if distributed.is_main():
+                self.checkpoints.save(self.state(), self.epoch)
+            if self.epoch % self.options.val_epoch_interval == 0 or self.epoch == self.options.epochs:
+                self.validate()
 
     def _train_epoch(self) -> None:
         self.parallel.train()
@@ -125,7 +134,9 @@ class Trainer:
         if self.options.grad_clip_norm:
             self.scaler.unscale_(self.optimizer)
             parameters = [p for p in self.task.parameters() if p.requires_grad]
-            torch.nn.utils.clip_grad_norm_(parameters, self.options.grad_clip_norm)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.options.grad_clip_norm)
+            if not self.scaler.is_enabled() and not torch.isfinite(norm):  # the scaler skips such steps by itself
+                raise FloatingPointError(f"epoch {self.epoch + 1}, step {self.step + 1}: the gradient is not finite")
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.scheduler.step()
@@ -144,9 +155,11 @@ class Trainer:
             sample = to_device(sample, self.device)
             with self._autocast():
                 values = self.task.evaluate(sample)
-            onehot = torch.nn.functional.one_hot(sample.modality, len(MODALITIES)).double()
+            onehot = torch.nn.functional.one_hot(sample.modality, len(MODALITIES)).float()
             for key, value in {**values, "count": torch.ones_like(sample.search_box[:, 0])}.items():
-                sums[key] = sums.get(key, 0) + value.double() @ onehot
+                sums[key] = sums.get(key, 0) + value.float() @ onehot
+            if self.stop.requested:
+                self._stop()
         sums = {key: distributed.sum_over_processes(value) for key, value in sums.items()}
         counts = sums.pop("count").tolist()
         means = {
@@ -169,6 +182,8 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
+            "world_size": distributed.world_size(),
             "config": self.config,
         }
 
@@ -210,9 +225,10 @@ class Trainer:
     def _stop(self) -> None:
         if self.step == self.steps_per_epoch:
             self.epoch, self.step = self.epoch + 1, 0
-            path = self.checkpoints.save(self.state(), self.epoch)
-        else:
+        if self.step:
             path = self.checkpoints.save_interrupted(self.state())
+        else:
+            path = self.checkpoints.save(self.state(), self.epoch)
         raise KeyboardInterrupt(f"kept {path}; go on with --resume")
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -19,6 +20,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     What a user can cause (ValueError, OSError, a diverged loss) becomes one line on stderr; TRANSCMD_TRACEBACK=1 shows
     where it came from. Anything else is a defect and keeps its traceback.
     """
+    logging.raiseExceptions = False  # a full disk is reported once, where work is lost
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -56,12 +58,26 @@ class StopRequest:
         if self.requested:
             raise KeyboardInterrupt("stopped at once")
         self.requested = True
+        sys.stderr.write("\nstopping where nothing is half done; once more to stop at once\n")
 
 
-def ignore_stop_signals() -> None:
-    """For worker processes, which a Ctrl-C reaches as well: their parent decides when they end."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+def ignore_interrupt() -> None:
+    """For worker processes, which a Ctrl-C reaches as well: their parent ends them, by SIGTERM if need be."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def run_child(command: Sequence[str]) -> int:
+    """Runs another command and returns its exit status; on Ctrl-C waits for it to end in its own way, and gives 130."""
+    child = subprocess.Popen(command)
+    interrupted = False
+    while True:
+        try:
+            code = child.wait()
+            return 130 if interrupted else code
+        except KeyboardInterrupt:
+            interrupted = True
+            child.terminate()
 
 
 def _terminate(signum, frame) -> None:

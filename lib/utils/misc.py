@@ -10,8 +10,9 @@ from torch import nn
 
 def pick_device(name: str = "") -> torch.device:
     """`name`, or this process's GPU, or the CPU. Raises ValueError for a device that is not there."""
-    if not name:
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" or (not name and torch.cuda.is_available()):
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    name = name or "cpu"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -28,6 +29,11 @@ def seed_step(*numbers: int) -> None:
     for number in numbers:
         value = (value * 1_000_003 + number + 0x9E3779B9) % (1 << 63)
     torch.manual_seed(value)
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def count_parameters(model: nn.Module, trainable: bool = True) -> int:

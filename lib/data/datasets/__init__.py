@@ -47,4 +47,8 @@ def load_dataset(name: str, store: Store) -> list[Sequence]:
 def build_store(cfg, name: str) -> Store:
     """The store that holds data set `name`, from DATA.ROOTS or DATA.ROOT."""
     root = find_dataset(name).root
+    for key in set(cfg.DATA.ROOTS) - set(READERS):
+        near = difflib.get_close_matches(key, READERS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"DATA.ROOTS.{key}: no such data set; {hint}known: {', '.join(READERS)}")
     return open_store(cfg.DATA.ROOTS.get(root, Path(cfg.DATA.ROOT) / root), root)

@@ -109,10 +109,8 @@ def list_sequences(store: Store, folder: str, marker: str, list_file: str | None
                 f"{store.name}/{folder}/{list_file} names {len(missing)} sequences that are not there: {shown}; "
                 "complete the download or take their lines out"
             )
-        return names
-    names = [
-        name for name in entries if not name.startswith(".") and "." not in name and _holds(store, folder, name, marker)
-    ]
+    else:
+        names = [name for name in entries if not name.startswith(".") and _holds(store, folder, name, marker)]
     if not names:
         raise FileNotFoundError(f"{store.name}/{folder}: no sequence folder with {marker} in it")
     return names
