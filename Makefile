@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/python tracking/run_demo.py
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -46,7 +46,7 @@ def make_report(count: int, metric_names=("PR", "NPR", "SR")) -> Report:
         values = {name: 5.0 + (37 * index + 11 * place) % 90 for place, name in enumerate(metric_names)}
         curves = {name: Curve([0.0, 0.5, 1.0], [90.0, values[name], 1 / 3]) for name in metric_names}
         trackers[f"tracker{index}"] = TrackerScores(values, {"a": values}, curves, fps=None if index else 31.25)
-    return Report("LasHeR", metric_names, 1, 245, True, ("first frame: …",), ("tracker0/b: no file",), trackers)
+    return Report("LasHeR", "", metric_names, 1, 245, True, ("first frame: …",), ("tracker0/b: no file",), trackers)
 
 
 # --- published figures ------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def workplace(tmp_path_factory):
 
 def test_commands_leave_what_the_readme_says(workplace):
     assert len(COMMANDS) >= 8
-    assert (workplace / "output/checkpoints/train/transcmd/debug/TransCMD_ep0001.pth.tar").is_file()
+    assert (workplace / "output/checkpoints/train/transcmd/debug/TransCMD_ep0002.pth.tar").is_file()
     assert list((workplace / "output/test/tracking_results/transcmd/debug_drop_rgb/LasHeR/debug").glob("*.mp4"))
     assert (workplace / "output/test/reports/LasHeR/success.pdf").is_file()
     assert (workplace / "data/LasHeR.lmdb").is_file()
