@@ -2,14 +2,7 @@
 
 import numpy as np
 
-from lib.data.datasets.folders import (
-    build_sequence,
-    find_folder,
-    list_sequences,
-    load_folder,
-    read_numbers,
-    split_names,
-)
+from lib.data.datasets.folders import build_sequence, load_split, read_numbers
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 
@@ -20,11 +13,10 @@ SHORT_ANNOTATIONS = {"toy07_indoor_320"}  # published with fewer rows than frame
 def depthtrack(store: Store, split: str) -> list[Sequence]:
     """Splits "train", "val" (6 of the training set, as DeT and ViPT hold out) and "test"."""
     if split == "test":
-        folder = find_folder(store, "test", "sequences")
-        return load_folder(store, folder, list_sequences(store, folder, "groundtruth.txt", "list.txt"), _read)
-    folder = find_folder(store, "train")
-    names = split_names(list_sequences(store, folder, "groundtruth.txt", "list.txt"), split, "depthtrack_val.txt")
-    return load_folder(store, folder, names, _read_for_training)
+        return load_split(store, split, ("test", "sequences"), "groundtruth.txt", _read, "list.txt")
+    return load_split(
+        store, split, ("train",), "groundtruth.txt", _read_for_training, "list.txt", val_list="depthtrack_val.txt"
+    )
 
 
 def _read(store: Store, folder: str, min_side: float = 0) -> Sequence:

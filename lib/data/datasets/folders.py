@@ -137,6 +137,24 @@ def split_names(names: list[str], split: str, list_name: str | None) -> list[str
     return [name for name in names if (name in held_out) == (split == "val")]
 
 
-def load_folder(store: Store, folder: str, names: list[str], read: Callable[[Store, str], Sequence]) -> list[Sequence]:
-    """Reads every named sequence of a folder."""
-    return [read(store, f"{folder}/{name}" if folder else name) for name in names]
+def load_split(
+    store: Store,
+    split: str,
+    folders: tuple[str, ...],
+    marker: str,
+    read: Callable[[Store, str], Sequence],
+    list_file: str | None = None,
+    val_list: str | None = None,
+) -> list[Sequence]:
+    """Reads the sequences of "test", or of the "train" or "val" part of a training set.
+
+    Args:
+        folders: what the split's folder is called in different downloads; see `find_folder`.
+        marker, list_file: see `list_sequences`. val_list: see `split_names`.
+        read: (store, folder of a sequence) → sequence.
+    """
+    folder = find_folder(store, *folders)
+    names = list_sequences(store, folder, marker, list_file)
+    if split != "test":
+        names = split_names(names, split, val_list)
+    return [read(store, f"{folder}/{name}") for name in names]

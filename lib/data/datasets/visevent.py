@@ -1,25 +1,14 @@
 """VisEvent (RGB-event, 500 + 320 videos): bmp or png frames with gaps, `absent_label.txt` where 1 means present."""
 
-from lib.data.datasets.folders import (
-    build_sequence,
-    find_folder,
-    list_sequences,
-    load_folder,
-    read_numbers,
-    split_names,
-)
+from lib.data.datasets.folders import build_sequence, load_split, read_numbers
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 
 
 def visevent(store: Store, split: str) -> list[Sequence]:
     """Splits "train", "val" (a fixed tenth of the training set; none is published) and "test"."""
-    if split == "test":
-        folder = find_folder(store, "test", "test_subset")
-        return load_folder(store, folder, list_sequences(store, folder, "vis_imgs", "testlist.txt"), _read)
-    folder = find_folder(store, "train", "train_subset")
-    names = split_names(list_sequences(store, folder, "vis_imgs", "trainlist.txt"), split, None)
-    return load_folder(store, folder, names, _read)
+    part = "test" if split == "test" else "train"
+    return load_split(store, split, (part, f"{part}_subset"), "vis_imgs", _read, f"{part}list.txt")
 
 
 def _read(store: Store, folder: str) -> Sequence:
