@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/python tracking/run_demo.py
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" -n auto
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -54,9 +54,14 @@ def main() -> int:
     datasets = {  # all of them before the first is tracked
         name: pick(load_dataset(name, build_store(cfg, name)), args.sequence, name) for name in args.dataset_name
     }
+    make_tracker, weights = tracker_maker(args, cfg)
     failed = {}
     for name, sequences in datasets.items():
-        failed.update(test_dataset(args, cfg, name, sequences))
+        settings = f"{weights} {sorted(network_settings(to_plain(cfg)).items())} {args.drop}"
+        fingerprint = hashlib.sha256(settings.encode()).hexdigest()[:16]
+        maker = partial(make_tracker, sequences[0].modality)
+        job = Job(maker, results_folder(args, name), fingerprint, args.drop, args.debug)
+        failed.update(test_dataset(name, sequences, job, args))
     for sequence, reason in failed.items():
         logger.error("failed: %s: %s", sequence, reason)
     return 1 if failed else 0
@@ -74,20 +79,22 @@ def pick(sequences: list[Sequence], wanted: str | None, dataset: str) -> list[Se
     return picked
 
 
-def test_dataset(args: argparse.Namespace, cfg, dataset: str, sequences: list[Sequence]) -> dict[str, str]:
-    """Tracks the sequences of one data set; returns the failed ones with the reason."""
+def results_folder(args: argparse.Namespace, dataset: str) -> Path:
+    """Where the raw results on one data set go."""
     name = args.name or config_name(args.config) + (f"_drop_{args.drop}" if args.drop else "")
-    folder = Path(args.save_dir) / "test" / "tracking_results" / args.tracker / name / dataset
-    make_tracker, weights = tracker_maker(args, cfg, sequences[0].modality)
-    settings = f"{weights} {sorted(network_settings(to_plain(cfg)).items())} {args.drop}"
-    job = Job(make_tracker, folder, hashlib.sha256(settings.encode()).hexdigest()[:16], args.drop, args.debug)
+    return Path(args.save_dir) / "test" / "tracking_results" / args.tracker / name / dataset
+
+
+def test_dataset(dataset: str, sequences: list[Sequence], job: Job, args: argparse.Namespace) -> dict[str, str]:
+    """Tracks the sequences of one data set; returns the failed ones with the reason."""
     failed = run_sequences(sequences, job, args.threads, args.num_gpus)
-    logger.info("%s: %d of %d sequences finished, in %s", dataset, len(sequences) - len(failed), len(sequences), folder)
+    done = len(sequences) - len(failed)
+    logger.info("%s: %d of %d sequences finished, in %s", dataset, done, len(sequences), job.folder)
     return {f"{dataset}/{sequence}": reason for sequence, reason in failed.items()}
 
 
-def tracker_maker(args: argparse.Namespace, cfg, modality: str):
-    """A picklable device → tracker, and a text that stands for its weights."""
+def tracker_maker(args: argparse.Namespace, cfg):
+    """A picklable (modality, device) → tracker, and a text that stands for its weights."""
     if args.tracker in BASELINES:
         return partial(make_baseline, args.tracker), args.tracker
     checkpoint = Path(args.checkpoint) if args.checkpoint else default_checkpoint(cfg, args.config, args.save_dir)
@@ -95,16 +102,16 @@ def tracker_maker(args: argparse.Namespace, cfg, modality: str):
         raise FileNotFoundError(
             f"{checkpoint}: no such checkpoint; train it with tracking/train.py --config {args.config}"
         )
-    build_tracker(cfg, checkpoint, modality, "cpu")  # a wrong checkpoint ends the command here, not every worker
-    make = partial(make_transcmd, cfg, checkpoint, modality, args.device)
+    build_tracker(cfg, checkpoint, "rgbt", "cpu")  # a wrong checkpoint ends the command here, not every worker
+    make = partial(make_transcmd, cfg, checkpoint, args.device)
     return make, hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
 
-def make_transcmd(cfg, checkpoint: Path, modality: str, chosen: str, device: str):
+def make_transcmd(cfg, checkpoint: Path, chosen: str, modality: str, device: str):
     return build_tracker(cfg, checkpoint, modality, chosen or device)
 
 
-def make_baseline(name: str, device: str):
+def make_baseline(name: str, modality: str, device: str):
     return BASELINES[name]()
 
 

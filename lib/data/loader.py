@@ -21,6 +21,8 @@ def build_loaders(
     cfg, rank: int = 0, world_size: int = 1, pin_memory: bool = False
 ) -> tuple[DataLoader, DataLoader | None]:
     """Training loader and validation loader (None where DATA.VAL names no data set)."""
+    if cfg.TRAIN.NUM_WORKER:
+        cv2.setNumThreads(0)  # OpenCV's threads would not survive the fork that makes the workers
     augment = cfg.DATA.AUGMENT
     augmentation = Augmentation(augment.FLIP, augment.BRIGHTNESS, augment.GRAYSCALE, augment.DROP_RGB, augment.DROP_AUX)
     loaders = []

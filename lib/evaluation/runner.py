@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -30,7 +29,7 @@ from lib.evaluation.results import (
 )
 from lib.structures import Frame
 from lib.tracker.base import Tracker
-from lib.utils.cli import StopRequest, ignore_interrupt
+from lib.utils.cli import StopRequest, ignore_interrupt, worker_context
 from lib.utils.misc import available_cores
 
 DROPS = ("", "rgb", "aux")
@@ -146,7 +145,7 @@ def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> I
         for sequence in todo:
             yield sequence, _attempt(tracker, sequence, job)
         return
-    context = _context()
+    context = worker_context("torch", "timm.models.vision_transformer")  # the slow imports
     stop, counter = context.Event(), context.Value("i", 0)
     arguments = (job, counter, workers, num_gpus, stop)
     pool = ProcessPoolExecutor(workers, context, initializer=_Worker.start, initargs=arguments)
@@ -163,15 +162,6 @@ def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> I
             pool.shutdown(cancel_futures=True)
     if request.requested:
         raise KeyboardInterrupt("finished sequences are kept; run again to go on")
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    """Fresh processes, because CUDA does not survive a fork, but forked from one that has done the slow imports."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "timm.models.vision_transformer"])
-    return context
 
 
 def _outcome(future) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 
+@lru_cache(maxsize=8)
 def hann_window(height: int, width: int) -> np.ndarray:
     """(h, w) cosine window in (0, 1], largest in the middle: the target is likelier near its last position."""
     rows, columns = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1, n + 1) / (n + 1)) for n in (height, width))
-    return np.outer(rows, columns)
+    window = np.outer(rows, columns)
+    window.flags.writeable = False  # shared by all callers
+    return window
 
 
 def decode_peak(

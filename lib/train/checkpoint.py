@@ -56,9 +56,13 @@ class CheckpointFolder:
         self.interrupted.unlink(missing_ok=True)
 
     def _write(self, state: dict[str, Any], path: Path) -> Path:
-        # Given an open file, torch lets the system's error through: by name it reports a full disk as its own defect.
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            torch.save(state, file)
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # torch reports a full disk as its own defect, closing what it cannot write
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
         return path
 
 

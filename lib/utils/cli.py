@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -65,6 +66,18 @@ def ignore_interrupt() -> None:
     """For worker processes, which a Ctrl-C reaches as well: their parent ends them, by SIGTERM if need be."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def worker_context(*preload: str) -> multiprocessing.context.BaseContext:
+    """Starts worker processes afresh, as threads of OpenCV and CUDA do not survive a fork: a child could wait for ever.
+
+    Where the system can, they are forked from a server process that has imported the modules `preload` and has neither.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    return context
 
 
 def run_child(command: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lib.data.synthetic.scene import DATASETS, GENERATOR_VERSION, SPLITS
 from lib.data.synthetic.write import SPLIT_FOLDERS, Job, write_sequence
-from lib.utils.cli import ignore_interrupt
+from lib.utils.cli import ignore_interrupt, worker_context
 from lib.utils.files import write_text
 
 logger = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ def _run(jobs: list[Job], workers: int) -> list[str]:
     if workers == 1:
         return [write_sequence(job) for job in jobs]
     # Ctrl-C is the parent's business: the workers finish what they are at.
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), initializer=ignore_interrupt)
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), worker_context(__name__), initializer=ignore_interrupt)
     try:
         return list(pool.map(write_sequence, jobs, chunksize=4))
     finally:
