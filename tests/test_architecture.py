@@ -34,7 +34,7 @@ NO_TORCH = (
     "evaluation/evaluate.py",
     "evaluation/plots.py",
 )
-TIMM = {"models/vit.py", "models/weights.py"}
+TIMM = {"models/convert.py", "models/vit.py", "models/weights.py"}
 
 
 def imports(path: Path, with_type_checking: bool = False) -> set[str]:

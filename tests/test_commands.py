@@ -97,6 +97,16 @@ def test_a_crash_in_one_of_two_processes_is_no_success(demo_data, run_command, t
     assert "the loss is not finite" in done.stderr
 
 
+def test_a_missing_or_unfinished_teacher_is_named_with_the_command_that_makes_it(run_command, tmp_path):
+    train = ["train.py", "--config", "debug_distill"]
+    assert_fails(run_command(*train), 1, "TRAIN.TEACHER.CONFIG: nothing in", "--config debug_teacher", "--chain")
+    folder = tmp_path / CHECKPOINTS.replace("debug", "debug_teacher")
+    folder.mkdir(parents=True)
+    (folder / "TransCMD_interrupted.pth.tar").touch()
+    assert_fails(run_command(*train), 1, "only trained as far as", "--config debug_teacher --resume")
+    assert_fails(run_command("visualise.py", "--config", "debug_distill"), 1, "--config debug_distill: nothing to show")
+
+
 def test_print_config_is_a_config(run_command, tmp_path):
     done = run_command("train.py", "--config", "debug", "--print-config", "--set", "TRAIN.LR=1e-5")
     assert done.returncode == 0

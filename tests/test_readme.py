@@ -6,9 +6,14 @@ import shlex
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
+from lib.config.loader import load_config
+from lib.models.build import build_model
+from lib.models.weights import epoch_path
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,7 +37,7 @@ def workplace(tmp_path_factory):
     return folder
 
 
-def test_commands_leave_what_the_readme_says(workplace):
+def check_plain_commands(workplace):
     assert len(COMMANDS) >= 8
     assert (workplace / "output/checkpoints/train/transcmd/debug/TransCMD_ep0002.pth.tar").is_file()
     assert list((workplace / "output/test/tracking_results/transcmd/debug_drop_rgb/LasHeR/debug").glob("*.mp4"))
@@ -40,13 +45,33 @@ def test_commands_leave_what_the_readme_says(workplace):
     assert (workplace / "data/LasHeR.lmdb").is_file()
 
 
-def test_python_example_runs(workplace, monkeypatch):
+def check_chain(workplace):
+    folder = workplace / "output/checkpoints/train/transcmd"
+    nets = {
+        config: torch.load(epoch_path(folder / config, 2), weights_only=True)["net"]
+        for config in ("debug_pretrain", "debug_teacher", "debug_distill")
+    }
+    plain = build_model(load_config("transcmd", "debug")).state_dict()
+    for config in ("debug_pretrain", "debug_distill"):
+        assert {n: v.shape for n, v in nets[config].items()} == {n: v.shape for n, v in plain.items()}
+    picture = cv2.imread(str(workplace / "output/visualised/debug_pretrain.png"))
+    assert picture.shape == (22 + 9 * 192, 7 * 192, 3)
+
+
+def check_python_example(workplace, monkeypatch):
     monkeypatch.chdir(workplace)
     images = [np.random.default_rng(i).integers(0, 255, (90, 120, 3), np.uint8) for i in range(4)]
     names = {"rgb": images[0], "thermal": images[1], "box_xywh": [40, 30, 20, 25], "frames": [(images[2], images[3])]}
     (example,) = (block for kind, block in BLOCKS if kind == "python")
     exec(example, names)
     assert np.shape(names["box_xywh"]) == (4,) and 0 <= names["score"] <= 1
+
+
+def test_the_readme_does_what_it_says(workplace, monkeypatch):
+    """One test, so that the commands run once, whatever process runs it."""
+    check_plain_commands(workplace)
+    check_chain(workplace)
+    check_python_example(workplace, monkeypatch)
 
 
 def test_linked_files_exist():

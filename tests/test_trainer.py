@@ -9,12 +9,13 @@ from torch.utils.data import DataLoader
 
 from lib.config.loader import load_config, to_plain
 from lib.data.loader import build_loaders
+from lib.models.build import build_model
 from lib.models.weights import epoch_path
+from lib.train.build import TASKS, Surroundings, build_task
 from lib.train.checkpoint import CheckpointFolder
 from lib.train.logger import RunLogger
 from lib.train.optim import OPTIMIZERS, build_optimizer, schedule
 from lib.train.run import build_trainer, matching_state, train
-from lib.train.tasks import TASKS, build_task
 from lib.utils.misc import seed_step
 
 
@@ -23,13 +24,35 @@ def cfg(demo_data):
     return load_config("transcmd", "debug", [f"DATA.ROOT={demo_data}", "TRAIN.DROP_PATH_RATE=0.2"])
 
 
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """An untrained teacher's checkpoint."""
+    path = tmp_path_factory.mktemp("teacher") / "teacher.pth.tar"
+    seed_step(1)
+    torch.save({"net": build_model(load_config("transcmd", "debug_teacher")).state_dict()}, path)
+    return path
+
+
+@pytest.fixture(params=TASKS)
+def stage_cfg(request, demo_data, teacher):
+    """The small configuration of every stage."""
+    overrides = [f"DATA.ROOT={demo_data}", "TRAIN.DROP_PATH_RATE=0.2", "MODEL.PRETRAIN_CONFIG=''"]
+    overrides += [f"TRAIN.TEACHER.CHECKPOINT={teacher}"] if request.param == "distill" else []
+    config = {"track": "debug", "pretrain": "debug_pretrain", "distill": "debug_distill"}[request.param]
+    return load_config("transcmd", config, overrides)
+
+
+def make_task(cfg, folder="output", total_steps=8):
+    return build_task(cfg, Surroundings("transcmd", folder, total_steps))
+
+
 def make_trainer(cfg, folder):
     seed_step(cfg.TRAIN.SEED)
     checkpoints, logger = (
         CheckpointFolder(folder, "transcmd", "debug"),
         RunLogger(folder, "transcmd", "debug", enabled=True),
     )
-    return build_trainer(cfg, build_task(cfg), build_loaders(cfg), checkpoints, logger, torch.device("cpu"))
+    return build_trainer(cfg, make_task(cfg), build_loaders(cfg), checkpoints, logger, torch.device("cpu"))
 
 
 def weights(trainer):
@@ -39,7 +62,7 @@ def weights(trainer):
 def assert_same(a, b):
     assert a.keys() == b.keys()
     for name in a:
-        assert torch.equal(a[name], b[name]), name
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, equal_nan=True, msg=name)
 
 
 @pytest.fixture
@@ -74,7 +97,7 @@ def test_stopped_and_resumed_equals_uninterrupted_training(cfg, tmp_path, uninte
     assert (second.epoch, second.step) == divmod(steps, 4)
     second.fit()
     assert_same(weights(second), uninterrupted)
-    assert [p.name for p in sorted(second.checkpoints.path.glob("*"))] == [
+    assert [p.name for p in sorted(second.checkpoints.path.glob("*.tar"))] == [
         "TransCMD_ep0001.pth.tar",
         "TransCMD_ep0002.pth.tar",
     ]
@@ -125,11 +148,23 @@ def test_mixed_precision_trains(cfg, tmp_path, dtype):
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("stage", TASKS)
-def test_every_task_returns_attached_terms_and_detached_logs(cfg, tmp_path, stage):
-    cfg.TRAIN.STAGE = stage
-    task = build_task(cfg)
-    terms, logs = task(next(iter(build_loaders(cfg)[0])), 0.5)
+def test_every_stage_resumes_exactly(stage_cfg, tmp_path):
+    whole = make_trainer(stage_cfg, tmp_path / "whole")
+    whole.fit()
+    first = make_trainer(stage_cfg, tmp_path / "parts")
+    stop_after(first, 3)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit()
+    second = make_trainer(stage_cfg, tmp_path / "parts")
+    second.load_state(matching_state(second.checkpoints.latest(), second))
+    second.fit()
+    assert_same(weights(second), weights(whole))
+    assert not any(name.startswith("teacher.") for name in second.state()["helpers"])
+
+
+def test_every_task_returns_attached_terms_and_detached_logs(stage_cfg):
+    task = make_task(stage_cfg)
+    terms, logs = task(next(iter(build_loaders(stage_cfg)[0])), 0.5)
     assert terms and all(term.requires_grad and term.ndim == 0 for term in terms.values())
     assert not any(value.requires_grad for value in logs.values())
 
@@ -137,32 +172,40 @@ def test_every_task_returns_attached_terms_and_detached_logs(cfg, tmp_path, stag
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_backbone_has_its_own_learning_rate(cfg, name):
     cfg.TRAIN.OPTIMIZER, cfg.TRAIN.LR, cfg.TRAIN.BACKBONE_MULTIPLIER = name, 1e-3, 0.1
-    task = build_task(cfg)
+    task = make_task(cfg)
     groups = {group["name"]: group for group in build_optimizer(cfg, task).param_groups}
     assert groups["new"]["lr"] == pytest.approx(1e-3) and groups["backbone"]["lr"] == pytest.approx(1e-4)
     sizes = {name: sum(p.numel() for p in group["params"]) for name, group in groups.items()}
     assert sum(sizes.values()) == sum(p.numel() for p in task.parameters())
-    assert sizes["new"] == sum(p.numel() for part in (task.model.head, task.model.fusion) for p in part.parameters())
+    assert sizes["backbone"] == sum(p.numel() for p in task.model.vit.parameters())
+
+
+def test_gates_have_a_rate_of_their_own_and_no_decay(demo_data):
+    cfg = load_config("transcmd", "debug_teacher", [f"DATA.ROOT={demo_data}", "TRAIN.GATE_MULTIPLIER=5"])
+    groups = {group["name"]: group for group in build_optimizer(cfg, make_task(cfg)).param_groups}
+    assert groups["gates"]["weight_decay"] == 0 and groups["gates"]["lr"] == pytest.approx(5 * cfg.TRAIN.LR)
+    assert len(groups["gates"]["params"]) == 4  # one stage, two directions, attention and feed-forward
 
 
 def test_frozen_parts_do_not_move(cfg, tmp_path):
-    cfg.TRAIN.FREEZE = ["blocks.0.", "head."]
+    cfg.TRAIN.FREEZE = ["vit.blocks.0.", "head."]
     trainer = make_trainer(cfg, tmp_path)
     before = weights(trainer)
     trainer.fit()
     after = weights(trainer)
-    frozen = [name for name in before if name.startswith(("model.blocks.0.", "model.head."))]
+    frozen = [name for name in before if name.startswith(("model.vit.blocks.0.", "model.head."))]
     assert any("running_mean" in name for name in frozen)  # batch statistics stay as well
     assert all(torch.equal(before[name], after[name]) for name in frozen)
-    assert not torch.equal(before["model.patch_embed.proj.weight"], after["model.patch_embed.proj.weight"])
+    assert not torch.equal(before["model.vit.patch_embed.proj.weight"], after["model.vit.patch_embed.proj.weight"])
 
 
 def test_freezing_what_is_not_there_is_an_error(cfg):
     cfg.TRAIN.FREEZE = ["backbone."]
     with pytest.raises(
-        ValueError, match=r"TRAIN.FREEZE: no parameter starts with 'backbone.'; the model has blocks, fusion"
+        ValueError,
+        match=r"TRAIN.FREEZE: no parameter starts with 'backbone.'; the model has fusion, head, modality_embed, vit",
     ):
-        build_task(cfg)
+        make_task(cfg)
 
 
 def test_schedules():
@@ -231,7 +274,7 @@ def test_resuming_with_another_number_of_steps_is_refused(cfg, tmp_path):
 
 def test_non_finite_gradient_stops_before_it_reaches_the_weights(cfg, tmp_path):
     trainer = make_trainer(cfg, tmp_path)
-    trainer.task.model.norm.weight.register_hook(lambda gradient: gradient * float("nan"))
+    trainer.task.model.vit.norm.weight.register_hook(lambda gradient: gradient * float("nan"))
     before = weights(trainer)
     with pytest.raises(FloatingPointError, match="epoch 1, step 1: the gradient is not finite"):
         trainer.fit()
@@ -248,7 +291,7 @@ def test_an_earlier_run_is_not_overwritten_by_accident(cfg, tmp_path):
 
 
 def test_fine_tuning_reports_what_did_not_fit(cfg, tmp_path, caplog):
-    net = build_task(cfg).model.state_dict()
+    net = make_task(cfg).model.state_dict()
     net["modality_embed"] = torch.zeros(2, 64)
     torch.save({"net": {k: v for k, v in net.items() if not k.startswith("head.")}}, tmp_path / "start.pth")
     cfg.TRAIN.EPOCH = cfg.TEST.EPOCH = 1

@@ -2,6 +2,7 @@
 
 python tracking/train.py --script transcmd --config tiny
 python tracking/train.py --script transcmd --config tiny --mode multiple --nproc_per_node 2
+python tracking/train.py --script transcmd --config tiny --chain
 python tracking/train.py --script transcmd --config tiny --resume --set TRAIN.NUM_WORKER=4
 """
 
@@ -25,14 +26,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, if there is one")
     parser.add_argument("--overwrite", action="store_true", help="remove an earlier run's checkpoints and start anew")
     parser.add_argument("--finetune", metavar="CKPT", help="start from what fits of this checkpoint; reports the rest")
+    parser.add_argument(
+        "--chain",
+        action="store_true",
+        help="first train what this experiment needs and is missing; goes on where it was",
+    )
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1; default: a GPU if there is one")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. TRAIN.LR=1e-4; repeatable"
     )
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
     args = parser.parse_args()
-    if args.resume and args.overwrite:
-        parser.error("--resume and --overwrite contradict each other")
+    if args.overwrite and (args.resume or args.chain):
+        parser.error("--overwrite contradicts --resume and --chain, which go on with what is there")
     return args
 
 
@@ -42,6 +48,8 @@ def main() -> int:
     if args.print_config:
         print(dump_config(cfg), end="")
         return 0
+    if args.chain:
+        return train_chain(args)
     if args.mode == "multiple" and "WORLD_SIZE" not in os.environ:
         return launch(args.nproc_per_node)
     from lib.train.run import train  # here, because torch takes seconds to import and --print-config needs none of it
@@ -56,6 +64,29 @@ def main() -> int:
         args.finetune,
         args.device,
     )
+    return 0
+
+
+def train_chain(args: argparse.Namespace) -> int:
+    """Trains everything that the experiment builds on and that is not finished, then the experiment, one by one.
+
+    Values of --set hold for all of them.
+    """
+    from lib.train.predecessors import is_finished, newest, training_order
+
+    order = training_order(args.script, args.config, args.set)
+    for number, config in enumerate(order, start=1):
+        path = newest(args.script, config_name(config), args.save_dir)
+        if path is not None and is_finished(path):
+            print(f"{number}/{len(order)} {config}: finished, {path}", flush=True)
+            continue
+        print(f"{number}/{len(order)} {config}", flush=True)
+        command = [sys.executable, __file__, "--script", args.script, "--config", config, "--save_dir", args.save_dir]
+        command += ["--mode", args.mode, "--nproc_per_node", str(args.nproc_per_node), "--device", args.device]
+        command += [word for pair in args.set for word in ("--set", pair)]
+        finetune = ["--finetune", args.finetune] if args.finetune and config == args.config else []
+        if code := run_child([*command, "--resume", *finetune]):
+            return code
     return 0
 
 

@@ -219,7 +219,7 @@ def _check_values(cfg: EasyDict, schema, source: str) -> None:
 
 def _check_consistency(cfg: EasyDict, source: str) -> None:
     """What no single key can tell: sizes that must agree, lists that must have equal length."""
-    for problem in (*_size_problems(cfg), *_data_problems(cfg)):
+    for problem in (*_size_problems(cfg), *_data_problems(cfg), *_stage_problems(cfg)):
         raise ConfigError(f"{source}: {problem}")
 
 
@@ -255,3 +255,22 @@ def _data_problems(cfg: EasyDict) -> Iterator[str]:
             yield f"DATA.{key}: expected 3 numbers{' above 0' if key == 'STD' else ''}, got {data[key]}"
     if data.AUGMENT.DROP_RGB + data.AUGMENT.DROP_AUX > 1:
         yield "DATA.AUGMENT.DROP_RGB + DROP_AUX exceed 1: both modalities are never dropped at once"
+
+
+def _stage_problems(cfg: EasyDict) -> Iterator[str]:
+    model, train = cfg.MODEL, cfg.TRAIN
+    fusion = {"student": "simple", "teacher": "multi_path"}[model.TYPE]
+    if model.FUSION.TYPE != fusion:
+        yield f"MODEL.FUSION.TYPE {model.FUSION.TYPE} does not go with MODEL.TYPE {model.TYPE}: expected {fusion}"
+    if model.PRETRAIN_FILE and model.PRETRAIN_CONFIG:
+        yield "MODEL.PRETRAIN_FILE and MODEL.PRETRAIN_CONFIG are both set: a network starts from one of them"
+    if train.STAGE == "distill":
+        if model.TYPE != "student":
+            yield f"TRAIN.STAGE distill trains a student, MODEL.TYPE is {model.TYPE}"
+        if not train.TEACHER.CONFIG:
+            yield "TRAIN.STAGE distill needs TRAIN.TEACHER.CONFIG, the experiment that describes the teacher"
+        if not any(weight for name, weight in train.DISTILL.items() if name != "BALANCE"):
+            yield "TRAIN.STAGE distill with every weight in TRAIN.DISTILL at 0: use TRAIN.STAGE track"
+    decoder = train.PRETRAIN.DECODER
+    if decoder.WIDTH % (4 * decoder.HEADS):
+        yield f"TRAIN.PRETRAIN.DECODER.WIDTH {decoder.WIDTH}: expected a multiple of 4 * HEADS, {4 * decoder.HEADS}"

@@ -11,6 +11,7 @@ DEFAULTS = EasyDict(
         STD=[0.229, 0.224, 0.225],
         ROOT="data",  # folder that holds the data sets; $TRANSCMD_DATA or --set DATA.ROOT=... replaces it
         ROOTS=dict(),  # data set → folder or .lmdb file, where it is not ROOT/<data set>, e.g. {LasHeR: /ssd/LasHeR}
+        CACHE="",  # folder of training samples drawn beforehand (tracking/ablation.py); "": drawn as they are needed
         MAX_SAMPLE_INTERVAL=200,  # frames between template and search, at most
         SAMPLER_MODE="causal",  # causal: the search frame follows the template; any: either order
         TRAIN=dict(
@@ -35,17 +36,21 @@ DEFAULTS = EasyDict(
     ),
     MODEL=dict(
         TYPE="student",
-        PRETRAIN_FILE="",  # weights to start from, in pretrained_models/ or a path; "" starts from scratch
+        PRETRAIN_FILE="",  # weights to start from, in pretrained_models/ or a path: ours, OSTrack's, ViPT's or timm's
+        PRETRAIN_CONFIG="",  # or the experiment whose trained network it starts from; with neither, from scratch
+        PRETRAIN_MISSING=[],  # parameters that may be missing there: those whose names start with one of these
         BACKBONE=dict(
             TYPE="vit_tiny",
             STRIDE=16,  # patch size
-            INTERACTION_LAYERS=[4, 7, 10],  # blocks, from 1, that see both modalities together
+            INTERACTION_LAYERS=[4, 7, 10],  # student: blocks, from 1, that see both modalities; teacher: exchange after
+            PREFIX_TOKENS=0,  # class and register tokens of pretrained weights
+            LAYER_SCALE=0.0,  # start of LayerScale in every block, for weights that have one; 0: none
         ),
-        FUSION=dict(TYPE="simple", RANK=64),
+        FUSION=dict(TYPE="simple", RANK=64),  # simple: student; multi_path: teacher
         HEAD=dict(TYPE="center", NUM_CHANNELS=128),
     ),
     TRAIN=dict(
-        STAGE="track",
+        STAGE="track",  # track: supervised; pretrain: masked autoencoder; distill: supervised and from a teacher
         SEED=42,
         EPOCH=60,
         BATCH_SIZE=32,  # per process
@@ -53,6 +58,7 @@ DEFAULTS = EasyDict(
         OPTIMIZER="ADAMW",
         LR=4e-4,
         BACKBONE_MULTIPLIER=0.25,  # learning rate of the backbone, relative to LR
+        GATE_MULTIPLIER=10.0,  # learning rate of the teacher's gates, relative to LR; they have no weight decay
         WEIGHT_DECAY=1e-4,
         LR_DROP_EPOCH=48,  # step: LR times DECAY_RATE after this epoch
         SCHEDULER=dict(
@@ -60,7 +66,7 @@ DEFAULTS = EasyDict(
             DECAY_RATE=0.1,  # step: factor at the drop; cosine: last LR as a fraction of the first
             WARMUP_STEPS=0,  # linear, from zero
         ),
-        FREEZE=[],  # parameters whose names start with one of these stay as loaded, e.g. [blocks., patch_embed]
+        FREEZE=[],  # parameters whose names start with one of these stay as loaded, e.g. [vit.blocks.]
         DROP_PATH_RATE=0.1,
         AMP=False,
         AMP_DTYPE="bfloat16",
@@ -68,6 +74,28 @@ DEFAULTS = EasyDict(
         GIOU_WEIGHT=2.0,
         L1_WEIGHT=5.0,
         FOCAL_WEIGHT=1.0,
+        PATH_WEIGHT=0.3,  # of the same losses on each fusion path of a teacher
+        PRETRAIN=dict(  # STAGE pretrain
+            STRATEGY="complementarity",  # which locations are masked; random and redundancy are there to compare
+            MASK_RATIO=0.5,  # of one modality's search tokens
+            OTHER_RATIO=0.1,  # of the locations still visible there, masked in the other modality
+            TEMPLATE_RATIO=0.25,  # of the first modality's template tokens
+            DECODER=dict(WIDTH=128, DEPTH=2, HEADS=4),
+        ),
+        TEACHER=dict(  # STAGE distill
+            CONFIG="",  # its experiment
+            CHECKPOINT="",  # "": what training that experiment left; in pretrained_models/, or a path
+        ),
+        DISTILL=dict(  # weights of the losses, 0: off
+            SCFD=1.0,  # specific-common features
+            MPSD=1.0,  # multi-path selection
+            RESPONSE=0.5,  # score map and box
+            COSINE=0.0,  # controls: features by plain cosine
+            CONTENT_STYLE=0.0,  # features as CKD matches them
+            MPSD_UNIFORM=0.0,  # paths without selection
+            FUSED=0.0,  # the fused output without paths
+            BALANCE=True,  # bring gradients into proportion once, early on
+        ),
         PRINT_INTERVAL=50,  # steps
         VAL_EPOCH_INTERVAL=10,
         SAVE_EPOCH_INTERVAL=10,  # the last epoch is always saved
@@ -83,11 +111,12 @@ DEFAULTS = EasyDict(
 
 CHOICES = {
     "DATA.SAMPLER_MODE": ("causal", "any"),
-    "MODEL.TYPE": ("student",),
+    "MODEL.TYPE": ("student", "teacher"),
     "MODEL.BACKBONE.TYPE": ("vit_micro", "vit_nano", "vit_tiny", "vit_small", "vit_base"),
-    "MODEL.FUSION.TYPE": ("simple",),
+    "MODEL.FUSION.TYPE": ("simple", "multi_path"),
     "MODEL.HEAD.TYPE": ("center",),
-    "TRAIN.STAGE": ("track",),
+    "TRAIN.STAGE": ("track", "pretrain", "distill"),
+    "TRAIN.PRETRAIN.STRATEGY": ("complementarity", "random", "redundancy"),
     "TRAIN.OPTIMIZER": ("ADAMW",),
     "TRAIN.SCHEDULER.TYPE": ("step", "cosine"),
     "TRAIN.AMP_DTYPE": ("bfloat16", "float16"),
@@ -96,18 +125,21 @@ POSITIVE = (
     "DATA.MAX_SAMPLE_INTERVAL DATA.TRAIN.SAMPLE_PER_EPOCH DATA.VAL.SAMPLE_PER_EPOCH DATA.TEMPLATE.SIZE "
     "DATA.TEMPLATE.FACTOR DATA.SEARCH.SIZE DATA.SEARCH.FACTOR MODEL.BACKBONE.STRIDE MODEL.FUSION.RANK "
     "MODEL.HEAD.NUM_CHANNELS TRAIN.EPOCH TRAIN.BATCH_SIZE TRAIN.LR TRAIN.PRINT_INTERVAL TRAIN.VAL_EPOCH_INTERVAL "
-    "TRAIN.SAVE_EPOCH_INTERVAL"
+    "TRAIN.SAVE_EPOCH_INTERVAL TRAIN.PRETRAIN.DECODER.WIDTH TRAIN.PRETRAIN.DECODER.HEADS"
 ).split()
 NOT_NEGATIVE = (
     "DATA.TEMPLATE.CENTER_JITTER DATA.TEMPLATE.SCALE_JITTER DATA.SEARCH.CENTER_JITTER DATA.SEARCH.SCALE_JITTER "
     "TRAIN.SEED TRAIN.NUM_WORKER TRAIN.BACKBONE_MULTIPLIER TRAIN.WEIGHT_DECAY "
     "TRAIN.LR_DROP_EPOCH TRAIN.SCHEDULER.WARMUP_STEPS TRAIN.GRAD_CLIP_NORM TRAIN.GIOU_WEIGHT TRAIN.L1_WEIGHT "
-    "TRAIN.FOCAL_WEIGHT TEST.EPOCH"
+    "TRAIN.FOCAL_WEIGHT TRAIN.PATH_WEIGHT TRAIN.GATE_MULTIPLIER TRAIN.PRETRAIN.DECODER.DEPTH TRAIN.DISTILL.SCFD "
+    "TRAIN.DISTILL.MPSD TRAIN.DISTILL.RESPONSE TRAIN.DISTILL.COSINE TRAIN.DISTILL.CONTENT_STYLE "
+    "TRAIN.DISTILL.MPSD_UNIFORM TRAIN.DISTILL.FUSED MODEL.BACKBONE.PREFIX_TOKENS MODEL.BACKBONE.LAYER_SCALE TEST.EPOCH"
 ).split()
 FRACTIONS = (
     "DATA.AUGMENT.FLIP DATA.AUGMENT.BRIGHTNESS DATA.AUGMENT.GRAYSCALE DATA.AUGMENT.DROP_RGB DATA.AUGMENT.DROP_AUX "
-    "TRAIN.SCHEDULER.DECAY_RATE TRAIN.DROP_PATH_RATE"
+    "TRAIN.SCHEDULER.DECAY_RATE TRAIN.DROP_PATH_RATE TRAIN.PRETRAIN.MASK_RATIO TRAIN.PRETRAIN.OTHER_RATIO "
+    "TRAIN.PRETRAIN.TEMPLATE_RATIO"
 ).split()
-TEXT_LISTS = ("TRAIN.FREEZE",)  # lists of text whose default is empty
+TEXT_LISTS = ("TRAIN.FREEZE", "MODEL.PRETRAIN_MISSING")  # lists of text whose default is empty
 FREE_FORM = ("DATA.ROOTS",)  # tables whose keys are the user's
 PATHS = ("DATA.ROOT", "DATA.ROOTS")  # a YAML's are relative to the project, the command line's to the current folder

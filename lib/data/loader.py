@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from pathlib import Path
 
 import cv2
 from torch.utils.data import DataLoader
 
 from lib.data.augment import Augmentation
+from lib.data.cache import CachedSampler, write_cache
 from lib.data.crop import CropSpec
 from lib.data.datasets import build_store, find_dataset, load_dataset
 from lib.data.processing import Processing
@@ -23,15 +26,16 @@ def build_loaders(
     """Training loader and validation loader (None where DATA.VAL names no data set)."""
     if cfg.TRAIN.NUM_WORKER:
         cv2.setNumThreads(0)  # OpenCV's threads would not survive the fork that makes the workers
-    augment = cfg.DATA.AUGMENT
-    augmentation = Augmentation(augment.FLIP, augment.BRIGHTNESS, augment.GRAYSCALE, augment.DROP_RGB, augment.DROP_AUX)
     loaders = []
-    for part, augmentation_of_part in (("TRAIN", augmentation), ("VAL", Augmentation())):
+    for part, augmentation_of_part in (("TRAIN", build_augmentation(cfg)), ("VAL", Augmentation())):
         data = cfg.DATA[part]
         if not data.DATASETS_NAME:
             loaders.append(None)
             continue
-        sampler = build_sampler(cfg, part, augmentation_of_part)
+        if cfg.DATA.CACHE:
+            sampler = CachedSampler(Path(cfg.DATA.CACHE) / part, cache_settings(cfg))
+        else:
+            sampler = build_sampler(cfg, part, augmentation_of_part)
         batch_size = min(cfg.TRAIN.BATCH_SIZE, max(1, len(sampler) // world_size))
         loaders.append(
             DataLoader(
@@ -46,6 +50,26 @@ def build_loaders(
             )
         )
     return tuple(loaders)
+
+
+def fill_cache(cfg, workers: int) -> None:
+    """Draws all samples of a training run and of its validation into DATA.CACHE."""
+    epochs = {"TRAIN": range(1, cfg.TRAIN.EPOCH + 1), "VAL": [0]}
+    for part, augmentation in (("TRAIN", build_augmentation(cfg)), ("VAL", Augmentation())):
+        sampler = build_sampler(cfg, part, augmentation)
+        write_cache(sampler, Path(cfg.DATA.CACHE) / part, cache_settings(cfg), epochs[part], workers)
+
+
+def cache_settings(cfg) -> dict:
+    """What the samples of a run depend on."""
+    settings = {key: value for key, value in cfg.DATA.items() if key not in ("CACHE", "ROOT", "ROOTS")}
+    return json.loads(json.dumps({**settings, "SEED": cfg.TRAIN.SEED}))
+
+
+def build_augmentation(cfg) -> Augmentation:
+    """Of training samples."""
+    augment = cfg.DATA.AUGMENT
+    return Augmentation(augment.FLIP, augment.BRIGHTNESS, augment.GRAYSCALE, augment.DROP_RGB, augment.DROP_AUX)
 
 
 def build_sampler(cfg, part: str, augmentation: Augmentation) -> PairSampler:

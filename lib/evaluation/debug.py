@@ -88,9 +88,15 @@ def draw_frame(
         mean = cv2.addWeighted(search.rgb, 0.5, search.aux, 0.5, 0)
         panels.append(overlay_score(cv2.resize(mean, (height, height)), score_map))
     picture = np.ascontiguousarray(np.concatenate(panels, axis=1))
-    for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(picture, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, thickness, cv2.LINE_AA)
+    write_label(picture, text, (6, 16))
     return picture[: height - height % 2, : picture.shape[1] - picture.shape[1] % 2]  # video codecs want even sizes
+
+
+def write_label(picture: np.ndarray, text: str, place: tuple[int, int]) -> None:
+    """White text with a dark shadow, readable on anything; `place` is its left end on the base line, in pixels."""
+    for shift, color in ((1, (0, 0, 0)), (0, (255, 255, 255))):
+        corner = (place[0] + shift, place[1] + shift)
+        cv2.putText(picture, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)
 
 
 def overlay_score(image: np.ndarray, score_map: np.ndarray) -> np.ndarray:

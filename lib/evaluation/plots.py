@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from lib.evaluation.ladder import LADDER, Row
 from lib.evaluation.report import Report
 from lib.utils.files import atomic_path
 
@@ -108,6 +109,28 @@ def draw_metric(report: Report, metric: str) -> Figure:
     for text in legend.get_texts():
         text.set_parse_math(False)  # a tracker may be called a$b$
     return figure
+
+
+def plot_ladder(rows: list[Row], stem: Path) -> list[Path]:
+    """Rows from top to bottom: mean and standard error over the seeds, and each seed as a dot."""
+    figure = Figure(figsize=(8.2, 0.9 + 0.36 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for place, row in enumerate(rows):
+        mean, error = row.mean()
+        control = row.name not in LADDER
+        colour = "0.55" if control else COLOURS[2]
+        axes.plot(row.scores["mean"], [place] * len(row.seeds), "o", color=colour, markersize=3, alpha=0.6)
+        axes.errorbar(mean, place, xerr=error, fmt="s", color=colour, markersize=6, capsize=3)
+    axes.set_yticks(range(len(rows)), [row.title for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel(
+        "AUC on held-out pairs (%), mean ± standard error over the seeds; green: the ladder, grey: controls"
+    )
+    axes.grid(axis="x", color="0.88", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return save_figure(figure, stem)
 
 
 def frame_axes(axes: Axes, plot: Plot, title: str) -> None:

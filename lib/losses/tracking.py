@@ -46,3 +46,12 @@ def focal_loss(score_map: Tensor, target: Tensor, alpha: float = 2.0, beta: floa
 def to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
     """(B, 4) centre and size → corners."""
     return box_convert(boxes_cxcywh, "cxcywh", "xyxy")
+
+
+def box_iou(a_cxcywh: Tensor, b_cxcywh: Tensor) -> Tensor:
+    """(B, 4) twice → (B,) overlap of paired boxes."""
+    a, b = to_xyxy(a_cxcywh.float()), to_xyxy(b_cxcywh.float())
+    side = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0)
+    intersection = side.prod(dim=1)
+    areas = [(box[:, 2:] - box[:, :2]).clamp(min=0).prod(dim=1) for box in (a, b)]
+    return intersection / (areas[0] + areas[1] - intersection).clamp(min=1e-12)

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from lib.models.vit import LayerNorm
+
+FFN_RATIO, HEAD_WIDTH = 2, 64
+PATHS = ("rgb", "aux", "joint")  # of the teacher's fusion, in the order of its weights
 
 
 class SimpleFusion(nn.Module):
@@ -25,8 +31,85 @@ class SimpleFusion(nn.Module):
     def forward(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, N, D) twice, template tokens first → fused search tokens (B, hw, D), and no further paths."""
         rgb, aux = rgb[:, self.template_tokens :], aux[:, self.template_tokens :]
-        correction = self.up(nn.functional.gelu(self.down(self.norm(torch.cat([rgb, aux], dim=-1)))))
+        correction = self.up(functional.gelu(self.down(self.norm(torch.cat([rgb, aux], dim=-1)))))
         return (rgb + aux) / 2 + correction, {}
 
 
-FUSIONS = {"simple": SimpleFusion}
+class MultiPathFusion(nn.Module):
+    """The teacher's fusion: three readings of both modalities, weighed for each token (METHOD.md B.3; ours).
+
+    "rgb" is RGB enhanced by the auxiliary modality, "aux" the reverse, "joint" the mean over both after attention among
+    all; F = sum_k a_k P_k with a = softmax over the paths. The templates of both modalities serve as further keys.
+
+    Args:
+        rank: hidden width of the network that weighs the paths.
+    """
+
+    def __init__(self, width: int, template_tokens: int, rank: int):
+        super().__init__()
+        self.template_tokens = template_tokens
+        self.rgb = CrossBlock(width)
+        self.aux = CrossBlock(width)
+        self.joint = CrossBlock(width, one_norm=True)
+        self.weigh = nn.Sequential(nn.Linear(2 * width, rank), nn.GELU(), nn.Linear(rank, len(PATHS)))
+
+    def forward(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B, N, D) twice, template tokens first → fused search tokens (B, hw, D), and the same of each path."""
+        weights = self.path_weights(rgb, aux)
+        templates = torch.cat([rgb[:, : self.template_tokens], aux[:, : self.template_tokens]], dim=1)
+        rgb, aux = rgb[:, self.template_tokens :], aux[:, self.template_tokens :]
+        both = torch.cat([rgb, aux], dim=1)
+        joint = self.joint(both, torch.cat([both, templates], dim=1))
+        paths = {
+            "rgb": self.rgb(rgb, torch.cat([aux, templates], dim=1)),
+            "aux": self.aux(aux, torch.cat([rgb, templates], dim=1)),
+            "joint": joint.unflatten(1, (2, -1)).mean(dim=1),
+        }
+        fused = (torch.stack([paths[name] for name in PATHS], dim=-1) * weights[:, :, None]).sum(dim=-1)
+        return fused, paths
+
+    def path_weights(self, rgb: Tensor, aux: Tensor) -> Tensor:
+        """(B, N, D) twice, template tokens first → (B, hw, 3), sums to 1: how far a search token trusts each path."""
+        return self.weigh(torch.cat([rgb, aux], dim=-1)[:, self.template_tokens :]).softmax(dim=-1)
+
+
+class CrossBlock(nn.Module):
+    """A transformer block whose queries are one set of tokens and whose keys and values are another.
+
+    Args:
+        gated: both branches pass a gate per channel that starts at zero. The gate alone is zero, never the layer behind
+            it as well, or neither would ever learn.
+        one_norm: keys are among the queries' kind and share their norm.
+    """
+
+    def __init__(self, width: int, gated: bool = False, one_norm: bool = False):
+        super().__init__()
+        self.heads = max(1, width // HEAD_WIDTH)
+        self.norm_query = LayerNorm(width)
+        self.norm_key = None if one_norm else LayerNorm(width)
+        self.norm_ffn = LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.project = nn.Linear(width, width)
+        self.ffn = nn.Sequential(nn.Linear(width, FFN_RATIO * width), nn.GELU(), nn.Linear(FFN_RATIO * width, width))
+        self.attention_gate = nn.Parameter(torch.zeros(width)) if gated else None
+        self.ffn_gate = nn.Parameter(torch.zeros(width)) if gated else None
+
+    def forward(self, tokens: Tensor, others: Tensor) -> Tensor:
+        """(B, N, D), (B, M, D) → (B, N, D)."""
+        keys = (self.norm_key or self.norm_query)(others)
+        attended = self._attend(self.norm_query(tokens), keys)
+        tokens = tokens + (attended if self.attention_gate is None else self.attention_gate * attended)
+        changed = self.ffn(self.norm_ffn(tokens))
+        return tokens + (changed if self.ffn_gate is None else self.ffn_gate * changed)
+
+    def _attend(self, tokens: Tensor, others: Tensor) -> Tensor:
+        def split(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        key, value = self.key_value(others).chunk(2, dim=-1)
+        attended = functional.scaled_dot_product_attention(split(self.query(tokens)), split(key), split(value))
+        return self.project(attended.transpose(1, 2).flatten(2))
+
+
+FUSIONS = {"simple": SimpleFusion, "multi_path": MultiPathFusion}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
+
+from lib.models.box_coder import decode
+from lib.structures import TrackOutput
 
 SCORE_EPS = 1e-4  # keeps the logarithms of the focal loss finite
 # What an untrained head answers: a low score, because nearly all cells are empty; the size that a target has in a
@@ -31,6 +35,19 @@ class CenterHead(nn.Module):
 
 
 HEADS = {"center": CenterHead}
+
+
+def read_out(
+    head: nn.Module, fused: Tensor, paths: dict[str, Tensor], features: dict[str, Tensor], grid: int
+) -> TrackOutput:
+    """Search tokens (B, hw, D), and those of each fusion path, → the head's answer to all of them, in one call."""
+    tokens = torch.cat([fused, *paths.values()])
+    maps = head(tokens.transpose(1, 2).unflatten(2, (grid, grid)))
+    parts = zip(*(part.chunk(1 + len(paths)) for part in (*maps, decode(*maps))), strict=True)
+    whole, *readings = (TrackOutput(*part, {}, {}) for part in parts)
+    outputs = zip(paths.items(), readings, strict=True)
+    named = {name: output._replace(features={"fused": path}) for (name, path), output in outputs}
+    return whole._replace(features={**features, "fused": fused}, paths=named)
 
 
 def _branch(width: int, channels: int, outputs: int) -> nn.Sequential:

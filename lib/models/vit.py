@@ -1,7 +1,9 @@
-"""The vision transformer that both modalities share: patch and position embedding, blocks, sizes."""
+"""The vision transformer that every network here is made of: embedding, positions, blocks, sizes."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -24,38 +26,112 @@ class Variant(NamedTuple):
 
 VARIANTS = {
     "vit_micro": Variant(64, 2, 2),  # tests
-    "vit_nano": Variant(128, 6, 4),  # the demo: minutes on a CPU
+    "vit_nano": Variant(128, 4, 2),  # the demo: minutes on a CPU
     "vit_tiny": Variant(192, 12, 3),
     "vit_small": Variant(384, 12, 6),
     "vit_base": Variant(768, 12, 12),
 }
 
 
-class CropEmbedding(nn.Module):
-    """Crops of one size → tokens: a patch embedding that is handed in, because all crops share it, and positions."""
+class ViT(nn.Module):
+    """Template and search crop → tokens; and the blocks and the norm that its owner runs them through.
 
-    def __init__(self, width: int, size: int, stride: int):
+    Args:
+        prefix_tokens: class and register tokens of pretrained weights; they stand behind all others. 0: none.
+        layer_scale: start of the blocks' LayerScale, for weights that have one. 0: none.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        template_size: int,
+        search_size: int,
+        stride: int,
+        drop_path_rate: float = 0.0,
+        prefix_tokens: int = 0,
+        layer_scale: float = 0.0,
+    ):
         super().__init__()
-        self.grid = size // stride
-        self.position = nn.Parameter(sincos_positions(self.grid, width))
+        self.width, self.depth, self.stride = variant.width, variant.depth, stride
+        self.grid = search_size // stride
+        self.template_grid = template_size // stride
+        self.patch_embed = PatchEmbed(img_size=None, patch_size=stride, in_chans=3, embed_dim=variant.width)
+        self.template_position = nn.Parameter(sincos_positions(self.template_grid, variant.width))
+        self.search_position = nn.Parameter(sincos_positions(self.grid, variant.width))
+        self.prefix = nn.Parameter(torch.zeros(1, prefix_tokens, variant.width)) if prefix_tokens else None
+        rates = torch.linspace(0, drop_path_rate, variant.depth).tolist()
+        self.blocks = nn.ModuleList(build_block(variant.width, variant.heads, layer_scale, rate) for rate in rates)
+        self.norm = LayerNorm(variant.width)
 
-    def forward(self, images: Tensor, patch_embed: PatchEmbed) -> Tensor:
-        """(B, 3, S, S) normalised → (B, h*w, D)."""
-        return patch_embed(images) + self.position
+    @property
+    def template_tokens(self) -> int:
+        return self.template_grid**2
+
+    @property
+    def tokens(self) -> int:
+        """Of a template and a search crop together, without the prefix."""
+        return self.template_grid**2 + self.grid**2
+
+    def embed(
+        self, template: Tensor, search: Tensor, mask: Tensor | None = None, vector: Tensor | None = None
+    ) -> Tensor:
+        """Normalised crops (B, 3, S, S) → (B, N + prefix, D): template, search, prefix, with positions.
+
+        Args:
+            mask: (B, N) bool; there, `vector` (B, D) stands in for what is seen (METHOD.md B.4).
+        """
+        tokens = torch.cat([self.patch_embed(template), self.patch_embed(search)], dim=1)
+        if mask is not None:
+            tokens = torch.where(mask[..., None], vector[:, None].to(tokens.dtype), tokens)
+        tokens = tokens + torch.cat([self.template_position, self.search_position], dim=1)
+        if self.prefix is None:
+            return tokens
+        return torch.cat([tokens, self.prefix.expand(len(tokens), -1, -1)], dim=1)
 
 
-def build_blocks(variant: Variant, drop_path_rate: float) -> nn.ModuleList:
-    """The transformer blocks, with stochastic depth that grows linearly from zero; attention is torch's fused one."""
-    rates = torch.linspace(0, drop_path_rate, variant.depth).tolist()
-    return nn.ModuleList(
-        Block(variant.width, variant.heads, MLP_RATIO, qkv_bias=True, drop_path=rate, norm_layer=LayerNorm)
-        for rate in rates
-    )
+class Normalize(nn.Module):
+    """uint8 crops → zero mean and unit variance; `mean` and `std` are of RGB in [0, 1], for both modalities."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) uint8 → float32."""
+        return (images - self.mean) / self.std
 
 
-def build_patch_embed(width: int, stride: int) -> PatchEmbed:
-    """Cuts images of any size into patches of `stride` pixels and maps each to `width` numbers."""
-    return PatchEmbed(img_size=None, patch_size=stride, in_chans=3, embed_dim=width)
+def build_block(width: int, heads: int, layer_scale: float = 0.0, drop_path: float = 0.0) -> Block:
+    """A transformer block on (B, N, width); its attention is torch's fused one. `layer_scale` 0: none."""
+    scale = layer_scale or None
+    return Block(width, heads, MLP_RATIO, qkv_bias=True, init_values=scale, drop_path=drop_path, norm_layer=LayerNorm)
+
+
+def attention_received(block: Block, tokens: Tensor, queries: Sequence[int]) -> Tensor:
+    """How much the tokens `queries` attend to each token in this block, (B, N, D) → (B, N) in float32, mean over heads.
+
+    Computed explicitly: everywhere else attention is fused and its weights never exist.
+    """
+    attention = block.attn
+    with torch.autocast(tokens.device.type, enabled=False):
+        normed = block.norm1(tokens.float())
+        batch, length, width = normed.shape
+        qkv = attention.qkv(normed).view(batch, length, 3, attention.num_heads, width // attention.num_heads)
+        query, key, _ = qkv.permute(2, 0, 3, 1, 4)
+        weights = (query[:, :, list(queries)] @ key.mT / math.sqrt(query.shape[-1])).softmax(dim=-1)
+    return weights.mean(dim=(1, 2))
+
+
+def center_tokens(grid: int) -> list[int]:
+    """Row-major numbers of the 2x2 cells in the middle of a square grid; of an odd one, the middle cell."""
+    middle = sorted({(grid - 1) // 2, grid // 2})
+    return [row * grid + column for row in middle for column in middle]
+
+
+def quarter_ends(depth: int) -> list[int]:
+    """The last block of each quarter of a network, counted from 1: 3, 6, 9, 12 of twelve (METHOD.md B.11)."""
+    return sorted({math.ceil(depth * quarter / 4) for quarter in (1, 2, 3, 4)})
 
 
 def sincos_positions(grid: int, width: int) -> Tensor:

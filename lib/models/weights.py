@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import timm
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 NET_NAME = "TransCMD"
+# What reading a file that is damaged, or none at all, ends with.
+DAMAGE = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, AttributeError) + (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    SafetensorError,
+)
+TIMM = "timm:"  # before the name of a model whose weights timm downloads
 
 
 def checkpoint_folder(save_dir: str | Path, script: str, config: str) -> Path:
@@ -23,6 +34,12 @@ def epoch_path(folder: Path, epoch: int) -> Path:
     return folder / f"{NET_NAME}_ep{epoch:04d}.pth.tar"
 
 
+def find_weights(name: str | Path) -> Path:
+    """A weight file, looked for as given, then in pretrained_models/."""
+    local = Path(__file__).resolve().parents[2] / "pretrained_models" / name
+    return local if local.is_file() and not Path(name).is_file() else Path(name)
+
+
 class LoadReport(NamedTuple):
     """What became of each key."""
 
@@ -30,6 +47,7 @@ class LoadReport(NamedTuple):
     missing: list[str]  # in the model, not in the file
     leftover: list[str]  # in the file, not in the model
     mismatched: list[str]  # in both, with different shapes: "key (192,) in the file, (128,) in the model"
+    converted: dict[str, str] = {}  # of those used, the ones that are no plain copy: key → what was done
 
     @property
     def fits(self) -> bool:
@@ -37,7 +55,7 @@ class LoadReport(NamedTuple):
 
     def describe(self) -> str:
         """One line: counts, and the first names of what did not fit."""
-        parts = [f"{len(self.used)} tensors fit"]
+        parts = [f"{len(self.used)} tensors fit" + (f", {len(self.converted)} converted" if self.converted else "")]
         for title, keys in (
             ("missing", self.missing),
             ("left over", self.leftover),
@@ -47,9 +65,38 @@ class LoadReport(NamedTuple):
                 parts.append(f"{len(keys)} {title} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})")
         return "; ".join(parts)
 
+    def lines(self) -> list[str]:
+        """What became of every key that is no plain copy, the same conversion of several blocks in one line:
+        "converted: vit.blocks.{0,1}.attn.proj.weight: LayerScale folded in".
+        """
+        alike: dict[tuple[str, str], list[str]] = {}
+        for key, how in self.converted.items():
+            number = re.search(r"\.(\d+)\.", key)
+            pattern = key if number is None else f"{key[: number.start(1)]}{{}}{key[number.end(1) :]}"
+            alike.setdefault((pattern, how), []).append("" if number is None else number[1])
+        found = []
+        for (pattern, how), numbers in alike.items():
+            listed = numbers[0] if len(numbers) == 1 else "{" + ",".join(numbers) + "}"
+            found.append(f"converted: {pattern.replace('{}', listed)}: {how}")
+        lists = (("missing", self.missing), ("left over", self.leftover), ("mismatched", self.mismatched))
+        return found + [f"{title}: {key}" for title, keys in lists for key in keys]
+
+
+class InertPlaceholder:
+    """Stands where a file names a class or function of another project: takes any arguments and state, does nothing."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> InertPlaceholder:
+        return super().__new__(cls)
+
+    def __init__(self, *args: object, **kwargs: object):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Content of a .pth/.pth.tar file: tensors and plain values only, on the CPU.
+    """Content of a .pth, .pth.tar or .safetensors file: tensors and plain values only, on the CPU.
 
     Raises:
         FileNotFoundError: no such file.
@@ -59,30 +106,58 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint")
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error).upper():  # a class or function that is not torch's own
+        if re.search("global|InertPlaceholder", str(error), re.IGNORECASE):  # a class or function that is not torch's
             raise ValueError(
                 f"{path}: refused, because it holds pickled objects and not only tensors; loading them would run code"
             ) from error
         raise ValueError(f"{path}: not a checkpoint, or cut off ({path.stat().st_size} bytes)") from error
     except PermissionError:
         raise
-    except (RuntimeError, OSError, EOFError, zipfile.BadZipFile, LookupError, UnicodeDecodeError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path}: not a checkpoint, or cut off ({path.stat().st_size} bytes)") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a dictionary of tensors, got {type(content).__name__}")
     return content
 
 
+def read_foreign(source: str | Path) -> dict[str, Tensor]:
+    """The tensors of a network that another project may have trained: of a file, or timm's download "timm:<model>".
+
+    Trackers of OSTrack's family pickle their settings beside the tensors. Those load as `InertPlaceholder`s: nothing
+    that the file names is imported or called.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_checkpoint`; or there is no such model or no network.
+    """
+    if str(source).startswith(TIMM):
+        return _download(str(source))
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(source)
+    except DAMAGE:
+        names = []  # no zip file; if it is no older checkpoint either, reading it says so
+    with torch.serialization.safe_globals([(InertPlaceholder, name) for name in names]):
+        return read_net(source)
+
+
+def _download(source: str) -> dict[str, Tensor]:
+    try:
+        return timm.create_model(source.removeprefix(TIMM), pretrained=True, num_classes=0).state_dict()
+    except (RuntimeError, OSError, ValueError) as error:  # unknown; without weights; not reachable
+        raise ValueError(f"{source}: timm has no weights for it here: {' '.join(str(error).split())}") from error
+
+
 def read_net(path: str | Path) -> dict[str, Tensor]:
-    """The network's tensors: the 'net' entry of a training checkpoint, or a plain state dict."""
+    """The network's tensors: the 'net' entry of a training checkpoint ('model' in some), or a plain state dict."""
     return net_of(read_checkpoint(path), path)
 
 
 def net_of(content: dict[str, Any], path: str | Path) -> dict[str, Tensor]:
     """The network's tensors in a checkpoint's content. Raises ValueError where there are none."""
-    net = content.get("net", content)
+    net = content.get("net", content.get("model", content))
     if not isinstance(net, dict) or not net or not all(isinstance(value, Tensor) for value in net.values()):
         raise ValueError(f"{path}: holds no network: expected tensors under 'net', found keys {list(content)[:5]}")
     return net
@@ -98,13 +173,19 @@ def load_exact(model: nn.Module, net: dict[str, Tensor], source: str) -> None:
     model.load_state_dict(net)
 
 
-def load_fitting(model: nn.Module, net: dict[str, Tensor], source: str) -> LoadReport:
+def load_fitting(
+    model: nn.Module, net: dict[str, Tensor], source: str, converted: dict[str, str] | None = None
+) -> LoadReport:
     """Loads the tensors whose name and shape fit and leaves the rest as initialised.
+
+    Args:
+        converted: what was done to tensors of `net` before, for the report.
 
     Raises:
         ValueError: nothing fits.
     """
     report = compare(model, net)
+    report = report._replace(converted={key: converted[key] for key in report.used if key in (converted or {})})
     if not report.used:
         raise ValueError(f"{source}: nothing in it fits this model: {report.describe()}")
     model.load_state_dict({key: net[key] for key in report.used}, strict=False)

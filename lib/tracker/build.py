@@ -26,14 +26,19 @@ def build_tracker(cfg, checkpoint: Path, modality: str, device: str = "") -> Tra
     """
     model, content = build_model(cfg), read_checkpoint(checkpoint)
     load_exact(model, net_of(content, checkpoint), str(checkpoint))
-    trained, wanted = network_settings(content.get("config", {})), network_settings(to_plain(cfg))
-    for key, value in trained.items():
-        if wanted.get(key, value) != value:
-            raise ValueError(f"{checkpoint}: trained with {key} {value}, the config says {wanted[key]}")
+    check_settings(content, cfg, checkpoint)
     test = cfg.TEST
     template = CropSpec(test.TEMPLATE_SIZE, test.TEMPLATE_FACTOR)
     search = CropSpec(test.SEARCH_SIZE, test.SEARCH_FACTOR)
     return TransCMDTracker(model, template, search, modality, pick_device(device))
+
+
+def check_settings(content: dict[str, Any], cfg, checkpoint: Path) -> None:
+    """Raises ValueError where a checkpoint's content says that it was trained as another network than cfg's."""
+    trained, wanted = network_settings(content.get("config", {})), network_settings(to_plain(cfg))
+    for key, value in trained.items():
+        if wanted.get(key, value) != value:
+            raise ValueError(f"{checkpoint}: trained with {key} {value}, the config says {wanted[key]}")
 
 
 def network_settings(config: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +54,7 @@ def network_settings(config: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in flatten(config)
-        if key in keys or (key.startswith("MODEL.") and key != "MODEL.PRETRAIN_FILE")
+        if key in keys or (key.startswith("MODEL.") and not key.startswith("MODEL.PRETRAIN"))
     }
 
 

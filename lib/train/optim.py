@@ -9,28 +9,38 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-NEW_MODULES = ("model.head.", "model.fusion.")  # what of the model is trained at the full learning rate
+STREAMS = ("model.vit.", "model.rgb.", "model.aux.")  # what may come pretrained; all else is trained at the full rate
 
 OPTIMIZERS = {"ADAMW": AdamW}
 
 
 def build_optimizer(cfg, task: nn.Module) -> Optimizer:
-    """Two groups: head, fusion and a task's helpers at TRAIN.LR, the backbone at TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER.
+    """Three groups: the streams at TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER, gates at TRAIN.LR * TRAIN.GATE_MULTIPLIER and
+    without weight decay, everything else, a task's helpers included, at TRAIN.LR.
 
     Raises:
         ValueError: TRAIN.FREEZE leaves nothing to train.
     """
-    trained = [(name, p) for name, p in task.named_parameters() if p.requires_grad]
-    if not trained:
+    groups: dict[str, list[nn.Parameter]] = {"new": [], "backbone": [], "gates": []}
+    for name, parameter in task.named_parameters():
+        if parameter.requires_grad:
+            kind = "backbone" if name.startswith(STREAMS) else "gates" if name.endswith("_gate") else "new"
+            groups[kind].append(parameter)
+    if not any(groups.values()):
         raise ValueError("TRAIN.FREEZE leaves no parameter to train")
-    backbone = [p for name, p in trained if name.startswith("model.") and not name.startswith(NEW_MODULES)]
-    new = [p for name, p in trained if not name.startswith("model.") or name.startswith(NEW_MODULES)]
-    groups = [
-        {"params": new, "lr": cfg.TRAIN.LR, "name": "new"},
-        {"params": backbone, "lr": cfg.TRAIN.LR * cfg.TRAIN.BACKBONE_MULTIPLIER, "name": "backbone"},
+    train = cfg.TRAIN
+    rates = {"new": 1.0, "backbone": train.BACKBONE_MULTIPLIER, "gates": train.GATE_MULTIPLIER}
+    kept = [
+        {
+            "params": parameters,
+            "lr": train.LR * rates[name],
+            "weight_decay": 0.0 if name == "gates" else train.WEIGHT_DECAY,
+            "name": name,
+        }
+        for name, parameters in groups.items()
+        if parameters
     ]
-    kept = [group for group in groups if group["params"]]
-    return OPTIMIZERS[cfg.TRAIN.OPTIMIZER](kept, lr=cfg.TRAIN.LR, weight_decay=cfg.TRAIN.WEIGHT_DECAY, fused=True)
+    return OPTIMIZERS[train.OPTIMIZER](kept, lr=train.LR, fused=True)
 
 
 def build_scheduler(cfg, optimizer: Optimizer, steps_per_epoch: int) -> LambdaLR:

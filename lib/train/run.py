@@ -7,13 +7,16 @@ from pathlib import Path
 
 import torch
 
-from lib.config.loader import PROJECT, dump_config, to_plain
+from lib.config.loader import dump_config, to_plain
 from lib.data.loader import build_loaders
-from lib.models.weights import load_fitting, read_net
+from lib.models.convert import convert
+from lib.models.weights import find_weights, load_fitting, read_foreign
+from lib.train.build import Surroundings, build_task
 from lib.train.checkpoint import CheckpointFolder, read_training_state
 from lib.train.logger import RunLogger
 from lib.train.optim import build_optimizer, build_scheduler
-from lib.train.tasks import Task, build_task
+from lib.train.predecessors import finished_checkpoint
+from lib.train.tasks import Task
 from lib.train.trainer import Trainer, TrainerOptions
 from lib.utils import distributed
 from lib.utils.files import write_text
@@ -53,9 +56,9 @@ def train(
     try:
         loaders = build_loaders(cfg, distributed.rank(), distributed.world_size(), pin_memory=device.type == "cuda")
         seed_step(cfg.TRAIN.SEED)
-        task = build_task(cfg)
+        task = build_task(cfg, Surroundings(script, Path(save_dir), cfg.TRAIN.EPOCH * len(loaders[0])))
         if not (resume and latest):
-            start_from(task, finetune or cfg.MODEL.PRETRAIN_FILE)
+            start_from(task, cfg, script, save_dir, finetune)
         task.to(device)
         logger.info("%s: %.3f M trainable parameters, on %s", config, count_parameters(task.model) / 1e6, device)
         trainer = build_trainer(cfg, task, loaders, checkpoints, run_logger, device)
@@ -99,17 +102,31 @@ def build_trainer(cfg, task: Task, loaders, checkpoints, run_logger, device: tor
     )
 
 
-def start_from(task: Task, weights: str) -> None:
-    """Loads what fits of a weight file, looked for as given and in pretrained_models/; reports every misfit."""
-    if not weights:
+def start_from(task: Task, cfg, script: str, save_dir: str | Path, finetune: str | None) -> None:
+    """Loads the weights that training starts from, if any; reports every key that was converted or did not fit.
+
+    Raises:
+        ValueError: MODEL.PRETRAIN_FILE or the network of MODEL.PRETRAIN_CONFIG lacks a parameter that
+            MODEL.PRETRAIN_MISSING does not name. `finetune` may lack any.
+    """
+    model, start = cfg.MODEL, finetune or cfg.MODEL.PRETRAIN_FILE
+    if start:
+        path = find_weights(start)
+    elif model.PRETRAIN_CONFIG:
+        path = finished_checkpoint(script, model.PRETRAIN_CONFIG, save_dir, "MODEL.PRETRAIN_CONFIG")
+    else:
         return
-    local = PROJECT / "pretrained_models" / weights
-    path = local if local.is_file() and not Path(weights).is_file() else Path(weights)
-    report = load_fitting(task.model, read_net(path), str(path))
+    net, converted = convert(read_foreign(path), task.model, str(path))
+    report = load_fitting(task.model, net, str(path), converted)
     logger.info("%s: %s", path, report.describe())
-    for title, keys in (("missing", report.missing), ("left over", report.leftover), ("mismatched", report.mismatched)):
-        for key in keys:
-            logger.info("  %s: %s", title, key)
+    for line in report.lines():
+        logger.info("  %s", line)
+    absent = [key for key in (*report.missing, *report.mismatched) if not key.startswith(tuple(model.PRETRAIN_MISSING))]
+    if absent and not finetune:
+        raise ValueError(
+            f"{path}: {len(absent)} tensors of the model are not in it ({', '.join(absent[:3])}); "
+            "name what may be missing in MODEL.PRETRAIN_MISSING"
+        )
 
 
 def matching_state(path: Path, trainer: Trainer) -> dict:
@@ -117,7 +134,16 @@ def matching_state(path: Path, trainer: Trainer) -> dict:
     state = read_training_state(path)
     was, now = state["config"], trainer.config
     for part in ("MODEL", "DATA", "TRAIN"):
-        ignored = {"ROOT", "ROOTS", "NUM_WORKER", "PRINT_INTERVAL", "VAL_EPOCH_INTERVAL", "SAVE_EPOCH_INTERVAL", "VAL"}
+        ignored = {
+            "ROOT",
+            "ROOTS",
+            "CACHE",
+            "NUM_WORKER",
+            "PRINT_INTERVAL",
+            "VAL_EPOCH_INTERVAL",
+            "SAVE_EPOCH_INTERVAL",
+            "VAL",
+        }
         common = (was.get(part, {}).keys() & now[part].keys()) - ignored
         for key in sorted(key for key in common if was[part][key] != now[part][key]):
             raise ValueError(

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lib.losses.tracking import TrackingLoss, to_xyxy
-from lib.models.build import build_model
-from lib.structures import Sample
+from lib.losses.reconstruction import is_flat, reconstruction_loss
+from lib.losses.tracking import TrackingLoss, box_iou
+from lib.models.mae import CMAE
+from lib.models.masking import curriculum
+from lib.structures import Sample, TrackOutput
+from lib.train.balance import Balance
+
+Terms = dict[str, Tensor]
 
 
 class Task(nn.Module):
@@ -19,6 +24,8 @@ class Task(nn.Module):
         freeze: parameters of the model whose names start with one of these are not trained; modules that are frozen
             whole stay in eval mode, so that their batch statistics do not move either.
     """
+
+    external: tuple[str, ...] = ()  # parts that come from elsewhere, unchanged, and are not saved with the run
 
     def __init__(self, model: nn.Module, freeze: Sequence[str] = ()):
         super().__init__()
@@ -31,7 +38,7 @@ class Task(nn.Module):
             for parameter in frozen:
                 parameter.requires_grad_(False)
 
-    def forward(self, sample: Sample, progress: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def forward(self, sample: Sample, progress: float) -> tuple[Terms, Terms]:
         """Returns the weighted loss terms by name, attached, and detached scalars to log.
 
         Args:
@@ -39,7 +46,7 @@ class Task(nn.Module):
         """
         raise NotImplementedError
 
-    def evaluate(self, sample: Sample) -> dict[str, Tensor]:
+    def evaluate(self, sample: Sample) -> Terms:
         """Returns one value per sample, (B,), under each name; the Trainer averages them by modality."""
         raise NotImplementedError
 
@@ -56,43 +63,152 @@ class Task(nn.Module):
 
     def helpers_state(self) -> dict[str, Tensor]:
         """What must be saved besides the model to go on training."""
-        return {name: value for name, value in self.state_dict().items() if not name.startswith("model.")}
+        skipped = ("model.", *self.external)
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(skipped)}
+
+    def restore(self, net: dict[str, Tensor], helpers: dict[str, Tensor]) -> None:
+        """Takes back what was saved. Raises RuntimeError where it does not fit."""
+        saved = {**{f"model.{name}": value for name, value in net.items()}, **helpers}
+        external = {name: value for name, value in self.state_dict().items() if name.startswith(self.external)}
+        self.load_state_dict({**saved, **(external if self.external else {})})
 
 
 class TrackTask(Task):
-    """Supervised tracking: focal + GIoU + L1 on the annotated box."""
+    """Supervised tracking: focal + GIoU + L1 on the annotated box.
+
+    Args:
+        weights: of "focal", "giou", "l1", and of "paths": the same loss on each fusion path, which makes every path
+            decodable by the head.
+    """
 
     def __init__(self, model: nn.Module, weights: dict[str, float], freeze: Sequence[str] = ()):
         super().__init__(model, freeze)
         self.loss = TrackingLoss()
         self.weights = weights
 
-    def forward(self, sample: Sample, progress: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def forward(self, sample: Sample, progress: float) -> tuple[Terms, Terms]:
         output = self.model(sample.template, sample.search, sample.modality)
-        terms = {name: self.weights[name] * value for name, value in self.loss(output, sample).items()}
-        return terms, {"iou": box_iou(output.boxes.detach(), sample.search_box).mean()}
+        terms = tracking_terms(self.loss, output, sample, self.weights)
+        logs = {"iou": box_iou(output.boxes.detach(), sample.search_box).mean()}
+        for name, path in output.paths.items():
+            logs[f"iou_{name}"] = box_iou(path.boxes.detach(), sample.search_box).mean()
+        gates = [p.detach().abs().mean() for name, p in self.model.named_parameters() if name.endswith("gate")]
+        return terms, {**logs, "gates": torch.stack(gates).mean()} if gates else logs
 
-    def evaluate(self, sample: Sample) -> dict[str, Tensor]:
-        """IoU of the predicted box, and its success averaged over the thresholds 0, 0.05, ..., 1 (AUC)."""
-        output = self.model(sample.template, sample.search, sample.modality)
-        iou = box_iou(output.boxes, sample.search_box)
-        thresholds = torch.linspace(0, 1, 21, device=iou.device)
-        return {"iou": iou, "auc": (iou[:, None] > thresholds).float().mean(dim=1)}
-
-
-TASKS = {"track": TrackTask}
+    def evaluate(self, sample: Sample) -> Terms:
+        return box_quality(self.model, sample)
 
 
-def build_task(cfg) -> Task:
-    """The task of TRAIN.STAGE with its freshly initialised model."""
-    weights = {"focal": cfg.TRAIN.FOCAL_WEIGHT, "giou": cfg.TRAIN.GIOU_WEIGHT, "l1": cfg.TRAIN.L1_WEIGHT}
-    return TASKS[cfg.TRAIN.STAGE](build_model(cfg), weights, cfg.TRAIN.FREEZE)
+class PretrainTask(Task):
+    """CMAE: hide part of a pair and let the encoder reconstruct it; fusion and head take no part and rest."""
+
+    def __init__(self, model: nn.Module, mae: CMAE, freeze: Sequence[str] = ()):
+        super().__init__(model, freeze)
+        for part in (model.fusion, model.head):
+            part.requires_grad_(False)
+        self.mae = mae
+
+    def forward(self, sample: Sample, progress: float) -> tuple[Terms, Terms]:
+        result = self.mae(self.model, sample, curriculum(progress))
+        mask = result.masks.mask
+        loss = reconstruction_loss(result.prediction, result.patches, mask).sum(dim=1).mean()
+        logs = {
+            "mask_overlap": result.masks.overlap.mean(),  # 0.5: no better than chance
+            "flat": (is_flat(result.patches) & mask).sum() / mask.sum().clamp(min=1),
+        }
+        return {"reconstruction": loss}, logs
+
+    def evaluate(self, sample: Sample) -> Terms:
+        """Error on masked patches, and the same where the other modality is another sample's: how far it helps."""
+        mae, inputs = self.mae, (sample.template, sample.search, sample.modality)
+        result = mae(self.model, sample, exponent=1.0)
+        error = reconstruction_loss(result.prediction, result.patches, result.masks.mask)
+        errors = []
+        for m, other in enumerate(("aux", "rgb")):  # the modality in question, and the one that is taken away
+            shuffled = [pair._replace(**{other: getattr(pair, other).roll(1, 0)}) for pair in inputs[:2]]
+            prediction = mae.reconstruct(self.model, *shuffled, inputs[2], result.masks.mask)
+            errors.append(reconstruction_loss(prediction, result.patches, result.masks.mask)[:, m])
+        return {"reconstruction": error.sum(dim=1), "reconstruction_shuffled": torch.stack(errors).sum(dim=0)}
+
+    def after_step(self) -> None:
+        self.mae.update_scorer(self.model)
 
 
-def box_iou(a_cxcywh: Tensor, b_cxcywh: Tensor) -> Tensor:
-    """(B, 4) twice → (B,) overlap of paired boxes."""
-    a, b = to_xyxy(a_cxcywh.float()), to_xyxy(b_cxcywh.float())
-    side = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0)
-    intersection = side.prod(dim=1)
-    areas = [(box[:, 2:] - box[:, :2]).clamp(min=0).prod(dim=1) for box in (a, b)]
-    return intersection / (areas[0] + areas[1] - intersection).clamp(min=1e-12)
+class DistillTask(Task):
+    """Supervised tracking, and what a frozen teacher knows.
+
+    Args:
+        losses: entries of DISTILL_LOSSES by name. loss_weights: of each.
+        balance: brings each loss's gradient into proportion once, early in training.
+    """
+
+    external = ("teacher.",)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        teacher: nn.Module,
+        weights: dict[str, float],
+        losses: dict[str, nn.Module],
+        loss_weights: dict[str, float],
+        balance: Balance,
+        freeze: Sequence[str] = (),
+    ):
+        super().__init__(model, freeze)
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.tracking = TrackingLoss()
+        self.weights, self.loss_weights = weights, loss_weights
+        self.losses = nn.ModuleDict(losses)
+        self.balance = balance
+
+    def train(self, mode: bool = True) -> Task:
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def forward(self, sample: Sample, progress: float) -> tuple[Terms, Terms]:
+        inputs = (sample.template, sample.search, sample.modality)
+        output = self.model(*inputs)
+        with torch.no_grad():
+            teacher = self.teacher(*inputs)
+        terms = tracking_terms(self.tracking, output, sample, self.weights)
+        logs = {
+            "iou": box_iou(output.boxes.detach(), sample.search_box).mean(),
+            "iou_teacher": box_iou(teacher.boxes, sample.search_box).mean(),
+        }
+        distilled = {}
+        for name, loss in self.losses.items():
+            value, details = loss(output, teacher, sample, progress)
+            distilled[name] = self.loss_weights[name] * value
+            logs.update({key: detail.detach() for key, detail in details.items()})
+        if self.training:
+            shares = self.balance.observe(torch.stack(list(terms.values())).sum(), distilled, self._last_block())
+            logs.update({f"share/{name}": share for name, share in shares.items()})
+        return {**terms, **self.balance.scale(distilled)}, logs
+
+    def evaluate(self, sample: Sample) -> Terms:
+        return box_quality(self.model, sample)
+
+    def after_step(self) -> None:
+        self.balance.after_step()
+
+    def _last_block(self) -> list[nn.Parameter]:
+        return [p for p in self.model.streams[0].blocks[-1].parameters() if p.requires_grad]
+
+
+def tracking_terms(loss: TrackingLoss, output: TrackOutput, sample: Sample, weights: dict[str, float]) -> Terms:
+    """The weighted terms of the fused output, and one term for all its paths."""
+    terms = {name: weights[name] * value for name, value in loss(output, sample).items()}
+    if output.paths:
+        values = [weights[k] * v for path in output.paths.values() for k, v in loss(path, sample).items()]
+        terms["paths"] = weights["paths"] * torch.stack(values).sum()
+    return terms
+
+
+def box_quality(model: nn.Module, sample: Sample) -> Terms:
+    """IoU of the predicted box, and its success averaged over the thresholds 0, 0.05, ..., 1 (AUC); also of paths."""
+    output = model(sample.template, sample.search, sample.modality)
+    iou = box_iou(output.boxes, sample.search_box)
+    thresholds = torch.linspace(0, 1, 21, device=iou.device)
+    paths = {f"iou_{name}": box_iou(path.boxes, sample.search_box) for name, path in output.paths.items()}
+    return {"iou": iou, "auc": (iou[:, None] > thresholds).float().mean(dim=1), **paths}

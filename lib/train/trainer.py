@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import math
 import time
@@ -24,6 +25,7 @@ from lib.train.logger import RunLogger
 from lib.train.tasks import Task
 from lib.utils import distributed
 from lib.utils.cli import StopRequest
+from lib.utils.files import write_text
 from lib.utils.misc import seed_step
 
 logger = logging.getLogger(__name__)
@@ -169,6 +171,9 @@ class Trainer:
             for key, value in sums.items()
         }
         self.run_logger.scalars({f"val/{name}": value for name, value in means.items()}, self._global_step())
+        record = self.checkpoints.path / "validation.json"
+        if distributed.is_main():
+            write_text(record, json.dumps({"epoch": self.epoch, **means}, indent=1))
         logger.info("epoch %d validation: %s", self.epoch, ", ".join(f"{k} {v:.4f}" for k, v in means.items()))
         return means
 
@@ -189,8 +194,7 @@ class Trainer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes on from `state()` of a run with the same model and number of steps an epoch."""
-        net = {f"model.{name}": value for name, value in state["net"].items()}
-        self.task.load_state_dict({**net, **state["helpers"]})
+        self.task.restore(state["net"], state["helpers"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
@@ -214,7 +218,7 @@ class Trainer:
             self.options.epochs,
             self.step,
             self.steps_per_epoch,
-            ", ".join(f"{name} {value:.4f}" for name, value in values.items()),
+            ", ".join(f"{name} {value:.4f}" for name, value in values.items() if "/" not in name),  # the rest: curves
             self.optimizer.param_groups[0]["lr"],
             rate,
             tqdm.format_interval(math.ceil(remaining)),
@@ -243,7 +247,9 @@ class _Meter:
         self.values.append(values)
 
     def means(self) -> dict[str, float]:
-        return {name: torch.stack([v[name].float() for v in self.values]).mean().item() for name in self.values[0]}
+        """Of every name that was logged; some are in certain steps only."""
+        names = dict.fromkeys(name for values in self.values for name in values)
+        return {n: torch.stack([v[n].float() for v in self.values if n in v]).mean().item() for n in names}
 
     def seconds_per_step(self) -> float:
         return (time.perf_counter() - self.start) / len(self.values)

@@ -1,0 +1,140 @@
+"""Weights of other projects in the names and shapes of ours: timm's ViTs, and trackers of OSTrack's family."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+import torch
+from timm.layers import resample_abs_pos_embed, resample_patch_embed
+from torch import Tensor, nn
+
+from lib.models.vit import ViT
+
+KERNEL = "patch_embed.proj.weight"
+PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")  # those without a place in the image, in timm's order
+LAYER_SCALES = {"ls1.gamma": "attn.proj", "ls2.gamma": "mlp.fc2"}  # LayerScale → the layer before it
+# OSTrack's head: conv1 to conv4, each a sequence of convolution and batch norm, and conv5, one convolution.
+OSTRACK_HEAD = re.compile(r"box_head\.conv([1-5])_(ctr|size|offset)\.(?:([01])\.)?(\w+)")
+OSTRACK_BRANCHES = {"ctr": "score", "size": "size", "offset": "offset"}
+LAYERS_PER_STAGE = 3  # of our head: convolution, batch norm, ReLU
+
+
+class Item(NamedTuple):
+    """A tensor on its way into a model."""
+
+    key: str  # in the file
+    tensor: Tensor
+    done: tuple[str, ...] = ()
+
+    def then(self, tensor: Tensor, step: str) -> Item:
+        return Item(self.key, tensor, (*self.done, step))
+
+
+def convert(net: dict[str, Tensor], model: nn.Module, source: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Renames and reshapes what comes from timm, OSTrack or ViPT; anything else returns as it is.
+
+    Returns:
+        Tensors under the model's names as far as it has a place for them (an encoder's under each of its streams), the
+        rest under their own; and name → what was done, for those that are no plain copy.
+
+    Raises:
+        ValueError: tensors that do not belong together.
+    """
+    items = dict(_read_key(key, tensor) for key, tensor in net.items())
+    streams = {name: child for name, child in model.named_children() if isinstance(child, ViT)}
+    if KERNEL not in items or not streams:
+        return net, {}
+    if twice := sorted(net.keys() - {item.key for item in items.values()}):
+        raise ValueError(f"{source}: cannot be converted: holds {twice[0]} with and without the name of its network")
+    try:
+        for fit in (_resample_kernel, _fit_positions, _fold_layer_scale):
+            fit(items, next(iter(streams.values())))  # streams are of one shape
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ValueError(f"{source}: cannot be converted: {error}") from error
+    own, tensors, converted = model.state_dict(), {}, {}
+    for name, item in items.items():
+        places = [place for place in (name, *(f"{stream}.{name}" for stream in streams)) if place in own]
+        for place in places or [item.key]:
+            tensors[place] = item.tensor
+            if item.done:
+                converted[place] = ", ".join(item.done)
+    return tensors, converted
+
+
+def _read_key(key: str, tensor: Tensor) -> tuple[str, Item]:
+    """Returns timm's name of an encoder's tensor or ours of a head's, and the tensor, floats in float32."""
+    item = Item(key, tensor)
+    if tensor.is_floating_point() and tensor.dtype != torch.float32:
+        item = item.then(tensor.float(), f"{tensor.dtype} to float32".removeprefix("torch."))
+    match = OSTRACK_HEAD.fullmatch(key)
+    if match is None:
+        return key.removeprefix("backbone."), item
+    stage, branch, layer, parameter = match.groups()
+    number = LAYERS_PER_STAGE * (int(stage) - 1) + int(layer or 0)
+    name = f"head.{OSTRACK_BRANCHES[branch]}.{number}.{parameter}"
+    return name, item.then(item.tensor, "from OSTrack's box_head")
+
+
+def _resample_kernel(items: dict[str, Item], vit: ViT) -> None:
+    """Adapts the patch kernel so that an enlarged patch gives what the patch gave before (FlexiViT)."""
+    item, new = items[KERNEL], vit.stride
+    if item.tensor.ndim != 4 or item.tensor.shape[2:] == (new, new):
+        return
+    height, width = item.tensor.shape[2:]
+    items[KERNEL] = item.then(resample_patch_embed(item.tensor, [new, new]), f"{height}x{width} to {new}x{new} pixels")
+
+
+def _fit_positions(items: dict[str, Item], vit: ViT) -> None:
+    """Brings positions onto the grids of template and search crop, and tokens without a place into the prefix."""
+    if {"pos_embed_z", "pos_embed_x"} <= items.keys():  # OSTrack's; its pos_embed and cls_token are of no use
+        template, search = items.pop("pos_embed_z"), items.pop("pos_embed_x")
+    elif "pos_embed" in items:
+        template = search = _without_prefix(items, vit)
+    else:
+        return
+    for name, item, new in (
+        ("template_position", template, vit.template_grid),
+        ("search_position", search, vit.grid),
+    ):
+        old = math.isqrt(item.tensor.shape[1])
+        if item.tensor.ndim != 3 or old**2 != item.tensor.shape[1]:
+            raise ValueError(f"{item.key} {tuple(item.tensor.shape)} holds no square grid of positions")
+        resampled = resample_abs_pos_embed(item.tensor, [new, new], [old, old], num_prefix_tokens=0)
+        items[name] = item.then(resampled, f"from {item.key}" + f", {old}x{old} to {new}x{new} cells" * (old != new))
+
+
+def _without_prefix(items: dict[str, Item], vit: ViT) -> Item:
+    """Takes out the position embedding, and class and register tokens where the model has as many: with their positions
+    where they have any (DINOv2 with registers has none, having added that of the class token to it).
+    """
+    positions = items.pop("pos_embed")
+    names = [name for name in PREFIX_TOKENS if name in items]
+    count = sum(items[name].tensor.shape[1] for name in names)
+    length = positions.tensor.shape[1]
+    first = length - math.isqrt(length) ** 2
+    if first not in (0, count):
+        raise ValueError(f"pos_embed {tuple(positions.tensor.shape)} is no square grid, with or without {count} tokens")
+    if vit.prefix is not None and vit.prefix.shape[1] == count:
+        parts = [items.pop(name) for name in names]
+        prefix = torch.cat([part.tensor for part in parts], dim=1)
+        if first:
+            prefix = prefix + positions.tensor[:, :first]
+        items["prefix"] = parts[0].then(prefix, f"from {', '.join(names)}" + " with pos_embed" * bool(first))
+    return positions._replace(tensor=positions.tensor[:, first:])
+
+
+def _fold_layer_scale(items: dict[str, Item], vit: ViT) -> None:
+    """Multiplies LayerScale into the layer before it, in blocks that have none here."""
+    own = vit.state_dict()
+    for number in range(vit.depth):
+        for scale, layer in LAYER_SCALES.items():
+            name = f"blocks.{number}.{scale}"
+            if name in own or name not in items:
+                continue
+            gamma = items.pop(name).tensor
+            for parameter in (f"blocks.{number}.{layer}.weight", f"blocks.{number}.{layer}.bias"):
+                if item := items.get(parameter):
+                    scaled = item.tensor * (gamma[:, None] if item.tensor.ndim == 2 else gamma)
+                    items[parameter] = item.then(scaled, "LayerScale folded in")

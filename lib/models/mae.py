@@ -1,0 +1,162 @@
+"""CMAE, the complementarity-aware masked autoencoder (METHOD.md B.4).
+
+Published: patches chosen inside a modality are masked and reconstructed with the help of the other one. Ours: how they
+are chosen (`masking.py`), the decoder and the target.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lib.models.masking import STRATEGIES, Masks, choose_masks
+from lib.models.student import embedding_rows
+from lib.models.vit import LayerNorm, attention_received, build_block, center_tokens, sincos_positions
+from lib.structures import MODALITIES, Pair, Sample
+
+LAST_DECAY = 0.999  # of the moving average that scores locations
+
+
+class Reconstruction(NamedTuple):
+    """What a masked pair was, what was hidden, and what came out."""
+
+    prediction: Tensor  # (B, 2, N, 3 * stride**2): every patch, RGB first, normalised as `patch_targets` does
+    patches: Tensor  # the same shape, in [0, 1]
+    masks: Masks
+    scores: Tensor  # (B, hw): what the masks were chosen by
+
+
+class CMAE(nn.Module):
+    """Around a model's `encode`: the copy that scores locations, mask vectors, decoder. None of it is shipped.
+
+    Args:
+        model: a student or a teacher. It is not kept: it is handed to every call, so that it is saved once.
+        strategy: a key of STRATEGIES. The ratios: see `choose_masks`.
+        width, depth, heads: of the decoder.
+
+    Raises:
+        ValueError: every block sees both modalities, so that none tells how salient a location is in one of them.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        strategy: str,
+        mask_ratio: float,
+        other_ratio: float,
+        template_ratio: float,
+        width: int,
+        depth: int,
+        heads: int,
+    ):
+        super().__init__()
+        vit = model.streams[0]
+        apart = set(range(1, vit.depth + 1)) - model.interaction_layers
+        if not apart:
+            raise ValueError(
+                "MODEL.BACKBONE.INTERACTION_LAYERS names every block: pretraining needs one that sees a modality alone"
+            )
+        self.saliency_layer = max(apart)
+        self.strategy = STRATEGIES[strategy]
+        self.ratios = {"mask_ratio": mask_ratio, "other_ratio": other_ratio, "template_ratio": template_ratio}
+        self.scorer = copy.deepcopy(model).requires_grad_(False)
+        self.scorer.fusion = self.scorer.head = nn.Identity()  # it only encodes
+        self.mask_vectors = nn.Parameter(torch.zeros(len(MODALITIES), vit.width))
+        nn.init.trunc_normal_(self.mask_vectors, std=0.02)
+        grids = (vit.template_grid, vit.grid)
+        self.decoder = Decoder(vit.width, grids, 3 * vit.stride**2, width, depth, heads)
+        self.stride = vit.stride
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+
+    def train(self, mode: bool = True) -> CMAE:
+        super().train(mode)
+        self.scorer.eval()
+        return self
+
+    def forward(self, model: nn.Module, sample: Sample, exponent: float) -> Reconstruction:
+        """Scores, masks and reconstructs a batch. `exponent` on the scores: see `masking.curriculum`."""
+        scores = self.score(sample.template, sample.search, sample.modality)
+        masks = choose_masks(scores, self.scorer.streams[0].template_tokens, exponent, **self.ratios)
+        prediction = self.reconstruct(model, sample.template, sample.search, sample.modality, masks.mask)
+        return Reconstruction(prediction, self.patches(sample.template, sample.search), masks, scores)
+
+    @torch.no_grad()
+    def score(self, template: Pair, search: Pair, modality: Tensor) -> Tensor:
+        """(B, hw): how much each search location is worth masking, by the averaged model on the unmasked pair."""
+        features = self.scorer.encode(template, search, modality)[2]
+        vit = self.scorer.streams[0]
+        queries, start = center_tokens(vit.template_grid), vit.template_tokens
+        before, last = (
+            [features[f"block{number:02d}/{m}"] for m in ("rgb", "aux")]
+            for number in (self.saliency_layer - 1, vit.depth)
+        )
+        saliency = tuple(
+            attention_received(stream.blocks[self.saliency_layer - 1], tokens, queries)[:, start:]
+            for stream, tokens in zip(self.scorer.streams, before, strict=True)
+        )
+        return self.strategy(saliency, tuple(tokens[:, start:] for tokens in last))
+
+    def reconstruct(self, model: nn.Module, template: Pair, search: Pair, modality: Tensor, mask: Tensor) -> Tensor:
+        """(B, 2, N) mask → (B, 2, N, pixels): all patches, from what the mask leaves visible."""
+        rgb, aux, _ = model.encode(template, search, modality, mask, self.mask_vectors)
+        return self.decoder(torch.stack([rgb, aux], dim=1), embedding_rows(modality))
+
+    def patches(self, template: Pair, search: Pair) -> Tensor:
+        """(B, 2, N, pixels) in [0, 1], template patches first."""
+        images = (torch.stack(pair, dim=1).float() / 255 for pair in (template, search))
+        return torch.cat([to_patches(image, self.stride) for image in images], dim=2)
+
+    @torch.no_grad()
+    def update_scorer(self, model: nn.Module) -> None:
+        """Moves the averaged copy towards the model; its decay warms up from 0.9 to 0.999.
+
+        The first time it becomes the model as it is, whose weights may have been loaded after it was copied.
+        """
+        done = self.updates.item()
+        decay = min(LAST_DECAY, 1 - 1 / (done + 9)) if done else 0.0
+        self.updates += 1
+        current = dict(model.named_parameters())
+        averages = dict(self.scorer.named_parameters())
+        torch._foreach_lerp_(list(averages.values()), [current[name].detach() for name in averages], 1 - decay)
+
+
+class Decoder(nn.Module):
+    """Attention over the tokens of both modalities, then one linear map to pixels for each kind of image."""
+
+    def __init__(self, inputs: int, grids: tuple[int, int], pixels: int, width: int, depth: int, heads: int):
+        super().__init__()
+        self.embed = nn.Linear(inputs, width)
+        positions = torch.cat([sincos_positions(grid, width) for grid in grids], dim=1)
+        self.register_buffer("positions", positions, persistent=False)
+        self.modality_embed = nn.Parameter(torch.zeros(len(MODALITIES), width))
+        self.blocks = nn.ModuleList(build_block(width, heads) for _ in range(depth))
+        self.norm = LayerNorm(width)
+        self.weight = nn.Parameter(torch.empty(len(MODALITIES), width, pixels))
+        self.bias = nn.Parameter(torch.zeros(len(MODALITIES), pixels))
+        nn.init.trunc_normal_(self.modality_embed, std=0.02)
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, tokens: Tensor, kinds: Tensor) -> Tensor:
+        """(B, 2, N, D) of both modalities, of `kinds` (B, 2) → (B, 2, N, pixels)."""
+        tokens = self.embed(tokens) + self.positions + self.modality_embed[kinds][:, :, None]
+        joint = tokens.flatten(1, 2)
+        for block in self.blocks:
+            joint = block(joint)
+        tokens = self.norm(joint).view_as(tokens)
+        return tokens @ self.weight[kinds].to(tokens.dtype) + self.bias[kinds][:, :, None]
+
+
+def to_patches(images: Tensor, stride: int) -> Tensor:
+    """(..., 3, S, S) → (..., h * w, 3 * stride**2): channels, then rows, then columns of each patch."""
+    patches = images.unfold(-2, stride, stride).unfold(-2, stride, stride)  # (..., 3, h, w, stride, stride)
+    return patches.movedim(-5, -3).flatten(-3).flatten(-3, -2)
+
+
+def from_patches(patches: Tensor, stride: int) -> Tensor:
+    """The inverse of `to_patches`, for square images."""
+    grid = round(patches.shape[-2] ** 0.5)
+    cells = patches.unflatten(-1, (3, stride, stride)).unflatten(-4, (grid, grid))  # (..., h, w, 3, stride, stride)
+    return cells.movedim(-3, -5).movedim(-2, -3).flatten(-4, -3).flatten(-2)
