@@ -1,10 +1,12 @@
 """The pictures of masks, reconstructions and paths show what they say."""
 
+import numpy as np
 import pytest
 import torch
 
 from lib.config.loader import load_config
 from lib.data.loader import build_loaders
+from lib.evaluation.debug import overlay_score
 from lib.evaluation.visualise import CELL, LINE, draw_paths, draw_reconstruction, pick_telling
 from lib.models.build import build_mae, build_model
 from lib.structures import Pair
@@ -55,3 +57,11 @@ def test_dark_and_faint_samples_are_found():
     aux[7] = 90
     picked, labels = pick_telling(Pair(rgb, aux), 3)
     assert dict(zip(picked, labels, strict=True)) == {4: "dark or flat RGB", 7: "faint auxiliary", 0: ""}
+
+
+def test_a_score_lies_on_its_corner_of_the_crop():
+    image, score_map = np.zeros((64, 64, 3), np.uint8), np.zeros((8, 8))
+    score_map[3, 5] = 1
+    for at_corners, expected in ((False, (28, 44)), (True, (24, 40))):
+        rows, columns = np.nonzero(overlay_score(image, score_map, at_corners).sum(axis=2))
+        assert (rows.mean() + 0.5, columns.mean() + 0.5) == pytest.approx(expected, abs=0.6)

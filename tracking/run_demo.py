@@ -5,8 +5,10 @@ python tracking/run_demo.py
 
 import argparse
 import os
+import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import _init_paths
@@ -47,6 +49,23 @@ def run(command: str, *arguments: str) -> None:
         sys.exit(code)
 
 
+def run_side_by_side(commands: list[list[str]], workers: int) -> None:
+    """As `run`, with one core each and several at a time; what they print is shown as each is done."""
+
+    def start(command: list[str]) -> tuple[list[str], subprocess.CompletedProcess]:
+        line = [sys.executable, str(_init_paths.ROOT / "tracking" / command[0]), *command[1:]]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return command, subprocess.run(
+            line, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    with ThreadPoolExecutor(workers) as pool:
+        for command, done in pool.map(start, commands):
+            print(f"\n$ python tracking/{' '.join(command)}\n{done.stdout}", end="", flush=True)
+            if done.returncode:
+                sys.exit(done.returncode)
+
+
 def main() -> None:
     args, start = parse_args(), time.monotonic()
     os.environ.pop("TRANSCMD_DATA", None)  # where real data lie; the demo's have their own place
@@ -55,13 +74,20 @@ def main() -> None:
     data_root = load_config("transcmd", "demo", args.set).DATA.ROOT
     run("make_demo_data.py", "--output", data_root, "--workers", str(args.workers))
     run("train.py", "--script", "transcmd", "--config", "demo", "--overwrite", *save_dir, *overrides)
-    test = ["--dataset_name", *BENCHMARKS, *save_dir, *overrides]
-    for tracker, drop in (("static", ""), ("mil", ""), ("transcmd", ""), ("transcmd", "rgb"), ("transcmd", "aux")):
-        workers = "1" if tracker == "static" else str(args.workers)  # starting processes takes longer than its work
-        run("test.py", tracker, "demo", *test, "--threads", workers, *(["--drop", drop] if drop else []))
-    for benchmark in BENCHMARKS:
-        trackers = ["--trackers", *ROWS.values()]
-        run("analysis_results.py", "--config", "demo", "--dataset_name", benchmark, *trackers, *save_dir, *overrides)
+    common = [*save_dir, *overrides]
+    tests = [["mil"], ["transcmd"], ["transcmd", "--drop", "rgb"], ["transcmd", "--drop", "aux"], ["static"]]
+    run_side_by_side(
+        [["test.py", name, "demo", *drop, "--dataset_name", *BENCHMARKS, *common] for name, *drop in tests],
+        args.workers,
+    )
+    trackers = ["--trackers", *ROWS.values()]
+    run_side_by_side(
+        [
+            ["analysis_results.py", "--config", "demo", "--dataset_name", benchmark, *trackers, *common]
+            for benchmark in BENCHMARKS
+        ],
+        args.workers,
+    )
     print_table(Path(args.save_dir), data_root)
     print(f"\n{time.monotonic() - start:.0f} s in all")
 

@@ -86,7 +86,7 @@ def draw_frame(
     height = panels[0].shape[0]
     if search is not None and score_map is not None:
         mean = cv2.addWeighted(search.rgb, 0.5, search.aux, 0.5, 0)
-        panels.append(overlay_score(cv2.resize(mean, (height, height)), score_map))
+        panels.append(overlay_score(cv2.resize(mean, (height, height)), score_map, at_corners=True))
     picture = np.ascontiguousarray(np.concatenate(panels, axis=1))
     write_label(picture, text, (6, 16))
     return picture[: height - height % 2, : picture.shape[1] - picture.shape[1] % 2]  # video codecs want even sizes
@@ -99,10 +99,17 @@ def write_label(picture: np.ndarray, text: str, place: tuple[int, int]) -> None:
         cv2.putText(picture, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)
 
 
-def overlay_score(image: np.ndarray, score_map: np.ndarray) -> np.ndarray:
-    """(S, S, 3) RGB crop with its (h, w) score map in [0, 1] as heat on top."""
+def overlay_score(image: np.ndarray, score_map: np.ndarray, at_corners: bool = False) -> np.ndarray:
+    """(S, S, 3) RGB crop with its (h, w) score map in [0, 1] as heat on top.
+
+    Args:
+        at_corners: the values are of the cells' top-left corners, as a head's scores are, not of whole cells.
+    """
     size = (image.shape[1], image.shape[0])
     level = cv2.resize((np.clip(score_map, 0, 1) * 255).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    if at_corners:
+        half = np.float32([[1, 0, -size[0] / score_map.shape[1] / 2], [0, 1, -size[1] / score_map.shape[0] / 2]])
+        level = cv2.warpAffine(level, half, size, flags=cv2.INTER_NEAREST)
     heat = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1]
     opacity = level[..., None] / 255 * 0.65  # cells without a score leave the picture as it is
     return (image * (1 - opacity) + heat * opacity).astype(np.uint8)
