@@ -12,7 +12,7 @@ test: lint
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --timeout 1800
 
 lint: $(READY)
 	$(BIN)/ruff check .
