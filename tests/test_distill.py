@@ -265,6 +265,11 @@ def test_layers_pair_at_equal_shares_of_the_depth(student, teacher, pairs):
     assert pair_layers(student, teacher) == pairs
 
 
+def test_a_teacher_that_is_much_too_shallow_is_refused():
+    with pytest.raises(ValueError, match="a teacher of 2 blocks has none for the first of a student of 24"):
+        pair_layers(24, 2)
+
+
 # what the losses promise
 
 

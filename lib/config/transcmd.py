@@ -112,7 +112,7 @@ DEFAULTS = EasyDict(
 CHOICES = {
     "DATA.SAMPLER_MODE": ("causal", "any"),
     "MODEL.TYPE": ("student", "teacher"),
-    "MODEL.BACKBONE.TYPE": ("vit_micro", "vit_nano", "vit_tiny", "vit_small", "vit_base"),
+    "MODEL.BACKBONE.TYPE": ("vit_micro", "vit_pico", "vit_nano", "vit_tiny", "vit_small", "vit_base"),
     "MODEL.FUSION.TYPE": ("simple", "multi_path"),
     "MODEL.HEAD.TYPE": ("center",),
     "TRAIN.STAGE": ("track", "pretrain", "distill"),

@@ -221,8 +221,15 @@ def select_paths(reach: Tensor, distance: Tensor, progress: float) -> Tensor:
 
 
 def pair_layers(student_depth: int, teacher_depth: int) -> list[tuple[int, int]]:
-    """The student's last block of each quarter, and the teacher's block at the same share of its depth."""
-    return [(layer, round(layer * teacher_depth / student_depth)) for layer in quarter_ends(student_depth)]
+    """The student's last block of each quarter, and the teacher's block at the same share of its depth.
+
+    Raises:
+        ValueError: the teacher is so much shallower that a block of the student would have none.
+    """
+    pairs = [(layer, round(layer * teacher_depth / student_depth)) for layer in quarter_ends(student_depth)]
+    if pairs[0][1] < 1:
+        raise ValueError(f"a teacher of {teacher_depth} blocks has none for the first of a student of {student_depth}")
+    return pairs
 
 
 def block_features(output: TrackOutput, layer: int) -> tuple[Tensor, Tensor]:

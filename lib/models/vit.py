@@ -26,6 +26,7 @@ class Variant(NamedTuple):
 
 VARIANTS = {
     "vit_micro": Variant(64, 2, 2),  # tests
+    "vit_pico": Variant(64, 4, 2),  # the ablation: many runs on a CPU
     "vit_nano": Variant(128, 4, 2),  # the demo: minutes on a CPU
     "vit_tiny": Variant(192, 12, 3),
     "vit_small": Variant(384, 12, 6),
