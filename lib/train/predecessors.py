@@ -46,13 +46,11 @@ def finished_checkpoint(script: str, config: str, save_dir: str | Path, key: str
         FileNotFoundError: there is none; names the command that makes it.
     """
     command = f"python tracking/train.py --script {script} --config {config}"
-    path = unfinished = newest(script, config, save_dir)
+    path = newest(script, config, save_dir)
     if path is not None and is_finished(path):
         return path
-    if unfinished is not None:
-        raise FileNotFoundError(
-            f"{key}: {config} is only trained as far as {unfinished}; go on with {command} --resume"
-        )
+    if path is not None:
+        raise FileNotFoundError(f"{key}: {config} is only trained as far as {path}; go on with {command} --resume")
     folder = checkpoint_folder(save_dir, script, config)
     raise FileNotFoundError(f"{key}: nothing in {folder}; train it with {command}, or all that is missing with --chain")
 
