@@ -100,7 +100,8 @@ def test_every_experiment_can_be_read_and_so_can_what_it_needs(path):
 
 
 def test_order_of_a_chain():
-    assert training_order("transcmd", "tiny", []) == ["pretrain_tiny", "pretrain_teacher_base", "teacher_base", "tiny"]
+    order = ["rgb_tiny", "pretrain_tiny", "pretrain_teacher_base", "teacher_base", "tiny"]
+    assert training_order("transcmd", "tiny", []) == order
 
 
 def test_an_experiment_cannot_need_itself(monkeypatch):

@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader
 from lib.config.loader import load_config
 from lib.data.augment import Augmentation
 from lib.data.crop import CropSpec
-from lib.data.datasets import READERS
 from lib.data.loader import build_loaders
 from lib.data.processing import Processing
 from lib.data.sampler import MAX_DRAWS, EpochSampler, PairSampler, SampleKey
 from lib.data.sequence import Sequence
+from lib.data.synthetic import DATASETS
 from lib.structures import MODALITIES
 from tests.helpers import MemoryStore, encode, pack, write_small
 
@@ -217,7 +217,7 @@ def test_processes_share_an_epoch_without_overlap_and_start_skips_exactly(length
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    for dataset in READERS:
+    for dataset in DATASETS:
         write_small(folder, dataset, "train", sequences=4)
         write_small(folder, dataset, "test", sequences=1)
     return folder
@@ -259,7 +259,7 @@ def test_loaders_mix_modalities_in_a_batch_of_tensors(root):
 
 def test_a_packed_data_set_gives_the_same_batches_to_workers(root, tmp_path):
     """Training and validation read the same LMDB files, which are open before the workers start."""
-    for dataset in READERS:
+    for dataset in DATASETS:
         pack(root / dataset, tmp_path / f"{dataset}.lmdb")
     loaders = [build_loaders(configure(folder, workers)) for folder, workers in ((root, 0), (tmp_path, 2))]
     for part in (0, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 
 import cv2
@@ -23,8 +24,8 @@ class Sequence:
     name: str
     modality: str  # a key of MODALITIES
     store: Store = field(repr=False)
-    rgb_keys: tuple[str, ...] = field(repr=False)
-    aux_keys: tuple[str, ...] = field(repr=False)
+    rgb_keys: SequenceOf[str] = field(repr=False)
+    aux_keys: SequenceOf[str] = field(repr=False)
     boxes_xywh: np.ndarray = field(repr=False)  # (N, 4) float64, as the data set stores them; NaN or zeros when absent
     visible: np.ndarray = field(repr=False)  # (N,) bool
     aux_boxes_xywh: np.ndarray | None = field(default=None, repr=False)  # where the modalities are annotated apart
@@ -69,5 +70,5 @@ class Sequence:
         return int(np.argmax(self.visible))
 
 
-def _first(keys: tuple[str, ...]) -> str:
+def _first(keys: SequenceOf[str]) -> str:
     return keys[0] if keys else "an empty folder"

@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from lib.data.datasets.coco import coco
 from lib.data.datasets.depthtrack import depthtrack
+from lib.data.datasets.got10k import got10k
 from lib.data.datasets.lasher import lasher
+from lib.data.datasets.lasot import lasot
+from lib.data.datasets.trackingnet import trackingnet
 from lib.data.datasets.visevent import visevent
 from lib.data.sequence import Sequence
 from lib.data.storage import Store, open_store
@@ -20,12 +24,23 @@ class DatasetEntry(NamedTuple):
     split: str
 
 
-READERS = {"LasHeR": lasher, "DepthTrack": depthtrack, "VisEvent": visevent}
+READERS = {
+    "LasHeR": lasher,
+    "DepthTrack": depthtrack,
+    "VisEvent": visevent,
+    "LaSOT": lasot,
+    "GOT10k": got10k,
+    "TrackingNet": trackingnet,
+    "COCO": coco,
+}
+ALL = {"test": "", "train": "_train", "val": "_val"}
+# Of RGB alone, for pretraining; the others have all splits.
+SPLITS = {"LaSOT": ("train",), "GOT10k": ("train", "val"), "TrackingNet": ("train",), "COCO": ("train", "val")}
 # "LasHeR" is the test set, as benchmarks are called; "LasHeR_train" and "LasHeR_val" split its training set.
 DATASETS = {
-    f"{root}{suffix}": DatasetEntry(reader, root, split)
+    f"{root}{ALL[split]}": DatasetEntry(reader, root, split)
     for root, reader in READERS.items()
-    for suffix, split in (("", "test"), ("_train", "train"), ("_val", "val"))
+    for split in SPLITS.get(root, ALL)
 }
 
 

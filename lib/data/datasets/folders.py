@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 
 import numpy as np
@@ -75,12 +76,25 @@ def build_sequence(
 ) -> Sequence:
     """A sequence from `folder`; visible where the box is valid, and the given flags agree."""
     rgb_keys, aux_keys = pair_frames(store, *(f"{folder}/{name}" for name in image_folders))
-    valid = is_valid(boxes_xywh)
-    if visible is not None and len(visible) == len(valid):
-        valid &= visible
-    elif visible is not None:
-        raise ValueError(f"{store.name}/{folder}: {len(visible)} visibility flags for {len(valid)} boxes")
+    valid = _visible(boxes_xywh, visible, f"{store.name}/{folder}")
     return Sequence(folder.rsplit("/", 1)[-1], modality, store, rgb_keys, aux_keys, boxes_xywh, valid)
+
+
+def rgb_sequence(
+    store: Store, folder: str, keys: SequenceOf[str], boxes_xywh: np.ndarray, visible: np.ndarray | None = None
+) -> Sequence:
+    """A sequence of RGB alone, as `build_sequence`."""
+    valid = _visible(boxes_xywh, visible, f"{store.name}/{folder}")
+    return Sequence(folder.rsplit("/", 1)[-1], "rgb", store, keys, keys, boxes_xywh, valid)
+
+
+def _visible(boxes_xywh: np.ndarray, flags: np.ndarray | None, where: str) -> np.ndarray:
+    valid = is_valid(boxes_xywh)
+    if flags is None:
+        return valid
+    if len(flags) != len(valid):
+        raise ValueError(f"{where}: {len(flags)} visibility flags for {len(valid)} boxes")
+    return valid & flags
 
 
 def find_folder(store: Store, *candidates: str) -> str:

@@ -1,0 +1,49 @@
+"""TrackingNet (RGB, 30,132 training videos), for pretraining; as many of its twelve parts as are there."""
+
+from collections.abc import Sequence as SequenceOf
+from typing import overload
+
+from lib.data.datasets.folders import read_numbers, rgb_sequence
+from lib.data.sequence import Sequence
+from lib.data.storage import Store
+
+
+class NumberedKeys(SequenceOf):
+    """Keys "<folder>/0.jpg", "<folder>/1.jpg", …, made as they are asked for.
+
+    The one data set whose frames are not listed: fourteen million names are too many to list and to hold, and all of
+    them follow this pattern.
+    """
+
+    def __init__(self, folder: str, count: int):
+        self.folder, self.count = folder, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "list[str]": ...
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [f"{self.folder}/{i}.jpg" for i in range(*index.indices(self.count))]
+        return f"{self.folder}/{range(self.count)[index]}.jpg"
+
+
+def trackingnet(store: Store, split: str) -> list[Sequence]:
+    """Split "train": every video of TRAIN_0 to TRAIN_11."""
+    parts = [name for name in store.list() if name.startswith("TRAIN_") and name.removeprefix("TRAIN_").isdecimal()]
+    sequences = []
+    for part in sorted(parts, key=lambda name: int(name.removeprefix("TRAIN_"))):
+        videos = [name.removesuffix(".txt") for name in store.list(f"{part}/anno") if name.endswith(".txt")]
+        sequences += [_read(store, part, video) for video in videos]
+    if not sequences:
+        raise FileNotFoundError(f"{store.name}: no annotation in TRAIN_0/anno to TRAIN_11/anno")
+    return sequences
+
+
+def _read(store: Store, part: str, video: str) -> Sequence:
+    boxes_xywh = read_numbers(store, f"{part}/anno/{video}.txt", (4,))
+    folder = f"{part}/frames/{video}"
+    return rgb_sequence(store, folder, NumberedKeys(folder, len(boxes_xywh)), boxes_xywh)
