@@ -456,9 +456,11 @@ def observed(balance: Balance, ratio: float, steps: int) -> list[dict[str, Tenso
 @pytest.mark.parametrize(("total", "start", "end"), [(20_000, 480, 500), (1000, 30, 50), (200, 0, 10), (8, 0, 1)])
 def test_balance_looks_at_the_steps_before_its_end(total, start, end):
     balance = Balance(("a", "b"), total)
-    seen = observed(balance, 0.2, end + 5)
-    assert [i for i, values in enumerate(seen) if values] == list(range(start, end))
+    seen = observed(balance, 0.2, max(end + 5, 100))
+    between = {i for i in range(99, len(seen), 100)}  # shares are logged all the way
+    assert [i for i, values in enumerate(seen) if values] == sorted({*range(start, end), *between})
     assert seen[start]["a"].item() == pytest.approx(0.1)
+    assert seen[99]["a"].item() == pytest.approx(0.3 if end <= 99 else 0.1)  # as scaled
     assert balance.factors.tolist() == pytest.approx([3.0, 1.0])
     scaled = balance.scale({"a": torch.tensor(2.0), "b": torch.tensor(5.0)})
     assert scaled["a"].item() == pytest.approx(6) and scaled["b"] == 5
@@ -486,7 +488,10 @@ def test_balance_goes_on_after_a_restart(stop):
 
 def test_balance_switched_off_leaves_the_weights():
     balance = Balance(("a", "b"), 200, enabled=False)
-    assert not any(observed(balance, 0.2, 30)) and balance.factors.tolist() == [1, 1]
+    seen = observed(balance, 0.2, 130)
+    assert [i for i, values in enumerate(seen) if values] == [99] and balance.factors.tolist() == [1, 1]
+    assert seen[99]["a"].item() == pytest.approx(0.1)
+    assert balance.ratios.isnan().all()
 
 
 @pytest.mark.parametrize("tracking", [0.0, float("inf"), NAN])

@@ -13,6 +13,7 @@ WINDOW = 20  # steps that are looked at
 LATEST, SHARE_OF_TRAINING = 500, 0.05  # when they end, in steps and as a share of all
 SHARES = (0.3, 0.5)  # of the tracking loss's gradient that a distillation loss may have
 LIMITS = (0.1, 10.0)  # of the factor
+LOG_INTERVAL = 100  # steps; measuring costs a backward pass through the last block for each loss
 
 
 class Balance(nn.Module):
@@ -33,15 +34,19 @@ class Balance(nn.Module):
         self.register_buffer("factors", torch.ones(len(self.names)))
 
     def observe(self, tracking: Tensor, losses: dict[str, Tensor], parameters: list[nn.Parameter]) -> dict[str, Tensor]:
-        """Within the window: notes and returns the ratio of each loss's gradient norm to the tracking loss's."""
-        if not self.enabled or not self.start <= self.step < self.end:
+        """Within the window, and every LOG_INTERVAL steps: the ratio of each loss's gradient norm, as it is scaled now,
+        to the tracking loss's. What the window sees decides the factors.
+        """
+        decides = self.enabled and self.start <= self.step < self.end
+        if not self.names or not (decides or self.step % LOG_INTERVAL == LOG_INTERVAL - 1):
             return {}
         norms = [gradient_norm(loss, parameters) for loss in (tracking, *(losses[name] for name in self.names))]
         norms = distributed.sum_over_processes(torch.stack(norms))  # the number of processes cancels in the ratio
         ratios = norms[1:] / norms[0]
-        usable = ratios.isfinite() & (ratios > 0)
-        self.ratios[self.step - self.start] = torch.where(usable, ratios, float("nan"))
-        return dict(zip(self.names, ratios, strict=True))
+        if decides:
+            usable = ratios.isfinite() & (ratios > 0)
+            self.ratios[self.step - self.start] = torch.where(usable, ratios, float("nan"))
+        return dict(zip(self.names, ratios * self.factors, strict=True))
 
     def scale(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """The losses times their factors: 1 until the window has passed."""
