@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.weights import epoch_path
+from lib.models.weights import epoch_path, read_checkpoint
+from lib.tracker.build import network_settings
 from tests.conftest import ROOT
 
 CHECKPOINTS = "output/checkpoints/train/transcmd/debug"
@@ -80,6 +81,31 @@ def test_drop_and_debug_and_a_single_sequence(trained, run_command):
     folder = trained / "output/test/tracking_results/transcmd/debug_drop_rgb/VisEvent"
     assert len(list(folder.glob("*_score.txt"))) == 1
     assert len(list(folder.glob("debug/*/*.jpg"))) == 11
+
+
+def test_an_exported_network_tracks_as_its_checkpoint(trained, run_command, tmp_path):
+    checkpoint = epoch_path(trained / CHECKPOINTS, 2)
+    export = ["export_weights.py", "--config", "debug", "--save_dir", trained / "output"]
+    for dtype in ("float32", "float16"):
+        done = run_command(*export, "--output", f"{dtype}.safetensors", "--dtype", dtype)
+        assert done.returncode == 0, done.stderr
+    content = read_checkpoint(tmp_path / "float32.safetensors")
+    state = torch.load(checkpoint, weights_only=True)
+    assert content["net"].keys() == state["net"].keys() and content.keys() == {"net", "config"}
+    assert all(torch.equal(tensor, state["net"][name]) for name, tensor in content["net"].items())
+    assert network_settings(content["config"]) == network_settings(state["config"])
+    assert str(tmp_path.parent) not in json.dumps(content["config"])  # no place of this machine
+    sizes = [path.stat().st_size for path in (tmp_path / "float16.safetensors", tmp_path / "float32.safetensors")]
+    assert sizes[0] < 0.6 * sizes[1] < sizes[1] < checkpoint.stat().st_size / 2  # no optimizer, no helpers
+    test = ["test.py", "transcmd", "debug", "--dataset_name", "LasHeR", "--sequence", 0, "--checkpoint"]
+    for place, path in (("a", checkpoint), ("b", "float32.safetensors")):
+        assert run_command(*test, path, "--save_dir", place).returncode == 0
+    results = [sorted((tmp_path / place).rglob("LasHeR/*.txt")) for place in ("a", "b")]
+    boxes = [path.read_text() for path in (r for rs in results for r in rs) if not path.stem.endswith("_time")]
+    assert len(boxes) == 4 and boxes[:2] == boxes[2:]
+    other = [*test, "float32.safetensors", "--set", "MODEL.BACKBONE.INTERACTION_LAYERS=[1]"]
+    assert_fails(run_command(*other), 1, "float32.safetensors: trained with MODEL.BACKBONE.INTERACTION_LAYERS [2]")
+    assert_fails(run_command(*export, "--output", "x.pth"), 1, "--output x.pth: expected a name that ends in .safetens")
 
 
 def test_training_in_two_processes(demo_data, run_command, tmp_path):

@@ -13,7 +13,7 @@ import torch
 
 from lib.config.loader import load_config
 from lib.models.build import build_model
-from lib.models.weights import epoch_path
+from lib.models.weights import epoch_path, read_checkpoint
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,6 +54,10 @@ def check_chain(workplace):
     plain = build_model(load_config("transcmd", "debug")).state_dict()
     for config in ("debug_pretrain", "debug_distill"):
         assert {n: v.shape for n, v in nets[config].items()} == {n: v.shape for n, v in plain.items()}
+    state = torch.load(epoch_path(folder / "debug_distill", 2), weights_only=True)
+    assert {name.split(".")[1] for name in state["helpers"] if name.startswith("losses.")} >= {"SCFD", "MPSD"}
+    exported = read_checkpoint(workplace / "output/debug_distill.safetensors")["net"]
+    assert exported.keys() == plain.keys()  # what helped to train it is not shipped
     picture = cv2.imread(str(workplace / "output/visualised/debug_pretrain.png"))
     assert picture.shape == (22 + 9 * 192, 7 * 192, 3)
 

@@ -1,14 +1,16 @@
 """What each part of the method is worth: the ladder of METHOD.md B.10 and its controls, over several seeds.
 
-python tracking/ablation.py --seeds 1 2 3
-python tracking/ablation.py --rows scratch joint --seeds 1 --jobs 2
+python tracking/ablation.py --seeds 1 2 3 --jobs 2
+python tracking/ablation.py --rows scratch joint --seeds 1
 
 Every run is kept; run again to go on, and to add rows or seeds. All rows of a seed see the same samples in the same
-order, with the same initial weights where they share them.
+order, with the same initial weights where they share them; samples and the teacher's answers are drawn once.
 """
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -38,9 +40,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--save_dir", default="output/ablation")
     parser.add_argument("--train_sequences", type=int, default=200, help="of each kind")
-    parser.add_argument("--teacher", help="checkpoint, instead of training one")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--teacher", help="checkpoint; default: the one that the rows' YAML names")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     parser.add_argument("--workers", type=int, default=2, help="processes for drawing samples")
+    parser.add_argument("--keep_cache", action="store_true", help="9 GB a seed; else gone when its rows are finished")
     parser.add_argument("--device", default="")
     parser.add_argument("--report", action="store_true", help="only write the table of what is finished")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every run; repeatable")
@@ -52,23 +55,28 @@ def main() -> int:
     if args.report:
         return report(args)
     make_data(args)
-    teacher = args.teacher or train_teacher(args)
-    for seed in args.seeds:
-        fill_caches(args, seed)
-    needed = {PRETRAINED[row] for row in args.rows if row in PRETRAINED}
-    failed = []
-    for stage in (sorted(needed), args.rows):  # what several rows start from, then the rows
-        runs = [(config, seed) for seed in args.seeds for config in stage]
-        with ThreadPoolExecutor(args.jobs) as pool:
-            failed += [
-                run
-                for run, done in zip(runs, pool.map(lambda r: train(args, teacher, *r), runs), strict=True)
-                if not done
-            ]
-        report(args)
+    failed = [run for seed in args.seeds for run in train_rows(args, seed)]
     for config, seed in failed:
         print(f"failed: {config}, seed {seed}: see {folder(args, seed)}/logs/transcmd-ablation/{config}.txt")
     return 1 if failed else 0
+
+
+def train_rows(args: argparse.Namespace, seed: int) -> list[tuple[str, int]]:
+    """All rows of a seed, and before them what they start from. Returns those that failed."""
+    if all(finished(args, row, seed) for row in args.rows):
+        return []
+    fill_caches(args, seed)
+    first = sorted({PRETRAINED[row] for row in args.rows if row in PRETRAINED})
+    first += [row for row in args.rows if row not in PRETRAINED]  # they wait for nothing
+    failed = []
+    for configs in (first, [row for row in args.rows if row in PRETRAINED]):
+        with ThreadPoolExecutor(args.jobs) as pool:
+            done = pool.map(lambda config: train(args, config, seed), configs)
+            failed += [(config, seed) for config, good in zip(configs, done, strict=True) if not good]
+        report(args)
+    if not (failed or args.keep_cache):
+        shutil.rmtree(cache(args, seed))
+    return failed
 
 
 def tracking_command(name: str, *arguments: object) -> list[str]:
@@ -80,18 +88,6 @@ def make_data(args: argparse.Namespace) -> None:
     sizes = ["--train_sequences", args.train_sequences, "--test_sequences", 1, "--workers", args.workers]
     if code := run_child(tracking_command("make_demo_data.py", "--output", root, *sizes)):
         sys.exit(code)
-
-
-def train_teacher(args: argparse.Namespace) -> Path:
-    """One teacher for all rows and seeds; trained on, if it is not finished."""
-    save_dir = Path(args.save_dir) / "teacher"
-    arguments = ["--config", "ablation/teacher", "--chain", "--save_dir", save_dir, "--device", args.device]
-    workers = ["--set", f"TRAIN.NUM_WORKER={args.workers}"]
-    if code := run_child(tracking_command("train.py", *arguments, *workers, *set_words(args.set))):
-        sys.exit(code)
-    from lib.train.predecessors import finished_checkpoint
-
-    return finished_checkpoint("transcmd", "ablation/teacher", save_dir, "teacher")
 
 
 def fill_caches(args: argparse.Namespace, seed: int) -> None:
@@ -106,50 +102,65 @@ def folder(args: argparse.Namespace, seed: int) -> Path:
     return Path(args.save_dir) / f"seed{seed}"
 
 
+def cache(args: argparse.Namespace, seed: int) -> Path:
+    return (Path(args.save_dir) / "cache" / f"seed{seed}").resolve()
+
+
 def overrides(args: argparse.Namespace, seed: int) -> list[str]:
-    cache = (Path(args.save_dir) / "cache" / f"seed{seed}").resolve()
-    return [f"TRAIN.SEED={seed}", f"DATA.CACHE={cache}", *args.set]
+    place = cache(args, seed)
+    teacher = [f"TRAIN.TEACHER.CHECKPOINT={Path(args.teacher).resolve()}"] if args.teacher else []
+    return [f"TRAIN.SEED={seed}", f"DATA.CACHE={place}", f"TRAIN.TEACHER.CACHE={place}/teacher", *teacher, *args.set]
 
 
 def set_words(pairs: list[str]) -> list[str]:
     return [word for pair in pairs for word in ("--set", pair)]
 
 
-def train(args: argparse.Namespace, teacher: Path, config: str, seed: int) -> bool:
-    """One run, unless it is finished; its time and what it printed are kept. True where it succeeded."""
+def finished(args: argparse.Namespace, config: str, seed: int) -> bool:
     from lib.train.predecessors import is_finished, newest
 
     path = newest("transcmd", f"ablation/{config}", folder(args, seed))
-    if path is not None and is_finished(path):
+    return path is not None and is_finished(path) and times_path(args, config, seed).is_file()
+
+
+def times_path(args: argparse.Namespace, config: str, seed: int) -> Path:
+    return folder(args, seed) / "logs" / "transcmd-ablation" / f"{config}.json"
+
+
+def train(args: argparse.Namespace, config: str, seed: int) -> bool:
+    """One run, unless it is finished; its time and what it printed are kept. True where it succeeded."""
+    if finished(args, config, seed):
         return True
-    settings = [*overrides(args, seed), f"TRAIN.TEACHER.CHECKPOINT={Path(teacher).resolve()}"]
-    arguments = ["--config", f"ablation/{config}", "--chain", "--save_dir", folder(args, seed), "--device", args.device]
-    log = folder(args, seed) / "logs" / "transcmd-ablation" / f"{config}.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    save_dir = folder(args, seed)
+    arguments = ["--config", f"ablation/{config}", "--resume", "--save_dir", save_dir, "--device", args.device]
+    times = times_path(args, config, seed)
+    times.parent.mkdir(parents=True, exist_ok=True)
     print(f"seed {seed}, {config}", flush=True)
+    environment = dict(os.environ)
+    if args.jobs > 1:
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.jobs))
     begin = time.monotonic()
-    with log.open("a", encoding="utf-8") as output:
-        command = tracking_command("train.py", *arguments, *set_words(settings))
-        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT).returncode
+    with times.with_suffix(".txt").open("a", encoding="utf-8") as output:
+        command = tracking_command("train.py", *arguments, *set_words(overrides(args, seed)))
+        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment).returncode
     if code == 0:
-        write_text(log.with_suffix(".json"), json.dumps({"seconds": time.monotonic() - begin}))
+        write_text(times, json.dumps({"seconds": time.monotonic() - begin}))
     return code == 0
 
 
 def report(args: argparse.Namespace) -> int:
     """Writes ladder.json, ladder.md and ladder.png of every finished run, of whatever rows and seeds."""
     from lib.evaluation.plots import plot_ladder
-    from lib.train.predecessors import is_finished, newest
+    from lib.train.predecessors import newest
 
     rows = []
     for name, (title, reference) in ROWS.items():
         row = Row(name, title, reference)
-        for place in sorted(Path(args.save_dir).glob("seed*"), key=lambda p: int(p.name[4:])):
-            path = newest("transcmd", f"ablation/{name}", place)
-            times = place / "logs" / "transcmd-ablation" / f"{name}.json"
-            if path is not None and is_finished(path) and times.is_file():
-                validation = json.loads(path.with_name("validation.json").read_text(encoding="utf-8"))
-                row.add(int(place.name[4:]), validation, json.loads(times.read_text(encoding="utf-8"))["seconds"])
+        for seed in sorted(int(place.name[4:]) for place in Path(args.save_dir).glob("seed*")):
+            if finished(args, name, seed):
+                path = newest("transcmd", f"ablation/{name}", folder(args, seed)).with_name("validation.json")
+                took = json.loads(times_path(args, name, seed).read_text(encoding="utf-8"))["seconds"]
+                row.add(seed, json.loads(path.read_text(encoding="utf-8")), took)
         rows.append(row)
     save_dir = Path(args.save_dir)
     write_text(save_dir / "ladder.json", to_json(rows))

@@ -1,4 +1,4 @@
-"""The whole way on synthetic data, with the commands a user would type: make data, train, test, evaluate, plot.
+"""The whole way on synthetic data, with the commands a user would type: make data, pretrain, distil, test, plot.
 
 python tracking/run_demo.py
 """
@@ -22,12 +22,14 @@ from lib.evaluation.report import Report
 from lib.utils.cli import run_child, run_command
 
 BENCHMARKS = ("LasHeR", "DepthTrack", "VisEvent")
+TEACHER = "pretrained_models/teacher_nano.safetensors"
 ROWS = {  # table row → result folder
     "a box that never moves": "static/demo",
-    "OpenCV TrackerMIL (RGB)": "mil/demo",
-    "student, RGB blacked out": "transcmd/demo_drop_rgb",
-    "student, other one blacked out": "transcmd/demo_drop_aux",
-    "student": "transcmd/demo",
+    "student, RGB alone": "transcmd/demo_drop_aux",
+    "student, the other one alone": "transcmd/demo_drop_rgb",
+    "student without distillation": "transcmd/demo_supervised",
+    "student, distilled": "transcmd/demo",
+    "teacher": "transcmd/teacher_nano",
 }
 
 
@@ -73,17 +75,23 @@ def main() -> None:
     save_dir = ["--save_dir", args.save_dir]
     data_root = load_config("transcmd", "demo", args.set).DATA.ROOT
     run("make_demo_data.py", "--output", data_root, "--workers", str(args.workers))
-    run("train.py", "--script", "transcmd", "--config", "demo", "--overwrite", *save_dir, *overrides)
-    common = [*save_dir, *overrides]
-    tests = [["mil"], ["transcmd"], ["transcmd", "--drop", "rgb"], ["transcmd", "--drop", "aux"], ["static"]]
+    for config in ("demo_pretrain", "demo", "demo_supervised"):
+        run("train.py", "--script", "transcmd", "--config", config, "--overwrite", *save_dir, *overrides)
+    common = ["--dataset_name", *BENCHMARKS, *save_dir, *overrides]
+    teacher = ["--checkpoint", str(_init_paths.ROOT / TEACHER), "--set", f"DATA.ROOT={data_root}"]
     run_side_by_side(
-        [["test.py", name, "demo", *drop, "--dataset_name", *BENCHMARKS, *common] for name, *drop in tests],
+        [
+            ["test.py", "transcmd", "teacher_nano", *teacher, *common],
+            *(["test.py", "transcmd", config, *common] for config in ("demo", "demo_supervised")),
+            *(["test.py", "transcmd", "demo", "--drop", modality, *common] for modality in ("rgb", "aux")),
+            ["test.py", "static", "demo", *common],
+        ],
         args.workers,
     )
     trackers = ["--trackers", *ROWS.values()]
     run_side_by_side(
         [
-            ["analysis_results.py", "--config", "demo", "--dataset_name", benchmark, *trackers, *common]
+            ["analysis_results.py", "--config", "demo", "--dataset_name", benchmark, *trackers, *save_dir, *overrides]
             for benchmark in BENCHMARKS
         ],
         args.workers,

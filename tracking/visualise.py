@@ -1,7 +1,7 @@
 """Shows what a trained stage does with held-out pairs: CMAE's scores, masks and reconstructions, or a teacher's paths.
 
 python tracking/visualise.py --config pretrain_tiny
-python tracking/visualise.py --config teacher_base --samples 12
+python tracking/visualise.py --config teacher_nano --checkpoint pretrained_models/teacher_nano.safetensors --samples 12
 """
 
 import argparse
@@ -14,7 +14,9 @@ import torch
 from lib.config.loader import config_name, load_config
 from lib.data.loader import build_loaders
 from lib.evaluation.visualise import draw_paths, draw_reconstruction, pick_telling
+from lib.models.weights import load_exact, net_of, read_checkpoint
 from lib.structures import Pair, Sample, to_device
+from lib.tracker.build import check_settings
 from lib.train.build import Surroundings, build_task
 from lib.train.checkpoint import read_training_state
 from lib.train.predecessors import finished_checkpoint
@@ -25,7 +27,7 @@ from lib.utils.misc import pick_device, seed_step
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="an experiment of the stage pretrain, or a teacher's")
+    parser.add_argument("--config", required=True, help="an experiment of stage pretrain, or a teacher's")
     parser.add_argument("--checkpoint", help="default: what training the experiment left in save_dir")
     parser.add_argument("--save_dir", default="output")
     parser.add_argument("--output", help="the picture; default: <save_dir>/visualised/<config>.png")
@@ -43,9 +45,14 @@ def main() -> None:
     if cfg.TRAIN.STAGE != "pretrain" and cfg.MODEL.TYPE != "teacher":
         raise ValueError(f"--config {name}: nothing to show; expected an experiment of stage pretrain, or a teacher")
     path = args.checkpoint or finished_checkpoint("transcmd", name, args.save_dir, "--config")
-    state = read_training_state(Path(path))
     task = build_task(cfg, Surroundings("transcmd", Path(args.save_dir), total_steps=1))
-    task.restore(state["net"], state["helpers"])
+    if cfg.TRAIN.STAGE == "pretrain":
+        state = read_training_state(Path(path))
+        task.restore(state["net"], state["helpers"])
+    else:  # a network alone will do
+        content = read_checkpoint(path)
+        load_exact(task.model, net_of(content, path), str(path))
+        check_settings(content, cfg, path)
     task.to(device).eval()
     loader = build_loaders(cfg)[1]
     if loader is None:

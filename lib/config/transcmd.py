@@ -85,6 +85,7 @@ DEFAULTS = EasyDict(
         TEACHER=dict(  # STAGE distill
             CONFIG="",  # its experiment
             CHECKPOINT="",  # "": what training that experiment left; in pretrained_models/, or a path
+            CACHE="",  # folder in which its answers are kept, for runs that see the same batches; "": none
         ),
         DISTILL=dict(  # weights of the losses, 0: off
             SCFD=1.0,  # specific-common features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import zipfile
@@ -10,9 +11,11 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from lib.utils.files import atomic_path
 
 NET_NAME = "TransCMD"
 # What reading a file that is damaged, or none at all, ends with.
@@ -107,7 +110,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such checkpoint")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _read_safetensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if re.search("global|InertPlaceholder", str(error), re.IGNORECASE):  # a class or function that is not torch's
@@ -122,6 +125,25 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a dictionary of tensors, got {type(content).__name__}")
     return content
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    """The tensors; where `write_net` wrote them, below 'net' and with the settings below 'config'."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = file.metadata() or {}
+    return {"net": tensors, "config": json.loads(metadata["config"])} if "config" in metadata else tensors
+
+
+def write_net(path: str | Path, net: dict[str, Tensor], config: dict[str, Any], dtype: torch.dtype) -> None:
+    """Writes a network alone, with its settings, as .safetensors: what a tracker or a distillation needs of a run.
+
+    Args:
+        dtype: of the floating-point tensors.
+    """
+    kept = {name: (t.to(dtype) if t.is_floating_point() else t).contiguous() for name, t in net.items()}
+    with atomic_path(path) as temporary:
+        save_file(kept, temporary, metadata={"config": json.dumps(config)})
 
 
 def read_foreign(source: str | Path) -> dict[str, Tensor]:

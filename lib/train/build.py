@@ -16,6 +16,7 @@ from lib.tracker.build import check_settings, network_settings
 from lib.train.balance import Balance
 from lib.train.predecessors import finished_checkpoint
 from lib.train.tasks import DistillTask, PretrainTask, Task, TrackTask
+from lib.train.teacher_cache import CachedTeacher
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ def build_distill(cfg, model: nn.Module, surroundings: Surroundings) -> DistillT
     networks = [Network(vit.width, vit.depth, vit.template_tokens) for vit in (model.streams[0], teacher.streams[0])]
     losses = {name: DISTILL_LOSSES[name](*networks) for name in weights}
     balance = Balance(tuple(weights), surroundings.total_steps, cfg.TRAIN.DISTILL.BALANCE)
+    if cfg.TRAIN.TEACHER.CACHE:
+        teacher = CachedTeacher(teacher, cfg.TRAIN.TEACHER.CACHE)
     return DistillTask(model, teacher, tracking_weights(cfg), losses, weights, balance, cfg.TRAIN.FREEZE)
 
 

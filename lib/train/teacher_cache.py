@@ -1,0 +1,85 @@
+"""Answers of a frozen teacher on disk, for runs that show it the same batches: a comparison of losses, say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lib.structures import Pair, TrackOutput
+from lib.utils.files import atomic_path
+
+
+class CachedTeacher(nn.Module):
+    """Takes the place of a frozen teacher in eval mode. Exact: an answer is kept whole, in its own precision, under a
+    digest of the teacher's weights and of every byte that it was shown.
+
+    Args:
+        folder: may be shared by several runs and teachers, also at the same time. A batch of 8 of the nano teacher
+            takes 5 MB.
+    """
+
+    def __init__(self, teacher: nn.Module, folder: str | Path):
+        super().__init__()
+        self.net = teacher
+        self.folder = Path(folder)
+        state = sorted(teacher.state_dict().items())
+        self.weights_digest = _digest(b"", *(tensor for _, tensor in state))
+
+    def forward(self, template: Pair, search: Pair, modality: Tensor) -> TrackOutput:
+        """As the teacher's. Raises ValueError for a file that is no answer."""
+        kind = modality.device.type
+        precision = str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else ""
+        setting = f"{self.weights_digest} {kind} {precision}".encode()
+        path = self.folder / f"{_digest(setting, *template, *search, modality)}.safetensors"
+        if not path.is_file():
+            output = self.net(template, search, modality)
+            tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in _flat(output)}
+            with atomic_path(path) as temporary:
+                save_file(tensors, temporary)
+            return output
+        try:
+            return _nested(load_file(path, device=str(modality.device)))
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"{path}: no answer of a teacher ({error}); remove it") from error
+
+
+def _digest(start: bytes, *tensors: Tensor) -> str:
+    digest = hashlib.blake2b(start, digest_size=20)
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _flat(output: TrackOutput, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """('score_map', …), ('features/block01/rgb', …), ('paths/joint/boxes', …): every tensor of an output."""
+    for name, value in output._asdict().items():
+        if isinstance(value, Tensor):
+            yield prefix + name, value
+    yield from ((f"{prefix}features/{name}", tensor) for name, tensor in output.features.items())
+    for name, path in output.paths.items():
+        yield from _flat(path, f"{prefix}paths/{name}/")
+
+
+def _nested(tensors: dict[str, Tensor]) -> TrackOutput:
+    """The inverse of `_flat`."""
+    maps = {name: tensor for name, tensor in tensors.items() if "/" not in name}
+    below: dict[str, dict[str, Tensor]] = {"features": {}, "paths": {}}
+    for name, tensor in tensors.items():
+        if "/" in name:
+            kind, _, rest = name.partition("/")
+            below[kind][rest] = tensor
+    paths: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in below["paths"].items():
+        path, _, rest = name.partition("/")
+        paths.setdefault(path, {})[rest] = tensor
+    missing = [name for name in TrackOutput._fields[:4] if name not in maps]
+    if missing:
+        raise KeyError(missing[0])
+    return TrackOutput(**maps, features=below["features"], paths={name: _nested(t) for name, t in paths.items()})
