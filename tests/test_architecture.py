@@ -31,6 +31,7 @@ NO_TORCH = (
     "utils/files.py",
     "tracker/postprocess.py",
     "evaluation/metrics.py",
+    "evaluation/annotations.py",
     "evaluation/evaluate.py",
     "evaluation/plots.py",
 )

@@ -10,7 +10,7 @@ from lib.data.storage import DiskStore, LmdbStore, open_store
 from tests.helpers import HEIGHT, WIDTH, pack, read_number, write_file, write_rows, write_small, write_video
 
 BOX = (2, 3, 11, 12)
-PAIRED = ("LasHeR", "DepthTrack", "VisEvent")  # those of RGB alone: test_rgb_readers.py
+PAIRED = ("LasHeR", "DepthTrack", "VisEvent")  # those with training sets
 REAL = {"LasHeR": 6, "DepthTrack": 4, "VisEvent": 2}
 
 
@@ -54,6 +54,48 @@ def event_video(root, name="dvSave-1", numbers=(0, 1, 2), suffix="bmp", flags=No
     folder = root / "VisEvent" / split / name
     write_video(folder, images, groundtruth=boxes or [BOX] * len(images), **annotations)
     return folder
+
+
+def two_boxes_video(root, dataset, files, images=("visible/{:05d}v.jpg", "infrared/{:05d}i.jpg"), start=46):
+    folder = root / dataset / "bike"
+    write_video(folder, [tuple(name.format(t) for name in images) for t in range(start, start + 3)])
+    for name, rows in files.items():
+        write_file(folder / f"{name}.txt", rows)
+
+
+def test_rgbt234_has_a_box_for_each_modality(tmp_path):
+    two_boxes_video(tmp_path, "RGBT234", {"visible": "2,3,11,12\n" * 3 + "\n", "infrared": "3,3,11,12\n" * 3})
+    sequence = load_one(tmp_path, "RGBT234")
+    assert_paired(sequence, 3)
+    assert sequence.boxes_xywh.tolist() == [[2, 3, 11, 12]] * 3 and sequence.aux_boxes_xywh[0, 0] == 3
+    write_file(tmp_path / "RGBT234/bike/infrared.txt", "3,3,11,12\n")
+    with pytest.raises(ValueError, match="RGBT234/bike: 1 boxes of the other modality for 3 frames"):
+        load(tmp_path, "RGBT234")
+
+
+def test_rgbt210_has_one_box_for_both(tmp_path):
+    two_boxes_video(tmp_path, "RGBT210", {"init": "2,3,11,12\n" * 3})
+    sequence = load_one(tmp_path, "RGBT210")
+    assert_paired(sequence, 3)
+    assert sequence.aux_boxes_xywh is None and sequence.visible.all()
+
+
+def test_gtots_corners_become_boxes(tmp_path):
+    files = {"groundTruth_v": "2 3 13 15\n" * 3, "groundTruth_i": "3 3 13 15\n" * 3}
+    two_boxes_video(tmp_path, "GTOT", files, ("v/{:05d}v.png", "i/{:05d}i.png"), start=1)
+    sequence = load_one(tmp_path, "GTOT")
+    assert_paired(sequence, 3)
+    assert (
+        sequence.boxes_xywh.tolist() == [[2, 3, 11, 12]] * 3
+        and sequence.aux_boxes_xywh.tolist() == [[3, 3, 10, 12]] * 3
+    )
+
+
+@pytest.mark.parametrize("name", ["RGBT234", "RGBT210", "GTOT"])
+def test_a_test_set_without_sequences_is_named(tmp_path, name):
+    (tmp_path / name / "readme").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=f"{name}: no sequence folder with v"):
+        load(tmp_path, name)
 
 
 # --- frames of one moment -------------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ import torch
 from lib.config.loader import load_config, to_plain
 from lib.data.crop import CropSpec
 from lib.data.datasets import build_store, load_dataset
+from lib.evaluation.annotations import annotations_from_sequences
 from lib.evaluation.benchmarks import LASHER
 from lib.evaluation.debug import draw_frame
-from lib.evaluation.evaluate import annotations_from_sequences, evaluate
+from lib.evaluation.evaluate import evaluate
 from lib.evaluation.results import read_boxes, read_numbers
 from lib.evaluation.runner import Job, drop_modality, run_sequences
 from lib.models.build import build_model

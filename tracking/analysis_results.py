@@ -13,8 +13,14 @@ from lib.config.loader import load_config
 from lib.data.datasets import build_store, load_dataset
 from lib.data.storage import DiskStore, open_store
 from lib.data.synthetic import read_manifest
+from lib.evaluation.annotations import (
+    Annotation,
+    annotations_from_folder,
+    annotations_from_sequences,
+    holds_annotations_alone,
+)
 from lib.evaluation.benchmarks import BENCHMARKS, Benchmark
-from lib.evaluation.evaluate import Annotation, annotations_from_folder, annotations_from_sequences, evaluate
+from lib.evaluation.evaluate import evaluate
 from lib.evaluation.plots import draw_plots
 from lib.utils.cli import run_command
 
@@ -66,7 +72,7 @@ def load_annotations(args: argparse.Namespace, benchmark: Benchmark) -> tuple[li
     folder = args.annotations
     if folder is None:
         store = build_store(load_config("transcmd", args.config, args.set), benchmark.dataset)
-    elif (folder / "gt_rect").is_dir() or (any(folder.glob("*.txt")) and not any(p.is_dir() for p in folder.iterdir())):
+    elif folder.is_dir() and holds_annotations_alone(folder):
         return annotations_from_folder(folder), ""
     else:
         store = open_store(folder, benchmark.dataset)

@@ -16,8 +16,9 @@ import _init_paths
 from lib.config.loader import load_config
 from lib.data.datasets import load_dataset
 from lib.data.storage import open_store
+from lib.evaluation.annotations import annotations_from_sequences
 from lib.evaluation.benchmarks import LASHER
-from lib.evaluation.evaluate import annotations_from_sequences, evaluate
+from lib.evaluation.evaluate import evaluate
 from lib.evaluation.report import Report
 from lib.utils.cli import run_child, run_command
 

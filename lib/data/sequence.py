@@ -41,6 +41,8 @@ class Sequence:
             )
         if self.boxes_xywh.shape != (frames, 4):
             raise ValueError(f"{where}: {len(self.boxes_xywh)} boxes for {frames} frames")
+        if self.aux_boxes_xywh is not None and self.aux_boxes_xywh.shape != (frames, 4):
+            raise ValueError(f"{where}: {len(self.aux_boxes_xywh)} boxes of the other modality for {frames} frames")
         if self.visible.shape != (frames,):
             raise ValueError(f"{where}: {len(self.visible)} visibility flags for {frames} frames")
 

@@ -5,7 +5,7 @@ To add a benchmark, add its row to BENCHMARKS. If it counts in a new way, add a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 OVERLAP, CENTRE_ERROR, NORMALISED_ERROR = "overlap", "centre_error", "normalised_error"
@@ -16,29 +16,40 @@ class Metric(NamedTuple):
 
     quantity: str  # OVERLAP counts frames strictly above a threshold, the errors count frames at or below it
     thresholds: tuple[float, ...]
-    score_at: float | None  # the threshold whose value is the score; None: the plain mean over all thresholds
+    score_at: float | None  # the threshold whose value is the score; None: the mean over all thresholds
+    below: bool = False  # errors count strictly below a threshold
+    area: bool = False  # the mean is the area under the curve (trapezoids), not that of its points
 
 
 # 0:0.05:1 to the last bit as MATLAB builds it, from both ends: overlaps of integer boxes do lie on these thresholds.
 OVERLAP_THRESHOLDS = tuple(t * 0.05 if t <= 10 else 1 - (20 - t) * 0.05 for t in range(21))
 
-METRICS = {
-    "PR": Metric(CENTRE_ERROR, tuple(float(t) for t in range(51)), score_at=20.0),  # pixels
-    "NPR": Metric(NORMALISED_ERROR, tuple(t / 100 for t in range(51)), score_at=0.2),  # parts of the target's size
-    "SR": Metric(OVERLAP, OVERLAP_THRESHOLDS, score_at=None),
+PIXELS = tuple(float(t) for t in range(51))
+PRECISION = Metric(CENTRE_ERROR, PIXELS, score_at=20.0)
+NORMALISED = Metric(NORMALISED_ERROR, tuple(t / 100 for t in range(51)), score_at=0.2)  # parts of the target's size
+SUCCESS = Metric(OVERLAP, OVERLAP_THRESHOLDS, score_at=None)
+ONE_PASS = {"PR": PRECISION, "NPR": NORMALISED, "SR": SUCCESS}
+BEST_OF_BOTH = {"MPR": PRECISION, "MSR": SUCCESS}
+# 0:0.02:1 from both ends, as above.
+GTOT_OVERLAPS = tuple(t * 0.02 if t <= 25 else 1 - (50 - t) * 0.02 for t in range(51))
+GTOT_METRICS = {
+    "MPR": Metric(CENTRE_ERROR, PIXELS, score_at=5.0, below=True),
+    "MSR": Metric(OVERLAP, GTOT_OVERLAPS, score_at=None, area=True),
 }
+LONG_TERM = {"Pr": None, "Re": None, "F": None}
 
 
 @dataclass(frozen=True)
 class ScoringRule:
-    """How a one-pass evaluation counts frames. Curves are taken per sequence, then averaged over sequences.
-
-    The defaults are what the MATLAB toolkits descending from LaSOT's do.
-    """
+    """How a one-pass evaluation counts frames. The defaults are what the MATLAB toolkits descending from LaSOT's do."""
 
     replace_first_row: bool = True  # the result's first row becomes the annotation
     repair_rows: bool = True  # a result row that is no box takes the row before it
     cut_long_results: bool = True  # rows beyond the last annotated frame are dropped; False: they are an error
+    allow_short_results: bool = False  # frames beyond the last result row are left out; False: they are an error
+    better_of_two: bool = False  # two annotations: per frame the larger overlap and the smaller error
+    round_corners: bool = False  # results given as four corners are rounded to whole pixels, halves away from zero
+    pool_frames: bool = False  # the curve of all frames together; False: one per sequence, averaged over sequences
     positive_position: bool = True  # an annotation is also invalid where x <= 0 or y <= 0, not only without a size
     # What stands in where the annotation is invalid. An error of -1 lies below every threshold, so the frame is a hit.
     invalid_overlap: float = -1.0
@@ -61,7 +72,16 @@ class ScoringRule:
             "Absent frames: a miss in every metric, and they stay in the divisor."
             if self.absent_is_miss
             else "Absent frames: the label is not used; they count as their annotated box does.",
+            "Curves over the frames of all sequences together."
+            if self.pool_frames
+            else "Curves per sequence, averaged over sequences.",
         ]
+        if self.better_of_two:
+            notes.append("Both modalities are annotated: per frame the larger overlap and the smaller error count.")
+        if self.round_corners:
+            notes.append("Results given as four corners are rounded to whole pixels.")
+        if self.allow_short_results:
+            notes.append("A result that is too short is scored on the frames that it has.")
         if self.cut_long_results:
             notes.append("Result rows beyond the last annotated frame are dropped.")
         if self.drop_zero_curves:
@@ -82,6 +102,7 @@ class LongTermRule:
 
     resolution: int = 100  # number of confidence thresholds
     cut_long_results: bool = False
+    allow_short_results = better_of_two = round_corners = False
     needs_scores = True
 
     def notes(self) -> list[str]:
@@ -101,7 +122,7 @@ class Benchmark(NamedTuple):
     dataset: str  # a row of DATASETS
     sequences: int  # in the whole benchmark
     rule: ScoringRule | LongTermRule
-    metrics: tuple[str, ...]  # columns of the table, the one that ranks trackers last
+    metrics: dict[str, Metric | None]  # columns of the table, the one that ranks trackers last; None: the rule's own
     verified: bool  # whether published figures have been reproduced
     evidence: str  # by what, in words
 
@@ -111,7 +132,7 @@ LASHER = Benchmark(
     dataset="LasHeR",
     sequences=245,
     rule=ScoringRule(),
-    metrics=("PR", "NPR", "SR"),
+    metrics=ONE_PASS,
     verified=True,
     evidence="Verified: reproduces the published figures of APFNet, MTNet, SGT and mfDiMP from their raw results.",
 )
@@ -120,7 +141,7 @@ VISEVENT = Benchmark(
     dataset="VisEvent",
     sequences=320,
     rule=ScoringRule(absent_is_miss=True, drop_zero_curves=True),
-    metrics=("PR", "NPR", "SR"),
+    metrics=ONE_PASS,
     verified=False,
     evidence="Not verified against published figures: agrees with an independent computation of CEUTrack's 172 videos.",
 )
@@ -129,9 +150,41 @@ DEPTHTRACK = Benchmark(
     dataset="DepthTrack",
     sequences=50,
     rule=LongTermRule(),
-    metrics=("Pr", "Re", "F"),
+    metrics=LONG_TERM,
     verified=False,
     evidence="Not verified against published figures: no raw result with its annotation was at hand.",
 )
 
-BENCHMARKS = {benchmark.name: benchmark for benchmark in (LASHER, VISEVENT, DEPTHTRACK)}
+# The toolkits that follow count every frame as it is annotated, from the first on.
+PLAIN = ScoringRule(
+    replace_first_row=False, repair_rows=False, positive_position=False, invalid_centre_error=float("inf")
+)
+RGBT234 = Benchmark(
+    name="RGBT234",
+    dataset="RGBT234",
+    sequences=234,
+    rule=replace(PLAIN, better_of_two=True, allow_short_results=True),
+    metrics=BEST_OF_BOTH,
+    verified=True,
+    evidence="Verified: reproduces the published figures of MTNet, and ADRNet's as APFNet's authors plot them.",
+)
+RGBT210 = Benchmark(
+    name="RGBT210",
+    dataset="RGBT210",
+    sequences=210,
+    rule=PLAIN,
+    metrics={"PR": PRECISION, "SR": SUCCESS},
+    verified=False,
+    evidence="Not verified against published figures: no raw result of a published row was at hand.",
+)
+GTOT = Benchmark(
+    name="GTOT",
+    dataset="GTOT",
+    sequences=50,
+    rule=replace(PLAIN, better_of_two=True, round_corners=True, pool_frames=True),
+    metrics=GTOT_METRICS,
+    verified=True,
+    evidence="Verified: reproduces the published figures of ADRNet and APFNet from their raw results.",
+)
+
+BENCHMARKS = {benchmark.name: benchmark for benchmark in (LASHER, RGBT234, RGBT210, GTOT, DEPTHTRACK, VISEVENT)}

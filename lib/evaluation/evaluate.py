@@ -6,76 +6,33 @@ scorer, chosen by the kind of the benchmark's rule, turns frames into curves and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lib.evaluation import metrics
+from lib.evaluation.annotations import Annotation
 from lib.evaluation.benchmarks import (
     CENTRE_ERROR,
-    METRICS,
     NORMALISED_ERROR,
     OVERLAP,
     Benchmark,
     LongTermRule,
+    Metric,
     ScoringRule,
 )
 from lib.evaluation.report import Curve, Report, TrackerScores
 from lib.evaluation.results import find_companion, find_result, read_boxes, read_numbers, read_record
 from lib.utils.boxes import iou_xywh, is_valid
 
-if TYPE_CHECKING:
-    from lib.data.sequence import Sequence
-
-
-@dataclass(frozen=True, eq=False)
-class Annotation:
-    """The ground truth of one sequence."""
-
-    name: str
-    boxes_xywh: np.ndarray  # (N, 4) float64, exactly as the data set stores them: rules look at zeros and NaN
-    visible: np.ndarray  # (N,) bool; False where the target is labelled absent
-
 
 class Output(NamedTuple):
     """What a tracker left behind for one sequence, checked to fit its annotation."""
 
-    boxes_xywh: np.ndarray  # (N, 4)
+    boxes_xywh: np.ndarray  # (N, 4); fewer where the rule allows short results
     scores: np.ndarray | None  # (N,) confidence, where the rule needs it
     times: np.ndarray | None  # (N,) seconds, where the tracker left them
-
-
-def annotations_from_folder(folder: Path) -> list[Annotation]:
-    """Reads `<sequence>.txt` files, or `gt_rect/` and `absent/` (1 = absent) as VisEvent's evaluation code keeps them.
-
-    Without absence labels a target is visible where its box is valid.
-
-    Raises:
-        FileNotFoundError: no such file in the folder. ValueError: a broken file, or labels that do not fit the boxes.
-    """
-    folder = Path(folder)
-    labels = folder / "absent" if (folder / "gt_rect").is_dir() else None
-    paths = sorted((folder / "gt_rect" if labels else folder).glob("*.txt"))
-    if not paths:
-        raise FileNotFoundError(f"{folder}: no annotation, expected <sequence>.txt files, or gt_rect/ and absent/")
-    annotations = []
-    for path in paths:
-        boxes = read_boxes(path)
-        if not len(boxes):
-            raise ValueError(f"{path}: no box")
-        visible = read_numbers(labels / path.name) == 0 if labels else is_valid(boxes)
-        if len(visible) != len(boxes):
-            raise ValueError(f"{labels / path.name}: {len(visible)} labels for {len(boxes)} boxes")
-        annotations.append(Annotation(path.stem, boxes, visible))
-    return annotations
-
-
-def annotations_from_sequences(sequences: Iterable[Sequence]) -> list[Annotation]:
-    """Takes name, boxes and visibility from `Sequence`s; pixels are not read."""
-    return [Annotation(sequence.name, sequence.boxes_xywh, sequence.visible) for sequence in sequences]
 
 
 def evaluate(
@@ -114,7 +71,7 @@ def evaluate(
     return Report(
         benchmark=benchmark.name,
         source=source,
-        metrics=benchmark.metrics,
+        metrics=tuple(benchmark.metrics),
         sequences=len(scored),
         all_sequences=max(benchmark.sequences, len(annotations)),
         verified=benchmark.verified,
@@ -158,8 +115,9 @@ def load_outputs(
 
 def load_output(rule: ScoringRule | LongTermRule, annotation: Annotation, path: Path) -> tuple[Output | None, str]:
     """Reads one sequence's files: (Output, "") or (None, what is wrong)."""
-    frames, boxes = len(annotation.boxes_xywh), read_boxes(path)
-    if len(boxes) < frames or (len(boxes) > frames and not rule.cut_long_results):
+    frames, boxes = len(annotation.boxes_xywh), read_boxes(path, rule.round_corners)
+    too_short = len(boxes) < frames and not (rule.allow_short_results and len(boxes))
+    if too_short or (len(boxes) > frames and not rule.cut_long_results):
         return None, f"{len(boxes)} rows for {frames} frames in {path}"
     scores = None
     if rule.needs_scores:
@@ -177,35 +135,67 @@ def score_frames(
     benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]
 ) -> tuple[TrackerScores, list[str]]:
     """One-pass evaluation: curves per sequence, their mean over sequences; with remarks for the report."""
-    rule, scores, curves, remarks = benchmark.rule, {}, {}, []
+    rule, scores, curves = benchmark.rule, {}, {}
+    remarks = _short_results(annotations, outputs)
     per_sequence = {annotation.name: {} for annotation in annotations}
     quantities = [frame_quantities(rule, a, output.boxes_xywh) for a, output in zip(annotations, outputs, strict=True)]
-    for name in benchmark.metrics:
-        metric = METRICS[name]
-        curve = metrics.success_curve if metric.quantity == OVERLAP else metrics.precision_curve
-        points = 100 * np.stack([curve(values[metric.quantity], metric.thresholds) for values in quantities])
-        column = slice(None) if metric.score_at is None else [metric.thresholds.index(metric.score_at)]
+    for name, metric in benchmark.metrics.items():
+        points = 100 * np.stack([curve_of(metric, values[metric.quantity]) for values in quantities])
         counted = points.any(axis=1) | (not rule.drop_zero_curves)
         if not counted.all():
             left_out = [a.name for a, kept in zip(annotations, counted, strict=True) if not kept]
             remarks.append(f"{name} leaves out {len(left_out)} whose whole curve is 0: {', '.join(left_out)}.")
-        mean = points[counted].mean(axis=0) if counted.any() else np.zeros(points.shape[1])
-        scores[name] = float(mean[column].mean())
-        curves[name] = Curve(list(metric.thresholds), mean.tolist())
-        for annotation, value in zip(annotations, points[:, column].mean(axis=1).tolist(), strict=True):
+        frames = np.array([len(output.boxes_xywh) if rule.pool_frames else 1 for output in outputs]) * counted
+        mean = frames @ points / max(1, frames.sum())
+        scores[name] = float(read_score(metric, mean))
+        curves[name] = Curve(list(metric.thresholds), mean.tolist(), metric.score_at)
+        for annotation, value in zip(annotations, read_score(metric, points).tolist(), strict=True):
             per_sequence[annotation.name][name] = value
     return TrackerScores(scores, per_sequence, curves, frames_per_second(outputs)), remarks
 
 
+def _short_results(annotations: list[Annotation], outputs: list[Output]) -> list[str]:
+    lengths = [(a.name, len(o.boxes_xywh), len(a.boxes_xywh)) for a, o in zip(annotations, outputs, strict=True)]
+    short = [f"{name} ({rows} of {frames})" for name, rows, frames in lengths if rows < frames]
+    return [f"scored on the frames that it has: {', '.join(short)}."] if short else []
+
+
+def curve_of(metric: Metric, values: np.ndarray) -> np.ndarray:
+    """(N,) of one quantity → (T,) share of frames that count at each threshold."""
+    if metric.quantity == OVERLAP:
+        return metrics.success_curve(values, metric.thresholds)
+    return metrics.precision_curve(values, metric.thresholds, metric.below)
+
+
+def read_score(metric: Metric, curve: np.ndarray) -> np.ndarray:
+    """(..., T) → (...): the score that a curve stands for."""
+    if metric.score_at is not None:
+        return curve[..., metric.thresholds.index(metric.score_at)]
+    if not metric.area:
+        return curve.mean(axis=-1)
+    widths = np.diff(metric.thresholds)
+    return (curve[..., 1:] + curve[..., :-1]) / 2 @ widths
+
+
 def frame_quantities(rule: ScoringRule, annotation: Annotation, results_xywh: np.ndarray) -> dict[str, np.ndarray]:
     """Overlap and errors of every frame, (N,) each, with the rule's stand-ins where the annotation is no box."""
-    truth, boxes = annotation.boxes_xywh, np.array(results_xywh, np.float64)
+    boxes = np.array(results_xywh, np.float64)
     if rule.replace_first_row:
-        boxes[0] = truth[0]
+        boxes[0] = annotation.boxes_xywh[0]
     if rule.repair_rows:
         boxes = metrics.repair_rows(boxes)
+    first = _against(rule, annotation.boxes_xywh[: len(boxes)], annotation.visible[: len(boxes)], boxes)
+    if not rule.better_of_two or annotation.aux_boxes_xywh is None:
+        return first
+    second = _against(rule, annotation.aux_boxes_xywh[: len(boxes)], annotation.visible[: len(boxes)], boxes)
+    better = {OVERLAP: np.maximum, CENTRE_ERROR: np.minimum, NORMALISED_ERROR: np.minimum}
+    return {name: better[name](first[name], second[name]) for name in first}
+
+
+def _against(rule: ScoringRule, truth: np.ndarray, visible: np.ndarray, boxes: np.ndarray) -> dict[str, np.ndarray]:
+    """The quantities of every frame against one annotation."""
     valid = is_valid(truth) & ((truth[:, :2] > 0).all(axis=1) | (not rule.positive_position))
-    absent = ~annotation.visible & rule.absent_is_miss
+    absent = ~visible & rule.absent_is_miss
     measured = {
         OVERLAP: (iou_xywh(boxes, truth), rule.invalid_overlap, -1.0),
         CENTRE_ERROR: (metrics.centre_errors(boxes, truth), rule.invalid_centre_error, np.inf),

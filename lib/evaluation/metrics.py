@@ -47,9 +47,10 @@ def success_curve(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     return (np.asarray(overlap)[:, None] > np.asarray(thresholds)).mean(axis=0)
 
 
-def precision_curve(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Share of frames, in [0, 1], whose error is at most each threshold: (N,), (T,) → (T,)."""
-    return (np.asarray(errors)[:, None] <= np.asarray(thresholds)).mean(axis=0)
+def precision_curve(errors: np.ndarray, thresholds: np.ndarray, below: bool = False) -> np.ndarray:
+    """Share of frames, in [0, 1], whose error is at most each threshold, or below it: (N,), (T,) → (T,)."""
+    compare = np.less if below else np.less_equal
+    return compare(np.asarray(errors)[:, None], np.asarray(thresholds)).mean(axis=0)
 
 
 def confidence_thresholds(scores: np.ndarray, resolution: int) -> np.ndarray:

@@ -25,13 +25,16 @@ class Plot(NamedTuple):
     title: str
     x_label: str
     y_label: str
-    marked: float | None = None  # threshold at which the score is read; a thin line shows it
 
 
+PRECISION = Plot("precision", "Precision", "Centre error threshold (pixels)", "Precision (%)")
+SUCCESS = Plot("success", "Success", "Overlap threshold", "Success rate (%)")
 PLOTS = {
-    "PR": Plot("precision", "Precision", "Centre error threshold (pixels)", "Precision (%)", marked=20),
-    "NPR": Plot("normalised_precision", "Normalised precision", "Normalised centre error", "Precision (%)", marked=0.2),
-    "SR": Plot("success", "Success", "Overlap threshold", "Success rate (%)"),
+    "PR": PRECISION,
+    "MPR": PRECISION._replace(title="Maximum precision"),
+    "NPR": Plot("normalised_precision", "Normalised precision", "Normalised centre error", "Precision (%)"),
+    "SR": SUCCESS,
+    "MSR": SUCCESS._replace(title="Maximum success"),
     "F": Plot("precision_recall", "Precision and recall", "Recall (%)", "Precision (%)"),
 }
 
@@ -87,7 +90,7 @@ def draw_metric(report: Report, metric: str) -> Figure:
     for rank, name in enumerate(shown):
         tracker, above = report.trackers[name], 30 - rank  # the best one lies on top
         axes.plot(
-            *tracker.curves[metric],
+            *tracker.curves[metric][:2],
             color=COLOURS[styles[name] % len(COLOURS)],
             linestyle=DASHES[styles[name] % len(DASHES)],
             linewidth=2.2 if rank == 0 else 1.5,
@@ -98,6 +101,9 @@ def draw_metric(report: Report, metric: str) -> Figure:
             point = tracker.scores["Re"], tracker.scores["Pr"]
             axes.plot(*point, "o", color=COLOURS[styles[name] % len(COLOURS)], markersize=5, zorder=above)
     frame_axes(axes, plot, report.title)
+    marked = report.trackers[ranked[0]].curves[metric].score_at
+    if marked is not None:
+        axes.axvline(marked, color="0.6", linewidth=0.8, zorder=1)
     legend = figure.legend(
         title=f"{metric} (%)" + ("" if len(shown) == len(ranked) else f", best {len(shown)} of {len(ranked)}"),
         loc="outside right upper",
@@ -141,8 +147,6 @@ def frame_axes(axes: Axes, plot: Plot, title: str) -> None:
     longest = max(line.get_xdata().max() for line in axes.lines)
     axes.set_xlim(0, 100 if plot.x_label.endswith("(%)") else longest)
     axes.set_ylim(0, 100)
-    if plot.marked is not None:
-        axes.axvline(plot.marked, color="0.6", linewidth=0.8, zorder=1)
     axes.grid(color="0.88", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

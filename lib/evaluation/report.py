@@ -17,6 +17,7 @@ class Curve(NamedTuple):
 
     x: list[float]  # thresholds; recall in per cent for a precision-recall curve
     y: list[float]  # per cent
+    score_at: float | None = None  # the threshold whose value is the score, if it is one's
 
 
 @dataclass(frozen=True)

@@ -62,11 +62,14 @@ def write_result(folder: Path, name: str, boxes_xywh: np.ndarray, times: np.ndar
     write_text(folder / f"{name}.txt", "".join("\t".join(f"{v:.4f}" for v in row) + "\n" for row in boxes.tolist()))
 
 
-def read_boxes(path: Path) -> np.ndarray:
+def read_boxes(path: Path, round_corners: bool = False) -> np.ndarray:
     """Reads one box per row as (N, 4) float64 xywh.
 
     Rows of 8 numbers are the corners of a quadrilateral and become the axis-aligned box around it, without a one-pixel
     shift. A row with a single number is one of the VOT toolkit's codes (initialised, lost) and becomes NaN.
+
+    Args:
+        round_corners: such boxes to whole pixels, halves away from zero.
 
     Raises:
         ValueError: a row of another length, or a word that is no number, with file and line.
@@ -80,7 +83,8 @@ def read_boxes(path: Path) -> np.ndarray:
         return rows
     corners = rows.reshape(-1, 4, 2)
     low, high = corners.min(axis=1), corners.max(axis=1)
-    return np.concatenate([low, high - low], axis=1)
+    boxes = np.concatenate([low, high - low], axis=1)
+    return np.sign(boxes) * np.floor(np.abs(boxes) + 0.5) if round_corners else boxes
 
 
 def read_numbers(path: Path) -> np.ndarray:

@@ -12,6 +12,7 @@ from lib.data.datasets.depthtrack import depthtrack
 from lib.data.datasets.got10k import got10k
 from lib.data.datasets.lasher import lasher
 from lib.data.datasets.lasot import lasot
+from lib.data.datasets.rgbt234 import gtot, rgbt210, rgbt234
 from lib.data.datasets.trackingnet import trackingnet
 from lib.data.datasets.visevent import visevent
 from lib.data.sequence import Sequence
@@ -28,14 +29,21 @@ READERS = {
     "LasHeR": lasher,
     "DepthTrack": depthtrack,
     "VisEvent": visevent,
+    "RGBT234": rgbt234,
+    "RGBT210": rgbt210,
+    "GTOT": gtot,
     "LaSOT": lasot,
     "GOT10k": got10k,
     "TrackingNet": trackingnet,
     "COCO": coco,
 }
 ALL = {"test": "", "train": "_train", "val": "_val"}
-# Of RGB alone, for pretraining; the others have all splits.
-SPLITS = {"LaSOT": ("train",), "GOT10k": ("train", "val"), "TrackingNet": ("train",), "COCO": ("train", "val")}
+# Those that have not all splits: test sets, and data sets of RGB alone, for pretraining.
+SPLITS = {
+    **dict.fromkeys(("RGBT234", "RGBT210", "GTOT"), ("test",)),
+    **dict.fromkeys(("LaSOT", "TrackingNet"), ("train",)),
+    **dict.fromkeys(("GOT10k", "COCO"), ("train", "val")),
+}
 # "LasHeR" is the test set, as benchmarks are called; "LasHeR_train" and "LasHeR_val" split its training set.
 DATASETS = {
     f"{root}{ALL[split]}": DatasetEntry(reader, root, split)

@@ -73,11 +73,13 @@ def build_sequence(
     image_folders: tuple[str, str],
     boxes_xywh: np.ndarray,
     visible: np.ndarray | None = None,
+    aux_boxes_xywh: np.ndarray | None = None,
 ) -> Sequence:
     """A sequence from `folder`; visible where the box is valid, and the given flags agree."""
     rgb_keys, aux_keys = pair_frames(store, *(f"{folder}/{name}" for name in image_folders))
     valid = _visible(boxes_xywh, visible, f"{store.name}/{folder}")
-    return Sequence(folder.rsplit("/", 1)[-1], modality, store, rgb_keys, aux_keys, boxes_xywh, valid)
+    name = folder.rsplit("/", 1)[-1]
+    return Sequence(name, modality, store, rgb_keys, aux_keys, boxes_xywh, valid, aux_boxes_xywh)
 
 
 def rgb_sequence(
@@ -109,7 +111,8 @@ def find_folder(store: Store, *candidates: str) -> str:
 
 
 def list_sequences(store: Store, folder: str, marker: str, list_file: str | None = None) -> list[str]:
-    """Names of the sequence folders in `folder`: those that hold `marker`, or those that `list_file` names.
+    """Names of the sequence folders in `folder` ("": the data set's own): those that hold `marker`, or those that
+    `list_file` names.
 
     Raises:
         FileNotFoundError: no sequence at all, or some of the list are missing; names them.
@@ -126,13 +129,14 @@ def list_sequences(store: Store, folder: str, marker: str, list_file: str | None
     else:
         names = [name for name in entries if not name.startswith(".") and _holds(store, folder, name, marker)]
     if not names:
-        raise FileNotFoundError(f"{store.name}/{folder}: no sequence folder with {marker} in it")
+        where = f"{store.name}/{folder}" if folder else store.name
+        raise FileNotFoundError(f"{where}: no sequence folder with {marker} in it")
     return names
 
 
 def _holds(store: Store, folder: str, name: str, marker: str) -> bool:
     try:
-        return marker in store.list(f"{folder}/{name}")
+        return marker in store.list(f"{folder}/{name}" if folder else name)
     except (FileNotFoundError, NotADirectoryError):
         return False
 

@@ -1,0 +1,36 @@
+"""RGBT234, RGBT210 and GTOT (RGB-thermal, test sets): a folder for each video; two of them annotate each modality."""
+
+import numpy as np
+
+from lib.data.datasets.folders import build_sequence, list_sequences, read_numbers
+from lib.data.sequence import Sequence
+from lib.data.storage import Store
+
+FOLDERS = ("visible", "infrared")
+
+
+def rgbt234(store: Store, split: str) -> list[Sequence]:
+    """Split "test", with the boxes of both modalities: they differ by some pixels."""
+    sequences = []
+    for name in list_sequences(store, "", "visible"):
+        rgb_boxes, aux_boxes = (read_numbers(store, f"{name}/{part}.txt", (4,)) for part in FOLDERS)
+        sequences.append(build_sequence(store, name, "rgbt", FOLDERS, rgb_boxes, aux_boxes_xywh=aux_boxes))
+    return sequences
+
+
+def rgbt210(store: Store, split: str) -> list[Sequence]:
+    """Split "test", with one box for both modalities."""
+    return [
+        build_sequence(store, name, "rgbt", FOLDERS, read_numbers(store, f"{name}/init.txt", (4,)))
+        for name in list_sequences(store, "", "visible")
+    ]
+
+
+def gtot(store: Store, split: str) -> list[Sequence]:
+    """Split "test", with the boxes of both modalities; its files hold two corners."""
+    sequences = []
+    for name in list_sequences(store, "", "v"):
+        corners = [read_numbers(store, f"{name}/groundTruth_{part}.txt", (4,)) for part in ("v", "i")]
+        rgb_boxes, aux_boxes = (np.concatenate([c[:, :2], c[:, 2:] - c[:, :2]], axis=1) for c in corners)
+        sequences.append(build_sequence(store, name, "rgbt", ("v", "i"), rgb_boxes, aux_boxes_xywh=aux_boxes))
+    return sequences

@@ -1,0 +1,107 @@
+"""Ground truth for scoring: from a data set, or from the files that are published without images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lib.evaluation.results import read_boxes, read_numbers
+from lib.utils.boxes import is_valid
+
+if TYPE_CHECKING:
+    from lib.data.sequence import Sequence
+
+
+@dataclass(frozen=True, eq=False)
+class Annotation:
+    """The ground truth of one sequence."""
+
+    name: str
+    boxes_xywh: np.ndarray  # (N, 4) float64, exactly as the data set stores them: rules look at zeros and NaN
+    visible: np.ndarray  # (N,) bool; False where the target is labelled absent
+    aux_boxes_xywh: np.ndarray | None = None  # (N, 4), where the modalities are annotated apart
+
+
+# What a sequence's folder may hold: files of RGB and of the other modality, and whether their rows are x1 y1 x2 y2.
+FILES = (
+    (("visible.txt", "infrared.txt"), False),  # RGBT234
+    (("groundTruth_v.txt", "groundTruth_i.txt"), True),  # GTOT
+    (("init.txt",), False),  # RGBT210
+)
+
+
+def annotations_from_folder(folder: Path) -> list[Annotation]:
+    """Reads annotations that were published without images: `<sequence>.txt` files; `gt_rect/` and `absent/` (1 =
+    absent) as VisEvent's evaluation code keeps them; or a folder for each sequence, with one file or one for each
+    modality.
+
+    Without absence labels a target is visible where its box is valid.
+
+    Raises:
+        FileNotFoundError: no such file in the folder. ValueError: a broken file, or labels that do not fit the boxes.
+    """
+    folder = Path(folder)
+    if (folder / "groundtruth").is_dir():
+        folder = folder / "groundtruth"
+    labels = folder / "absent" if (folder / "gt_rect").is_dir() else None
+    paths = sorted((folder / "gt_rect" if labels else folder).glob("*.txt"))
+    annotations = [_from_file(path, labels) for path in paths]
+    annotations = annotations or [_from_files(*found) for found in map(_find_files, sorted(folder.iterdir())) if found]
+    if not annotations:
+        raise FileNotFoundError(
+            f"{folder}: no annotation, expected <sequence>.txt files, gt_rect/ and absent/, or folders with "
+            f"{', '.join(' and '.join(names) for names, _ in FILES)}"
+        )
+    return annotations
+
+
+def holds_annotations_alone(folder: Path) -> bool:
+    """Whether `annotations_from_folder` can read it: there are no images, so that it is no data set."""
+    if any((folder / name).is_dir() for name in ("gt_rect", "groundtruth")):
+        return True
+    inside = sorted(folder.iterdir())
+    sequences = [path for path in inside if path.is_dir()]
+    if not sequences:
+        return any(path.suffix == ".txt" for path in inside)
+    return any(_find_files(path) and not any(p.is_dir() for p in path.iterdir()) for path in sequences[:3])
+
+
+def _from_file(path: Path, labels: Path | None) -> Annotation:
+    boxes = _read_annotation(path)
+    visible = read_numbers(labels / path.name) == 0 if labels else is_valid(boxes)
+    if len(visible) != len(boxes):
+        raise ValueError(f"{labels / path.name}: {len(visible)} labels for {len(boxes)} boxes")
+    return Annotation(path.stem, boxes, visible)
+
+
+def _find_files(folder: Path) -> tuple[list[Path], bool] | None:
+    for names, corners in FILES:
+        paths = [folder / name for name in names]
+        if all(path.is_file() for path in paths):
+            return paths, corners
+    return None
+
+
+def _from_files(paths: list[Path], corners: bool) -> Annotation:
+    boxes = [_read_annotation(path) for path in paths]
+    if corners:
+        boxes = [np.concatenate([b[:, :2], b[:, 2:] - b[:, :2]], axis=1) for b in boxes]
+    if len(boxes) > 1 and len(boxes[0]) != len(boxes[1]):
+        raise ValueError(f"{paths[0]}: {len(boxes[0])} boxes, but {len(boxes[1])} in {paths[1].name}")
+    return Annotation(paths[0].parent.name, boxes[0], is_valid(boxes[0]), boxes[1] if len(boxes) > 1 else None)
+
+
+def _read_annotation(path: Path) -> np.ndarray:
+    boxes = read_boxes(path)
+    if not len(boxes):
+        raise ValueError(f"{path}: no box")
+    return boxes
+
+
+def annotations_from_sequences(sequences: Iterable[Sequence]) -> list[Annotation]:
+    """Takes name, boxes and visibility from `Sequence`s; pixels are not read."""
+    return [Annotation(s.name, s.boxes_xywh, s.visible, s.aux_boxes_xywh) for s in sequences]
