@@ -45,7 +45,8 @@ def draw_reconstruction(sample: Sample, result: Reconstruction, stride: int) -> 
 
 
 def draw_paths(sample: Sample, output: TrackOutput, weights: Tensor, labels: list[str]) -> np.ndarray:
-    """One row per sample: search crops with boxes, and how far each token trusts each path, with the path's IoU.
+    """One row per sample: search crops with true (green) and fused box (red), and how far each token trusts each
+    path, with that path's box and IoU.
 
     Args:
         weights: (B, hw, 3), see `MultiPathFusion.path_weights`. labels: a few words on each sample.
@@ -56,15 +57,16 @@ def draw_paths(sample: Sample, output: TrackOutput, weights: Tensor, labels: lis
     rows = []
     for index, label in enumerate(labels):
         pictures = [_image(sample.search.rgb[index]), _image(sample.search.aux[index])]
-        for picture, text in zip(pictures, (label, f"fused IoU {fused[index]:.2f}"), strict=True):
-            _draw_box(picture, sample.search_box[index], (60, 230, 60))
-            _draw_box(picture, output.boxes[index], (255, 60, 60))
-            write_label(picture, text, LABEL)
+        texts, boxes, dim = [label, f"fused IoU {fused[index]:.2f}"], [output.boxes[index]] * 2, pictures[0] // 2
         for number, name in enumerate(PATHS):
             share = weights[index, :, number].float()
-            heat = overlay_score(pictures[0] // 2, share.view(grid, grid).cpu().numpy())
-            write_label(heat, f"{share.mean():.2f}  IoU {reach[name][index]:.2f}", LABEL)
-            pictures.append(heat)
+            pictures.append(overlay_score(dim, share.view(grid, grid).cpu().numpy()))
+            texts.append(f"{share.mean():.2f}  IoU {reach[name][index]:.2f}")
+            boxes.append(output.paths[name].boxes[index])
+        for picture, text, box in zip(pictures, texts, boxes, strict=True):
+            _draw_box(picture, sample.search_box[index], (60, 230, 60))
+            _draw_box(picture, box, (255, 60, 60))
+            write_label(picture, text, LABEL)
         rows.append(np.concatenate(pictures, axis=1))
     return _with_titles(rows, ["RGB", "auxiliary", *(f"path {name}" for name in PATHS)])
 
