@@ -43,6 +43,24 @@ def test_a_cache_of_other_samples_is_refused(cfg):
         build_loaders(cfg)
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_samples_of_other_settings_are_not_added(cfg, tmp_path, finished):
+    fill_cache(cfg, workers=1)
+    if not finished:
+        (tmp_path / "cache/TRAIN/cache.json").unlink()
+    cfg.DATA.AUGMENT.FLIP = 0.25
+    with pytest.raises(ValueError, match="TRAIN: a cache of other samples: AUGMENT differ; remove it"):
+        fill_cache(cfg, workers=1)
+
+
+def test_more_epochs_are_added_and_fewer_take_none_away(cfg, tmp_path):
+    record = tmp_path / "cache/TRAIN/cache.json"
+    for epochs, kept in ((1, [1]), (3, [1, 2, 3]), (2, [1, 2, 3])):
+        cfg.TRAIN.EPOCH = epochs
+        fill_cache(cfg, workers=1)
+        assert json.loads(record.read_text())["epochs"] == kept
+
+
 def test_an_unfinished_cache_is_refused_and_goes_on(cfg, tmp_path):
     with pytest.raises(FileNotFoundError, match="no finished cache"):
         build_loaders(cfg)

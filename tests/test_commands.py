@@ -105,6 +105,9 @@ def test_an_exported_network_tracks_as_its_checkpoint(trained, run_command, tmp_
     assert len(boxes) == 4 and boxes[:2] == boxes[2:]
     other = [*test, "float32.safetensors", "--set", "MODEL.BACKBONE.INTERACTION_LAYERS=[1]"]
     assert_fails(run_command(*other), 1, "float32.safetensors: trained with MODEL.BACKBONE.INTERACTION_LAYERS [2]")
+    assert_fails(run_command(*export, "--output", "float32.safetensors"), 1, "is there already", "--overwrite")
+    again = run_command(*export, "--output", "float32.safetensors", "--overwrite")
+    assert again.returncode == 0 and (tmp_path / "float32.safetensors").stat().st_mode & 0o044, again.stderr
     assert_fails(run_command(*export, "--output", "x.pth"), 1, "--output x.pth: expected a name that ends in .safetens")
 
 

@@ -18,6 +18,7 @@ def test_demo_learns_to_use_both_modalities(tmp_path):
     command = [sys.executable, str(ROOT / "tracking/run_demo.py"), "--set", f"DATA.ROOT={tmp_path}/data"]
     done = subprocess.run([*command, "--save_dir", str(tmp_path / "output")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+    sys.stdout.write(done.stdout[done.stdout.index("| per cent") :])  # pytest -rP shows it
     rows = dict(re.findall(r"^\| ([a-zA-Z, ()]+?) +\| ([-0-9.| ]+) \|$", done.stdout, re.MULTILINE))
     scores = {title: [float(cell) for cell in cells.split("|")][1::2] for title, cells in rows.items()}
     still, student = scores["a box that never moves"], scores["student, distilled"]

@@ -11,6 +11,8 @@ from lib.config import loader
 from lib.config.loader import load_config
 from lib.evaluation.ladder import ROWS, Row, difference, from_json, mean_and_error, to_json, to_markdown
 from lib.evaluation.plots import plot_ladder
+from lib.models.build import build_model
+from lib.models.weights import load_exact, net_of, read_checkpoint
 from lib.train.predecessors import is_finished, training_order
 from tests.conftest import ROOT
 
@@ -24,7 +26,7 @@ def rows(**values: list[float]) -> list[Row]:
     for name, scores in values.items():
         row = Row(name, *ROWS[name])
         for seed, score in enumerate(scores, start=1):
-            row.add(seed, validation(score), seconds=10.0 * seed)
+            row.add(seed, validation(score))
         made.append(row)
     return made
 
@@ -41,7 +43,7 @@ def test_differences_are_paired_by_seed():
     assert mean == pytest.approx(10) and error == pytest.approx(0, abs=1e-9)  # seeds differ, their difference does not
     assert joint.mean()[1] > 10
     later = Row("joint", *ROWS["joint"])
-    later.add(9, validation(0.4), 1.0)
+    later.add(9, validation(0.4))
     with pytest.raises(ValueError, match="joint and scratch have no seed in common"):
         difference(later, scratch)
 
@@ -50,9 +52,9 @@ def test_table_plot_and_file(tmp_path):
     done = rows(scratch=[0.2, 0.4], joint=[0.3, 0.6], cosine=[0.5])
     done.insert(2, Row("cmae", *ROWS["cmae"]))  # not run yet
     text = to_markdown(done)
-    assert "| + joint attention | 45.00 ± 15.00 | 45.0 | 35.0 | 55.0 | from scratch | +15.00 ± 5.00 | 2 | 15 |" in text
+    assert "| + joint attention | 45.00 ± 15.00 | 45.0 | 35.0 | 55.0 | from scratch | +15.00 ± 5.00 | 2 |" in text
     assert "+ CMAE" not in text
-    assert "| plain cosine for SCFD | 50.00 | 50.0 | 40.0 | 60.0 |  |  | 1 | 10 |" in text
+    assert "| plain cosine for SCFD | 50.00 | 50.0 | 40.0 | 60.0 |  |  | 1 |" in text
     (tmp_path / "ladder.json").write_text(to_json(done))
     again = from_json(tmp_path / "ladder.json")
     assert to_markdown(again) == text
@@ -104,6 +106,43 @@ def test_order_of_a_chain():
     assert training_order("transcmd", "tiny", []) == order
 
 
+def test_a_chain_does_not_ask_what_a_finished_run_once_needed():
+    done = {"pretrain_tiny", "teacher_base"}
+    order = training_order("transcmd", "tiny", [], done.__contains__)
+    assert order == ["pretrain_tiny", "teacher_base", "tiny"]
+
+
+@pytest.mark.parametrize("kind", ["rgbt", "rgbd", "rgbe"])
+def test_students_of_one_task_have_its_teacher(kind):
+    student = load_config("transcmd", f"tiny_{kind}")
+    teacher = load_config("transcmd", student.TRAIN.TEACHER.CONFIG)
+    assert student.TRAIN.TEACHER.CONFIG == f"teacher_base_{kind}"
+    assert teacher.DATA == student.DATA and len(teacher.DATA.TRAIN.DATASETS_NAME) == 1
+
+
+def test_the_teacher_in_the_repository_is_that_of_its_experiment():
+    content = read_checkpoint(ROOT / "pretrained_models/teacher_nano.safetensors")
+    cfg = load_config("transcmd", "teacher_nano")
+    load_exact(build_model(cfg), net_of(content, "teacher_nano"), "teacher_nano")
+    made, now = (dict(loader.flatten(config)) for config in (content["config"], cfg))
+    assert {key for key in made if made[key] != now[key]} == set()
+    assert {key for key in now if key not in made} <= {
+        *(f"DATA.{key}" for key in ("ROOT", "ROOTS", "CACHE")),
+        *(f"TRAIN.TEACHER.{key}" for key in ("CONFIG", "CHECKPOINT", "CACHE")),
+        "MODEL.PRETRAIN_FILE",
+    }
+    assert (ROOT / "pretrained_models/teacher_nano.safetensors").stat().st_size < 8e6
+
+
+def test_rows_of_other_settings_are_not_mixed(run_command, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/settings.json").write_text('{"set": ["TRAIN.LR=1"], "teacher": "", "train_sequences": 200}')
+    done = run_command("ablation.py", "--save_dir", "out", "--rows", "scratch")
+    assert done.returncode == 1 and "out/settings.json: made with" in done.stderr and "--save_dir" in done.stderr
+    done = run_command("ablation.py", "--save_dir", "new", "--teacher", "no.pth")
+    assert done.returncode == 1 and "--teacher no.pth: no such checkpoint" in done.stderr
+
+
 def test_an_experiment_cannot_need_itself(monkeypatch):
     with pytest.raises(ValueError, match="debug needs debug: an experiment cannot need itself"):
         training_order("transcmd", "debug", ["MODEL.PRETRAIN_CONFIG=debug"])
@@ -121,7 +160,7 @@ def test_the_command_runs_goes_on_and_reports(tmp_path):
     """Two rows at a size that teaches nothing: what is finished is kept, what is missing is run."""
     small = ["DATA.ROOT=" + str(tmp_path / "data"), "DATA.TRAIN.SAMPLE_PER_EPOCH=64", "DATA.VAL.SAMPLE_PER_EPOCH=48"]
     command = [sys.executable, str(ROOT / "tracking/ablation.py"), "--save_dir", str(tmp_path / "out"), "--seeds", "1"]
-    command += ["--train_sequences", "6", *(word for pair in small for word in ("--set", pair))]
+    command += ["--jobs", "2", "--train_sequences", "6", *(word for pair in small for word in ("--set", pair))]
     for names, ran in ((["scratch"], {"scratch"}), (["scratch", "response"], {"pretrain_complementarity", "response"})):
         done = subprocess.run([*command, "--rows", *names], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -68,7 +68,8 @@ def test_lasot_in_folders_of_classes_or_all_in_one(tmp_path, nested):
     boxes = [*BOXES[:3], (0, 0, 0, 0)]
     lasot_video(tmp_path / f"LaSOT/{nested}airplane-1", boxes, "0,1,0,0", "0,0,1,0")
     lasot_video(tmp_path / f"LaSOT/{nested}airplane-20")
-    (tmp_path / "LaSOT/readme.txt").write_text("x")
+    for name in ("readme.txt", "LICENSE"):
+        (tmp_path / "LaSOT" / name).write_text("x")
     first, second = load(tmp_path, "LaSOT_train")
     assert (first.name, second.name, first.modality) == ("airplane-1", "airplane-20", "rgb")
     assert first.visible.tolist() == [True, False, False, False] and second.visible.all()
@@ -88,10 +89,14 @@ def test_lasots_list_chooses_and_names_what_is_missing(tmp_path):
 
 @pytest.mark.parametrize(
     ("flags", "message"),
-    [("0,0,0", "3 visibility flags for 4 boxes"), ("0,2,0,0", "full_occlusion.txt: expected 0 and 1, found '2'")],
+    [
+        ("0,0,0", "full_occlusion.txt: 3 visibility flags for 4 boxes"),
+        ("1", "full_occlusion.txt: 1 visibility flags for 4 boxes"),
+        ("0,2,0,0", "full_occlusion.txt: expected 0 and 1, found '2'"),
+    ],
 )
 def test_lasots_broken_flags_are_named(tmp_path, flags, message):
-    lasot_video(tmp_path / "LaSOT/cat-1", full_occlusion=flags, out_of_view=flags)
+    lasot_video(tmp_path / "LaSOT/cat-1", full_occlusion=flags)
     with pytest.raises(ValueError, match=f"LaSOT/cat-1.*{message}"):
         load(tmp_path, "LaSOT_train")
 
@@ -104,6 +109,12 @@ def test_got10k_has_two_parts_and_says_what_shows(tmp_path):
     assert train.visible.tolist() == [True, False, False, True] and val.visible.all()
     assert numbers_of(train) == [0, 1, 2, 3]
     assert val.name == "GOT-10k_Val_000001"
+
+
+def test_got10ks_flags_must_be_as_many_as_boxes(tmp_path):
+    got10k_video(tmp_path / "GOT10k/val/GOT-10k_Val_000001", cover=(8,))
+    with pytest.raises(ValueError, match="GOT-10k_Val_000001/cover.label: 1 visibility flags for 4 boxes"):
+        load(tmp_path, "GOT10k_val")
 
 
 def test_trackingnet_takes_the_parts_that_are_there(tmp_path):

@@ -103,6 +103,33 @@ def test_stopped_and_resumed_equals_uninterrupted_training(cfg, tmp_path, uninte
     ]
 
 
+def test_a_teachers_kept_answers_change_nothing(stage_cfg, tmp_path):
+    trained = []
+    for cache in ("", str(tmp_path / "answers"), str(tmp_path / "answers")):
+        stage_cfg.TRAIN.TEACHER.CACHE = cache
+        trainer = make_trainer(stage_cfg, tmp_path / f"run{len(trained)}")
+        trainer.fit()
+        trained.append({n: v for n, v in weights(trainer).items() if not n.startswith("teacher.")})
+    for other in trained[1:]:
+        assert_same(other, trained[0])
+    answers = list((tmp_path / "answers").glob("*.safetensors"))
+    assert len(answers) == (8 if stage_cfg.TRAIN.STAGE == "distill" else 0)  # one a step, none for the third run
+
+
+def test_places_of_caches_may_change_before_a_resume(cfg, tmp_path):
+    trainer = make_trainer(cfg, tmp_path / "run")
+    stop_after(trainer, 3)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+    cfg.TRAIN.TEACHER.CACHE, cfg.TRAIN.NUM_WORKER, cfg.DATA.ROOTS = str(tmp_path / "x"), 1, {"LasHeR": "elsewhere"}
+    trainer.config = to_plain(cfg)
+    assert matching_state(trainer.checkpoints.latest(), trainer)["step"] == 3
+    cfg.TRAIN.TEACHER.CONFIG = "another"
+    trainer.config = to_plain(cfg)
+    with pytest.raises(ValueError, match="written with TRAIN.TEACHER.CONFIG"):
+        matching_state(trainer.checkpoints.latest(), trainer)
+
+
 def test_data_loading_processes_change_nothing(cfg, tmp_path, uninterrupted):
     cfg.TRAIN.NUM_WORKER = 2
     trainer = make_trainer(cfg, tmp_path / "workers")

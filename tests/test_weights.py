@@ -22,7 +22,7 @@ from lib.config.loader import load_config
 from lib.models.build import build_model
 from lib.models.convert import convert
 from lib.models.vit import Variant, ViT
-from lib.models.weights import load_fitting, read_checkpoint, read_foreign
+from lib.models.weights import load_fitting, read_checkpoint, read_foreign, write_net
 from lib.train.run import start_from
 from lib.train.tasks import Task
 
@@ -540,6 +540,20 @@ def test_damaged_file_is_one_line(tmp_path, monkeypatch, name, keep):
     with pytest.raises(ValueError, match=f"{name}: not a checkpoint, or cut off") as caught:
         read_foreign(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_its_type_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="x.safetensors: b does not fit torch.float16"):
+        write_net(tmp_path / "x.safetensors", {"a": torch.ones(2), "b": torch.tensor([7e4])}, {}, torch.float16)
+    assert not list(tmp_path.iterdir())
+    write_net(tmp_path / "x.safetensors", {"b": torch.tensor([7e4])}, {"MODEL": {}}, torch.bfloat16)
+    assert read_checkpoint(tmp_path / "x.safetensors")["config"] == {"MODEL": {}}
+
+
+def test_settings_of_a_network_must_be_settings(tmp_path):
+    write_net(tmp_path / "x.safetensors", {"a": torch.ones(2)}, ["MODEL"], torch.float32)
+    with pytest.raises(ValueError, match="x.safetensors: not a checkpoint"):
+        read_checkpoint(tmp_path / "x.safetensors")
 
 
 def test_safetensors_hold_a_network(tmp_path):

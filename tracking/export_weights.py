@@ -22,17 +22,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--checkpoint", help="default: what training the experiment left in save_dir")
     parser.add_argument("--save_dir", default="output")
     parser.add_argument("--output", help="default: pretrained_models/<config>.safetensors")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in training; repeatable")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    cfg, name = load_config("transcmd", args.config), config_name(args.config)
+    cfg, name = load_config("transcmd", args.config, args.set), config_name(args.config)
     path = Path(args.checkpoint or default_checkpoint(cfg, args.config, args.save_dir))
     output = Path(args.output or _init_paths.ROOT / "pretrained_models" / f"{name}.safetensors")
     if output.suffix != ".safetensors":
         raise ValueError(f"--output {output}: expected a name that ends in .safetensors")
+    if output.exists() and not args.overwrite:
+        raise FileExistsError(f"{output} is there already: name another --output, or replace it with --overwrite")
     content = read_checkpoint(path)
     model, net = build_model(cfg), net_of(content, path)
     load_exact(model, net, str(path))

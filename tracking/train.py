@@ -74,11 +74,14 @@ def train_chain(args: argparse.Namespace) -> int:
     """
     from lib.train.predecessors import is_finished, newest, training_order
 
-    order = training_order(args.script, args.config, args.set)
-    for number, config in enumerate(order, start=1):
+    def finished(config: str) -> bool:
         path = newest(args.script, config_name(config), args.save_dir)
-        if path is not None and is_finished(path):
-            print(f"{number}/{len(order)} {config}: finished, {path}", flush=True)
+        return path is not None and is_finished(path)
+
+    order = training_order(args.script, args.config, args.set, finished)
+    for number, config in enumerate(order, start=1):
+        if finished(config):
+            print(f"{number}/{len(order)} {config}: finished", flush=True)
             continue
         print(f"{number}/{len(order)} {config}", flush=True)
         command = [sys.executable, __file__, "--script", args.script, "--config", config, "--save_dir", args.save_dir]

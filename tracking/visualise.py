@@ -14,7 +14,7 @@ import torch
 from lib.config.loader import config_name, load_config
 from lib.data.loader import build_loaders
 from lib.evaluation.visualise import draw_paths, draw_reconstruction, pick_telling
-from lib.models.weights import load_exact, net_of, read_checkpoint
+from lib.models.weights import find_weights, load_exact, net_of, read_checkpoint
 from lib.structures import Pair, Sample, to_device
 from lib.tracker.build import check_settings
 from lib.train.build import Surroundings, build_task
@@ -44,10 +44,14 @@ def main() -> None:
     name = config_name(args.config)
     if cfg.TRAIN.STAGE != "pretrain" and cfg.MODEL.TYPE != "teacher":
         raise ValueError(f"--config {name}: nothing to show; expected an experiment of stage pretrain, or a teacher")
-    path = args.checkpoint or finished_checkpoint("transcmd", name, args.save_dir, "--config")
+    if args.checkpoint:
+        path = find_weights(args.checkpoint)
+    else:
+        path = finished_checkpoint("transcmd", name, args.save_dir, "--config")
     task = build_task(cfg, Surroundings("transcmd", Path(args.save_dir), total_steps=1))
     if cfg.TRAIN.STAGE == "pretrain":
         state = read_training_state(Path(path))
+        check_settings(state, cfg, path)
         task.restore(state["net"], state["helpers"])
     else:  # a network alone will do
         content = read_checkpoint(path)

@@ -191,7 +191,7 @@ def _resolve_paths(cfg: EasyDict, schema, folder: Path) -> None:
         if isinstance(table[leaf], dict):
             table[leaf].update({name: str(folder / os.path.expanduser(path)) for name, path in table[leaf].items()})
         else:
-            table[leaf] = str(folder / os.path.expanduser(table[leaf]))
+            table[leaf] = table[leaf] and str(folder / os.path.expanduser(table[leaf]))
 
 
 def _get(cfg: EasyDict, name: str) -> Any:

@@ -143,4 +143,5 @@ FRACTIONS = (
 ).split()
 TEXT_LISTS = ("TRAIN.FREEZE", "MODEL.PRETRAIN_MISSING")  # lists of text whose default is empty
 FREE_FORM = ("DATA.ROOTS",)  # tables whose keys are the user's
-PATHS = ("DATA.ROOT", "DATA.ROOTS")  # a YAML's are relative to the project, the command line's to the current folder
+# Folders: a YAML's are relative to the project, the command line's to the current folder.
+PATHS = ("DATA.ROOT", "DATA.ROOTS", "DATA.CACHE", "TRAIN.TEACHER.CACHE")

@@ -42,8 +42,7 @@ class CachedSampler(Dataset):
         if not record.is_file():
             raise FileNotFoundError(f"{folder}: no finished cache of samples; make it with lib.data.cache.write_cache")
         made = json.loads(record.read_text(encoding="utf-8"))
-        if different := [key for key in settings if made["settings"].get(key) != settings[key]]:
-            raise ValueError(f"{folder}: a cache of other samples: {', '.join(different)} differ; remove it")
+        check_settings(folder, made["settings"], settings)
         self.samples_per_epoch, self.epochs = made["samples_per_epoch"], frozenset(made["epochs"])
 
     def __len__(self) -> int:
@@ -59,7 +58,12 @@ class CachedSampler(Dataset):
 
 
 def write_cache(sampler: PairSampler, folder: Path, settings: dict, epochs: Sequence[int], workers: int) -> None:
-    """Draws every sample of `epochs`, in `workers` processes. Finished epochs are kept; an unfinished one is redone."""
+    """Draws every sample of `epochs`, in `workers` processes. Finished epochs are kept; an unfinished one is redone.
+
+    Raises:
+        ValueError: the folder holds samples of other settings.
+    """
+    _claim(folder, settings)
     pool = ProcessPoolExecutor(workers, worker_context("torch", __name__), initializer=ignore_interrupt)
     try:
         for epoch in epochs:
@@ -71,8 +75,23 @@ def write_cache(sampler: PairSampler, folder: Path, settings: dict, epochs: Sequ
                 temporary.rename(path)
     finally:
         pool.shutdown(cancel_futures=True)
-    record = {"settings": settings, "samples_per_epoch": len(sampler), "epochs": list(epochs)}
+    made = sorted(int(path.name.removeprefix("epoch")) for path in folder.glob("epoch*"))
+    record = {"settings": settings, "samples_per_epoch": len(sampler), "epochs": made}
     write_text(folder / "cache.json", json.dumps(record, indent=1))
+
+
+def _claim(folder: Path, settings: dict) -> None:
+    """Notes the settings before the first sample is drawn; refuses others, also where nothing was finished."""
+    path = folder / "settings.json"
+    if path.is_file():
+        check_settings(folder, json.loads(path.read_text(encoding="utf-8")), settings)
+    write_text(path, json.dumps(settings))
+
+
+def check_settings(folder: Path, made: dict, wanted: dict) -> None:
+    """Raises ValueError where the samples in a folder depend on other settings than the wanted ones."""
+    if different := sorted(key for key in made.keys() | wanted.keys() if made.get(key) != wanted.get(key)):
+        raise ValueError(f"{folder}: a cache of other samples: {', '.join(different)} differ; remove it")
 
 
 def _create(folder: Path, sampler: PairSampler) -> None:

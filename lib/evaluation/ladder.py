@@ -40,15 +40,13 @@ class Row:
     reference: str  # the row that it is compared with, seed by seed; "": none
     seeds: list[int] = field(default_factory=list)
     scores: dict[str, list[float]] = field(default_factory=dict)
-    seconds: list[float] = field(default_factory=list)
 
-    def add(self, seed: int, validation: dict[str, float], seconds: float) -> None:
+    def add(self, seed: int, validation: dict[str, float]) -> None:
         """Notes one run; `validation` is what the Trainer writes: {'rgbt/auc': 0.61, ...}."""
         values = {modality: 100 * validation[f"{modality}/auc"] for modality in MODALITIES}
         for name, value in {**values, "mean": sum(values.values()) / len(values)}.items():
             self.scores.setdefault(name, []).append(value)
         self.seeds.append(seed)
-        self.seconds.append(seconds)
 
     def mean(self, name: str = "mean") -> tuple[float, float]:
         """Mean and standard error over the seeds."""
@@ -77,16 +75,14 @@ def to_markdown(rows: list[Row]) -> str:
     """The table, one line per row that has a run."""
     done = {row.name: row for row in rows if row.seeds}
     lines = [
-        "| row | AUC | RGB-T | RGB-D | RGB-E | against | difference | seeds | s / run |",
-        "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |",
+        "| row | AUC | RGB-T | RGB-D | RGB-E | against | difference | seeds |",
+        "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |",
     ]
     for row in done.values():
         cells = [_value(*row.mean()), *(f"{row.mean(m)[0]:.1f}" for m in MODALITIES)]
         against = done.get(row.reference)
         compared = [against.title, _value(*difference(row, against), sign=True)] if against else ["", ""]
-        lines.append(
-            f"| {row.title} | {' | '.join(cells + compared)} | {len(row.seeds)} | {np.median(row.seconds):.0f} |"
-        )
+        lines.append(f"| {row.title} | {' | '.join(cells + compared)} | {len(row.seeds)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -178,7 +178,10 @@ class MPSD(nn.Module):
 
 
 class Response(nn.Module):
-    """Response distillation (B.7): the score map where both differ, and the box where the teacher's is better."""
+    """Response distillation (B.7): the score map where both differ, and the box where the teacher's is better.
+
+    Named, hard-focused, in what is said of the paper's predecessor; the formula is ours.
+    """
 
     BOX_WEIGHT = 0.25
 

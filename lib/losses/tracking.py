@@ -1,4 +1,4 @@
-"""The supervised loss: focal + GIoU + L1, as OSTrack."""
+"""The supervised loss: focal + GIoU + L1. Published, for OSTrack, which the paper's code derives from."""
 
 from __future__ import annotations
 

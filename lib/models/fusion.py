@@ -36,7 +36,8 @@ class SimpleFusion(nn.Module):
 
 
 class MultiPathFusion(nn.Module):
-    """The teacher's fusion: three readings of both modalities, weighed for each token (METHOD.md B.3; ours).
+    """The teacher's fusion: three readings of both modalities, weighed for each token (METHOD.md B.3). Published: that
+    there are several paths; ours: these three and their weights.
 
     "rgb" is RGB enhanced by the auxiliary modality, "aux" the reverse, "joint" the mean over both after attention among
     all; F = sum_k a_k P_k with a = softmax over the paths. The templates of both modalities serve as further keys.

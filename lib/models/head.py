@@ -1,4 +1,4 @@
-"""Feature map → score, size and offset maps."""
+"""Feature map → score, size and offset maps. Published: OSTrack's head, the base of the paper's; ours: its priors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The vision transformer that every network here is made of: embedding, positions, blocks, sizes."""
+"""The vision transformer that every network here is made of: embedding, positions, blocks, sizes.
+
+Published: ViTs on template and search tokens, as in OSTrack. Ours: the sizes below `vit_tiny` (METHOD.md B.2).
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from lib.utils.files import atomic_path
@@ -132,7 +132,12 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
         metadata = file.metadata() or {}
-    return {"net": tensors, "config": json.loads(metadata["config"])} if "config" in metadata else tensors
+    if "config" not in metadata:
+        return tensors
+    config = json.loads(metadata["config"])
+    if not isinstance(config, dict):
+        raise ValueError(f"expected settings by name, got {type(config).__name__}")
+    return {"net": tensors, "config": config}
 
 
 def write_net(path: str | Path, net: dict[str, Tensor], config: dict[str, Any], dtype: torch.dtype) -> None:
@@ -140,10 +145,15 @@ def write_net(path: str | Path, net: dict[str, Tensor], config: dict[str, Any], 
 
     Args:
         dtype: of the floating-point tensors.
+
+    Raises:
+        ValueError: a value that this type cannot hold.
     """
     kept = {name: (t.to(dtype) if t.is_floating_point() else t).contiguous() for name, t in net.items()}
+    if wrong := [name for name, tensor in kept.items() if not tensor.isfinite().all()]:
+        raise ValueError(f"{path}: {wrong[0]} does not fit {dtype}, or is not finite; choose a wider type")
     with atomic_path(path) as temporary:
-        save_file(kept, temporary, metadata={"config": json.dumps(config)})
+        temporary.write_bytes(save(kept, metadata={"config": json.dumps(config)}))
 
 
 def read_foreign(source: str | Path) -> dict[str, Tensor]:

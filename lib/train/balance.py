@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lib.utils import distributed
+
+logger = logging.getLogger(__name__)
 
 WINDOW = 20  # steps that are looked at
 LATEST, SHARE_OF_TRAINING = 500, 0.05  # when they end, in steps and as a share of all
@@ -57,6 +60,8 @@ class Balance(nn.Module):
         self.steps += 1
         if self.enabled and self.step == self.end:
             self.factors.copy_(balanced(self.ratios))
+            factors = zip(self.names, self.factors.tolist(), strict=True)
+            logger.info("balance: %s", ", ".join(f"{name} times {factor:.2f}" for name, factor in factors))
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)

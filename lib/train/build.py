@@ -73,6 +73,11 @@ def load_teacher(cfg, surroundings: Surroundings) -> nn.Module:
             raise ValueError(f"TRAIN.TEACHER.CONFIG {own.CONFIG}: {key} is {given[key]}, the student's {wanted[key]}")
     if own.CHECKPOINT:
         path = find_weights(own.CHECKPOINT)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"TRAIN.TEACHER.CHECKPOINT {own.CHECKPOINT}: neither here nor in pretrained_models/; leave it empty to "
+                f"use what python tracking/train.py --script {surroundings.script} --config {own.CONFIG} trains"
+            )
     else:
         path = finished_checkpoint(surroundings.script, own.CONFIG, surroundings.save_dir, "TRAIN.TEACHER.CONFIG")
     content = read_checkpoint(path)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
-from lib.config.loader import load_config
+from lib.config.loader import config_name, load_config
 from lib.models.weights import checkpoint_folder
 from lib.train.checkpoint import CheckpointFolder
 
@@ -19,8 +20,13 @@ def predecessors(cfg) -> dict[str, str]:
     return {key: config for key, config in needed.items() if config}
 
 
-def training_order(script: str, config: str, overrides: list[str]) -> list[str]:
+def training_order(
+    script: str, config: str, overrides: list[str], finished: Callable[[str], bool] = lambda config: False
+) -> list[str]:
     """Everything that `config` builds on, directly or not, each before what needs it; `config` itself last.
+
+    Args:
+        finished: whether an experiment is trained already; what it once needed is not asked for again.
 
     Raises:
         ValueError: an experiment needs itself.
@@ -30,7 +36,7 @@ def training_order(script: str, config: str, overrides: list[str]) -> list[str]:
     def visit(name: str, path: tuple[str, ...]) -> None:
         if name in path:
             raise ValueError(f"{' needs '.join((*path, name))}: an experiment cannot need itself")
-        for needed in predecessors(load_config(script, name, overrides)).values():
+        for needed in () if finished(name) else predecessors(load_config(script, name, overrides)).values():
             visit(needed, (*path, name))
         if name not in order:
             order.append(name)
@@ -46,6 +52,9 @@ def finished_checkpoint(script: str, config: str, save_dir: str | Path, key: str
         FileNotFoundError: there is none; names the command that makes it.
     """
     command = f"python tracking/train.py --script {script} --config {config}"
+    if Path(save_dir) != Path("output"):
+        command += f" --save_dir {save_dir}"
+    config = config_name(config)
     path = newest(script, config, save_dir)
     if path is not None and is_finished(path):
         return path

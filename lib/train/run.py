@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from lib.config.loader import dump_config, to_plain
+from lib.config.loader import dump_config, flatten, to_plain
 from lib.data.loader import build_loaders
 from lib.models.convert import convert
 from lib.models.weights import find_weights, load_fitting, read_foreign
@@ -23,6 +23,9 @@ from lib.utils.files import write_text
 from lib.utils.misc import count_parameters, pick_device, seed_step
 
 logger = logging.getLogger(__name__)
+
+# Settings below DATA, MODEL and TRAIN that may change when a run is resumed.
+INDIFFERENT = ("ROOT", "CACHE", "NUM_WORKER", "PRINT_INTERVAL", "VAL", "SAVE_EPOCH_INTERVAL", "TEACHER.CACHE")
 
 
 def train(
@@ -134,22 +137,13 @@ def matching_state(path: Path, trainer: Trainer) -> dict:
     state = read_training_state(path)
     was, now = state["config"], trainer.config
     for part in ("MODEL", "DATA", "TRAIN"):
-        ignored = {
-            "ROOT",
-            "ROOTS",
-            "CACHE",
-            "NUM_WORKER",
-            "PRINT_INTERVAL",
-            "VAL_EPOCH_INTERVAL",
-            "SAVE_EPOCH_INTERVAL",
-            "VAL",
-        }
-        common = (was.get(part, {}).keys() & now[part].keys()) - ignored
-        for key in sorted(key for key in common if was[part][key] != now[part][key]):
-            raise ValueError(
-                f"{path}: written with {part}.{key} {was[part][key]}, the config says {now[part][key]}: "
-                "resume with the same config, or use --finetune"
-            )
+        before, here = (dict(flatten(config.get(part, {}))) for config in (was, now))
+        for key in sorted(key for key in before.keys() & here.keys() if before[key] != here[key]):
+            if not key.startswith(INDIFFERENT):
+                raise ValueError(
+                    f"{path}: written with {part}.{key} {before[key]}, the config says {here[key]}: "
+                    "resume with the same config, or use --finetune"
+                )
     running = {"world_size": distributed.world_size(), "steps_per_epoch": trainer.steps_per_epoch}
     for key, value in running.items():
         if state[key] != value:

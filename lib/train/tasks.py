@@ -92,8 +92,7 @@ class TrackTask(Task):
         logs = {"iou": box_iou(output.boxes.detach(), sample.search_box).mean()}
         for name, path in output.paths.items():
             logs[f"iou_{name}"] = box_iou(path.boxes.detach(), sample.search_box).mean()
-        gates = [p.detach().abs().mean() for name, p in self.model.named_parameters() if name.endswith("gate")]
-        return terms, {**logs, "gates": torch.stack(gates).mean()} if gates else logs
+        return terms, {**logs, **gate_size(self.model)}
 
     def evaluate(self, sample: Sample) -> Terms:
         return box_quality(self.model, sample)
@@ -113,10 +112,10 @@ class PretrainTask(Task):
         mask = result.masks.mask
         loss = reconstruction_loss(result.prediction, result.patches, mask).sum(dim=1).mean()
         logs = {
-            "mask_overlap": result.masks.overlap.mean(),  # 0.5: no better than chance
+            "mask_overlap": result.masks.overlap.mean(),  # with the best locations; 0.5: as random masks have
             "flat": (is_flat(result.patches) & mask).sum() / mask.sum().clamp(min=1),
         }
-        return {"reconstruction": loss}, logs
+        return {"reconstruction": loss}, {**logs, **gate_size(self.model)}
 
     def evaluate(self, sample: Sample) -> Terms:
         """Error on masked patches, and the same where the other modality is another sample's: how far it helps."""
@@ -194,6 +193,12 @@ class DistillTask(Task):
 
     def _last_block(self) -> list[nn.Parameter]:
         return [p for p in self.model.streams[0].blocks[-1].parameters() if p.requires_grad]
+
+
+def gate_size(model: nn.Module) -> Terms:
+    """Mean size of a teacher's gates, under "gates"; nothing for a student."""
+    gates = [p.detach().abs().mean() for name, p in model.named_parameters() if name.endswith("gate")]
+    return {"gates": torch.stack(gates).mean()} if gates else {}
 
 
 def tracking_terms(loss: TrackingLoss, output: TrackOutput, sample: Sample, weights: dict[str, float]) -> Terms:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lib.structures import Pair, TrackOutput
@@ -16,8 +16,8 @@ from lib.utils.files import atomic_path
 
 
 class CachedTeacher(nn.Module):
-    """Takes the place of a frozen teacher in eval mode. Exact: an answer is kept whole, in its own precision, under a
-    digest of the teacher's weights and of every byte that it was shown.
+    """Takes the place of a frozen teacher in eval mode. Exact, on one machine with one version of torch: an answer is
+    kept whole, in its own precision, under a digest of the teacher's weights and of every byte that it was shown.
 
     Args:
         folder: may be shared by several runs and teachers, also at the same time. A batch of 8 of the nano teacher
@@ -41,7 +41,7 @@ class CachedTeacher(nn.Module):
             output = self.net(template, search, modality)
             tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in _flat(output)}
             with atomic_path(path) as temporary:
-                save_file(tensors, temporary)
+                temporary.write_bytes(save(tensors))
             return output
         try:
             return _nested(load_file(path, device=str(modality.device)))

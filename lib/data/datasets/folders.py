@@ -92,11 +92,14 @@ def rgb_sequence(
 
 def _visible(boxes_xywh: np.ndarray, flags: np.ndarray | None, where: str) -> np.ndarray:
     valid = is_valid(boxes_xywh)
-    if flags is None:
-        return valid
-    if len(flags) != len(valid):
-        raise ValueError(f"{where}: {len(flags)} visibility flags for {len(valid)} boxes")
-    return valid & flags
+    return valid if flags is None else valid & check_flags(flags, len(valid), where)
+
+
+def check_flags(flags: np.ndarray, frames: int, where: str) -> np.ndarray:
+    """The flags. Raises ValueError where there is not one for each box."""
+    if len(flags) != frames:
+        raise ValueError(f"{where}: {len(flags)} visibility flags for {frames} boxes")
+    return flags
 
 
 def find_folder(store: Store, *candidates: str) -> str:
@@ -127,14 +130,15 @@ def list_sequences(store: Store, folder: str, marker: str, list_file: str | None
                 "complete the download or take their lines out"
             )
     else:
-        names = [name for name in entries if not name.startswith(".") and _holds(store, folder, name, marker)]
+        names = [name for name in entries if not name.startswith(".") and holds(store, folder, name, marker)]
     if not names:
         where = f"{store.name}/{folder}" if folder else store.name
         raise FileNotFoundError(f"{where}: no sequence folder with {marker} in it")
     return names
 
 
-def _holds(store: Store, folder: str, name: str, marker: str) -> bool:
+def holds(store: Store, folder: str, name: str, marker: str) -> bool:
+    """Whether `name` in `folder` ("": the data set's own) is a folder that holds `marker`."""
     try:
         return marker in store.list(f"{folder}/{name}" if folder else name)
     except (FileNotFoundError, NotADirectoryError):

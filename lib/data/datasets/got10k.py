@@ -1,6 +1,6 @@
 """GOT-10k (RGB, 9,335 + 180 videos), for pretraining and for validation while pretraining."""
 
-from lib.data.datasets.folders import list_frames, list_sequences, read_numbers, rgb_sequence
+from lib.data.datasets.folders import check_flags, list_frames, list_sequences, read_numbers, rgb_sequence
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 
@@ -13,6 +13,9 @@ def got10k(store: Store, split: str) -> list[Sequence]:
 
 def _read(store: Store, folder: str) -> Sequence:
     boxes_xywh = read_numbers(store, f"{folder}/groundtruth.txt", (4,))
-    absent, cover = (read_numbers(store, f"{folder}/{name}.label", (1,))[:, 0] for name in ("absence", "cover"))
+    absent, cover = (
+        check_flags(read_numbers(store, key, (1,))[:, 0], len(boxes_xywh), f"{store.name}/{key}")
+        for key in (f"{folder}/absence.label", f"{folder}/cover.label")
+    )
     visible = (absent == 0) & (cover > 0)  # cover: how much shows, in eighths
     return rgb_sequence(store, folder, list_frames(store, folder), boxes_xywh, visible)
