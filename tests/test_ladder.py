@@ -61,6 +61,12 @@ def test_table_plot_and_file(tmp_path):
     assert all(path.stat().st_size > 5000 for path in plot_ladder(again, tmp_path / "ladder"))
 
 
+def test_the_whole_distillation_is_compared_with_none():
+    text = to_markdown(rows(cmae=[0.2, 0.4], response=[0.3, 0.6]))
+    assert text.splitlines()[-1] == "+ response (all) against + CMAE: +15.00 ± 5.00"
+    assert "against + CMAE:" not in to_markdown(rows(cmae=[0.2, 0.4]))
+
+
 def test_every_row_has_an_experiment_and_a_reference():
     for name, (_, reference) in ROWS.items():
         cfg = load_config("transcmd", f"ablation/{name}")

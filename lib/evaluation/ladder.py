@@ -29,6 +29,7 @@ CONTROLS = {
     "fused": ("fused output for MPSD", "mpsd"),
 }
 ROWS = {**LADDER, **CONTROLS}
+WHOLE = ("response", "cmae")  # the distilled student, and the same one without a teacher
 
 
 @dataclass
@@ -72,7 +73,7 @@ def difference(row: Row, reference: Row) -> tuple[float, float]:
 
 
 def to_markdown(rows: list[Row]) -> str:
-    """The table, one line per row that has a run."""
+    """The table, one line per row that has a run; below it, what all of the distillation is worth."""
     done = {row.name: row for row in rows if row.seeds}
     lines = [
         "| row | AUC | RGB-T | RGB-D | RGB-E | against | difference | seeds |",
@@ -83,6 +84,9 @@ def to_markdown(rows: list[Row]) -> str:
         against = done.get(row.reference)
         compared = [against.title, _value(*difference(row, against), sign=True)] if against else ["", ""]
         lines.append(f"| {row.title} | {' | '.join(cells + compared)} | {len(row.seeds)} |")
+    if all(name in done for name in WHOLE):
+        distilled, alone = (done[name] for name in WHOLE)
+        lines += ["", f"{distilled.title} against {alone.title}: {_value(*difference(distilled, alone), sign=True)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -131,7 +131,7 @@ def plot_ladder(rows: list[Row], stem: Path) -> list[Path]:
     axes.set_yticks(range(len(rows)), [row.title for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel(
-        "AUC on held-out pairs (%), mean ± standard error over the seeds; green: the ladder, grey: controls"
+        "AUC on held-out pairs (%), mean ± standard error over the seeds\ngreen: the ladder, grey: controls"
     )
     axes.grid(axis="x", color="0.88", linewidth=0.6)
     axes.set_axisbelow(True)
