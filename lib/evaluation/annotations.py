@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.evaluation.results import read_boxes, read_numbers
-from lib.utils.boxes import is_valid
+from lib.utils.boxes import is_valid, xyxy_to_xywh
 
 if TYPE_CHECKING:
     from lib.data.sequence import Sequence
@@ -89,7 +89,7 @@ def _find_files(folder: Path) -> tuple[list[Path], bool] | None:
 def _from_files(paths: list[Path], corners: bool) -> Annotation:
     boxes = [_read_annotation(path) for path in paths]
     if corners:
-        boxes = [np.concatenate([b[:, :2], b[:, 2:] - b[:, :2]], axis=1) for b in boxes]
+        boxes = [xyxy_to_xywh(b) for b in boxes]
     if len(boxes) > 1 and len(boxes[0]) != len(boxes[1]):
         raise ValueError(f"{paths[0]}: {len(boxes[0])} boxes, but {len(boxes[1])} in {paths[1].name}")
     return Annotation(paths[0].parent.name, boxes[0], is_valid(boxes[0]), boxes[1] if len(boxes) > 1 else None)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.utils.boxes import xyxy_to_xywh
 from lib.utils.files import parse_rows, write_text
 
 # What follows the sequence's name in files that hold one number per frame; the VOT toolkit's endings for the same.
@@ -83,7 +84,7 @@ def read_boxes(path: Path, round_corners: bool = False) -> np.ndarray:
         return rows
     corners = rows.reshape(-1, 4, 2)
     low, high = corners.min(axis=1), corners.max(axis=1)
-    boxes = np.concatenate([low, high - low], axis=1)
+    boxes = xyxy_to_xywh(np.concatenate([low, high], axis=1))
     return np.sign(boxes) * np.floor(np.abs(boxes) + 0.5) if round_corners else boxes
 
 

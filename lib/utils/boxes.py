@@ -17,6 +17,13 @@ def cxcywh_to_xywh(boxes_cxcywh: np.ndarray) -> np.ndarray:
     return boxes
 
 
+def xyxy_to_xywh(boxes_xyxy: np.ndarray) -> np.ndarray:
+    """Top-left and bottom-right corner → top-left corner and size, in the same unit, without a one-pixel shift."""
+    boxes = np.array(boxes_xyxy, dtype=np.float64)
+    boxes[..., 2:] -= boxes[..., :2]
+    return boxes
+
+
 def iou_xywh(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of paired boxes, in [0, 1]; 0 where either box is empty or not a number."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)

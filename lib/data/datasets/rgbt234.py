@@ -1,10 +1,9 @@
 """RGBT234, RGBT210 and GTOT (RGB-thermal, test sets): a folder for each video; two of them annotate each modality."""
 
-import numpy as np
-
 from lib.data.datasets.folders import build_sequence, list_sequences, read_numbers
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
+from lib.utils.boxes import xyxy_to_xywh
 
 FOLDERS = ("visible", "infrared")
 
@@ -30,7 +29,7 @@ def gtot(store: Store, split: str) -> list[Sequence]:
     """Split "test", with the boxes of both modalities; its files hold two corners."""
     sequences = []
     for name in list_sequences(store, "", "v"):
-        corners = [read_numbers(store, f"{name}/groundTruth_{part}.txt", (4,)) for part in ("v", "i")]
-        rgb_boxes, aux_boxes = (np.concatenate([c[:, :2], c[:, 2:] - c[:, :2]], axis=1) for c in corners)
+        corners = (read_numbers(store, f"{name}/groundTruth_{part}.txt", (4,)) for part in ("v", "i"))
+        rgb_boxes, aux_boxes = map(xyxy_to_xywh, corners)
         sequences.append(build_sequence(store, name, "rgbt", ("v", "i"), rgb_boxes, aux_boxes_xywh=aux_boxes))
     return sequences
