@@ -91,10 +91,95 @@ def test_gtots_corners_become_boxes(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["RGBT234", "RGBT210", "GTOT"])
+def vtuav_video(root, place, frames=21, rows=3):
+    rgb, ir = ("".join(f"{x + t} 3 11 12\n" for t in range(rows)) for x in (2, 3))
+    folder = root / "VTUAV" / place
+    write_video(folder, [(f"rgb/{t:06d}.jpg", f"ir/{t:06d}.jpg") for t in range(40, 40 + frames)])
+    write_file(folder / "rgb.txt", rgb)
+    write_file(folder / "ir.txt", ir)
+
+
+def test_vtuav_annotates_one_frame_in_ten_and_comes_in_parts(tmp_path, caplog):
+    for place in (
+        "test_ST_001/car_1",
+        "test_ST/test_ST_002/bus_1",
+        "test_LT_001/bike_1",
+        "train_ST_004/a",
+        "train_LT/b",
+    ):
+        vtuav_video(tmp_path, place)
+    vtuav_video(tmp_path, "train_ST_006/a")  # is in two parts of the download
+    assert [s.name for s in load(tmp_path, "VTUAV_ST")] == ["bus_1", "car_1"]
+    assert {s.name for name in ("VTUAV_train", "VTUAV_val") for s in load(tmp_path, name)} == {"a", "b"}
+    assert "train_ST_004/a is there twice; train_ST_006/a is left out" in caplog.text
+    sequence = load_one(tmp_path, "VTUAV_LT")
+    assert_paired(sequence, 21)
+    assert np.flatnonzero(sequence.visible).tolist() == [0, 10, 20] and np.isnan(sequence.boxes_xywh[1]).all()
+    thin = sequence.thinned(10)
+    assert thin.boxes_xywh[:, 0].tolist() == [2, 3, 4] and thin.aux_boxes_xywh[:, 0].tolist() == [3, 4, 5]
+    assert numbers_of(thin) == [(0, 0), (10, 10), (20, 20)]
+    vtuav_video(tmp_path, "test_LT_001/bike_1", frames=31)
+    with pytest.raises(
+        ValueError, match=r"VTUAV/test_LT_001/bike_1/rgb.txt: 3 boxes for 31 frames, expected one in 10, 4"
+    ):
+        load(tmp_path, "VTUAV_LT")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "place"),
+    [("CDTB", "mug"), ("VOT-RGBD2022", "sequences/mug"), ("RGBD1K", "test/mug"), ("STC", "mug")],
+)
+def test_sets_in_depthtracks_layout(tmp_path, dataset, place):
+    color = "rgb" if dataset == "STC" else "color"
+    folder = tmp_path / dataset / place
+    images = [(f"{color}/{t:08d}.jpg", f"depth/{t:08d}.png") for t in range(1, 4)]
+    write_video(folder, images, groundtruth=[BOX, ("nan",) * 4, BOX])
+    write_file(tmp_path / dataset / "notes.txt", "read me")
+    sequence = load_one(tmp_path, dataset)
+    assert_paired(sequence, 3)
+    assert sequence.name == "mug" and sequence.modality == "rgbd" and sequence.visible.tolist() == [True, False, True]
+
+
+def test_a_list_in_the_data_sets_own_folder_decides(tmp_path):
+    for name in ("a", "b"):
+        write_video(tmp_path / "CDTB" / name, [("color/1.jpg", "depth/1.png")], groundtruth=[BOX])
+    write_file(tmp_path / "CDTB/list.txt", "b\n")
+    assert load_one(tmp_path, "CDTB").name == "b"
+    write_file(tmp_path / "CDTB/list.txt", "b\nc\n")
+    with pytest.raises(FileNotFoundError, match=r"CDTB/list\.txt names 1 sequences that are not there: c"):
+        load(tmp_path, "CDTB")
+
+
+def coesot_video(root, split, name, frames=3, **files):
+    images = [(f"{name}_aps/frame{t:04d}.png", f"{name}_dvs/frame{t:04d}.png") for t in range(frames)]
+    write_video(root / "COESOT" / split / name, images, **files)
+
+
+def test_coesot_absent_txt_1_means_present_and_frames_may_be_a_part(tmp_path):
+    coesot_video(tmp_path, "test", "dvSave-1", groundtruth=[(0, 0, 0, 0), BOX, BOX], absent=[(0,), (1,), (0,)])
+    sequence = load_one(tmp_path, "COESOT")
+    assert_paired(sequence, 3)
+    assert sequence.visible.tolist() == [False, True, False] and sequence.first_visible == 1
+    write_file(tmp_path / "COESOT/test/dvSave-1/start_end_index.txt", "2,4")
+    rows = [(5, 5, 1, 1), (0, 0, 0, 0), BOX, BOX, (5, 5, 1, 1)]
+    coesot_video(tmp_path, "test", "dvSave-1", groundtruth=rows, absent=[(1,), (0,), (1,), (0,), (1,)])
+    assert load_one(tmp_path, "COESOT").visible.tolist() == [False, True, False]
+    for index in range(10):
+        coesot_video(tmp_path, "train", f"t{index}", frames=1, groundtruth=[BOX])
+    assert [len(load(tmp_path, name)) for name in ("COESOT_train", "COESOT_val")] == [9, 1]
+
+
+def test_lashers_protocol_1_is_all_of_it(tmp_path):
+    for split, count in (("testingset", 2), ("trainingset", 3)):
+        for index in range(count):
+            lasher_video(tmp_path, f"{split}{index}", split=split)
+    assert len(load(tmp_path, "LasHeR_all")) == 5
+
+
+@pytest.mark.parametrize("name", ["RGBT234", "RGBT210", "GTOT", "VTUAV_ST", "CDTB", "STC", "VOT-RGBD2022"])
 def test_a_test_set_without_sequences_is_named(tmp_path, name):
-    (tmp_path / name / "readme").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match=f"{name}: no sequence folder with v"):
+    (tmp_path / find_dataset(name).root / "readme").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=f"{find_dataset(name).root}: no sequence folder with "):
         load(tmp_path, name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -63,6 +63,18 @@ class Sequence:
         if aux.shape != rgb.shape:
             aux = cv2.resize(aux, (rgb.shape[1], rgb.shape[0]))
         return Frame(rgb, aux)
+
+    def thinned(self, every: int) -> Sequence:
+        """One frame in so many, from the first on."""
+        aux_boxes = None if self.aux_boxes_xywh is None else self.aux_boxes_xywh[::every]
+        return replace(
+            self,
+            rgb_keys=self.rgb_keys[::every],
+            aux_keys=self.aux_keys[::every],
+            boxes_xywh=self.boxes_xywh[::every],
+            visible=self.visible[::every],
+            aux_boxes_xywh=aux_boxes,
+        )
 
     @property
     def first_visible(self) -> int:

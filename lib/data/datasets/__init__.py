@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lib.data.datasets.coco import coco
-from lib.data.datasets.depthtrack import depthtrack
+from lib.data.datasets.coesot import coesot
+from lib.data.datasets.depthtrack import depthtrack, rgbd1k, stc, vot_rgbd
 from lib.data.datasets.got10k import got10k
 from lib.data.datasets.lasher import lasher
 from lib.data.datasets.lasot import lasot
 from lib.data.datasets.rgbt234 import gtot, rgbt210, rgbt234
 from lib.data.datasets.trackingnet import trackingnet
 from lib.data.datasets.visevent import visevent
+from lib.data.datasets.vtuav import vtuav
 from lib.data.sequence import Sequence
 from lib.data.storage import Store, open_store
 
@@ -32,23 +34,31 @@ READERS = {
     "RGBT234": rgbt234,
     "RGBT210": rgbt210,
     "GTOT": gtot,
+    "VTUAV": vtuav,
+    "RGBD1K": rgbd1k,
+    "CDTB": vot_rgbd,
+    "VOT-RGBD2022": vot_rgbd,
+    "STC": stc,
+    "COESOT": coesot,
     "LaSOT": lasot,
     "GOT10k": got10k,
     "TrackingNet": trackingnet,
     "COCO": coco,
 }
-ALL = {"test": "", "train": "_train", "val": "_val"}
-# Those that have not all splits: test sets, and data sets of RGB alone, for pretraining.
+# "LasHeR" is the test set, as benchmarks are called; "LasHeR_train" and "LasHeR_val" split its training set.
+SUFFIXES = {"test": "", "train": "_train", "val": "_val", "all": "_all", "test_ST": "_ST", "test_LT": "_LT"}
+# Those with other splits: test sets, one whole, one with two test sets, and data sets of RGB alone, for pretraining.
 SPLITS = {
-    **dict.fromkeys(("RGBT234", "RGBT210", "GTOT"), ("test",)),
+    "LasHeR": ("test", "train", "val", "all"),
+    "VTUAV": ("test_ST", "test_LT", "train", "val"),
+    **dict.fromkeys(("RGBT234", "RGBT210", "GTOT", "CDTB", "VOT-RGBD2022", "STC"), ("test",)),
     **dict.fromkeys(("LaSOT", "TrackingNet"), ("train",)),
     **dict.fromkeys(("GOT10k", "COCO"), ("train", "val")),
 }
-# "LasHeR" is the test set, as benchmarks are called; "LasHeR_train" and "LasHeR_val" split its training set.
 DATASETS = {
-    f"{root}{ALL[split]}": DatasetEntry(reader, root, split)
+    f"{root}{SUFFIXES[split]}": DatasetEntry(reader, root, split)
     for root, reader in READERS.items()
-    for split in SPLITS.get(root, ALL)
+    for split in SPLITS.get(root, ("test", "train", "val"))
 }
 
 

@@ -122,11 +122,12 @@ def list_sequences(store: Store, folder: str, marker: str, list_file: str | None
     """
     entries = store.list(folder)
     if list_file in entries:
-        names = [line.strip() for line in read_text(store, f"{folder}/{list_file}").splitlines() if line.strip()]
+        key = f"{folder}/{list_file}" if folder else list_file
+        names = [line.strip() for line in read_text(store, key).splitlines() if line.strip()]
         if missing := sorted(set(names) - set(entries)):
             shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
             raise FileNotFoundError(
-                f"{store.name}/{folder}/{list_file} names {len(missing)} sequences that are not there: {shown}; "
+                f"{store.name}/{key} names {len(missing)} sequences that are not there: {shown}; "
                 "complete the download or take their lines out"
             )
     else:

@@ -6,7 +6,9 @@ from lib.data.storage import Store
 
 
 def lasher(store: Store, split: str) -> list[Sequence]:
-    """Splits "train", "val" (97 of the training set, as ViPT holds out) and "test"."""
+    """Splits "train", "val" (97 of the training set, as ViPT holds out), "test" and "all" (protocol 1: all of it)."""
+    if split == "all":
+        return lasher(store, "test") + lasher(store, "train") + lasher(store, "val")
     part = "test" if split == "test" else "train"
     folders = (f"{part}ingset", f"{part}/{part}ingset", part)
     return load_split(store, split, folders, "visible", _read, val_list="lasher_val.txt")
