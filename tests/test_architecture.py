@@ -34,6 +34,10 @@ NO_TORCH = (
     "evaluation/annotations.py",
     "evaluation/evaluate.py",
     "evaluation/plots.py",
+    "evaluation/html.py",
+    "evaluation/vot.py",
+    "evaluation/vot_workspace.py",
+    "tracker/base.py",
 )
 TIMM = {"models/convert.py", "models/vit.py", "models/weights.py"}
 

@@ -14,12 +14,12 @@ from lib.evaluation.benchmarks import LASHER
 from lib.evaluation.debug import draw_frame
 from lib.evaluation.evaluate import evaluate
 from lib.evaluation.results import read_boxes, read_numbers
-from lib.evaluation.runner import Job, drop_modality, run_sequences
+from lib.evaluation.runner import Job, run_sequences
 from lib.models.build import build_model
 from lib.structures import Frame, Prediction, TrackOutput
 from lib.tracker import load_tracker
-from lib.tracker.base import StaticTracker
-from lib.tracker.build import BASELINES, build_tracker
+from lib.tracker.base import BASELINES, StaticTracker
+from lib.tracker.build import build_tracker
 from lib.tracker.transcmd import TransCMDTracker
 from lib.utils.boxes import iou_xywh
 
@@ -274,15 +274,6 @@ def test_a_killed_worker_is_reported_and_does_not_hang(tmp_path, sequences):
     failed = run_sequences(items, static_job(tmp_path, make_tracker=make_killed), workers=2)
     assert set(failed) == {s.name for s in items}
     assert all("a worker process died" in reason for reason in failed.values())
-
-
-def test_dropping_a_modality_blackens_that_one_alone():
-    frame = Frame(np.full((4, 5, 3), 7, np.uint8), np.full((4, 5, 3), 9, np.uint8))
-    assert drop_modality(frame, "") is frame
-    dropped = drop_modality(frame, "rgb")
-    assert dropped.rgb.max() == 0 and dropped.aux.min() == 9
-    dropped = drop_modality(frame, "aux")
-    assert dropped.aux.max() == 0 and dropped.rgb.min() == 7
 
 
 @pytest.mark.parametrize("mode", ["pictures", "video"])

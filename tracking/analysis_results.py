@@ -1,16 +1,20 @@
-"""Raw results → report.json, tables and plots, for one or several trackers.
+"""Raw results → report.json, report.html, tables and plots, for one or several trackers.
 
-python tracking/analysis_results.py --dataset_name LasHeR --trackers transcmd/tiny
-python tracking/analysis_results.py --dataset_name LasHeR --results MTNet=results/MTNet APFNet=results/APFNet
+python tracking/analysis_results.py --benchmark LasHeR --trackers transcmd/tiny
+python tracking/analysis_results.py --benchmark LasHeR --annotations gt --results MTNet=results/MTNet --output_dir out
+python tracking/analysis_results.py --benchmark VisEvent --trackers transcmd/tiny --protocol official,strict,pytracking
 """
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import _init_paths  # noqa: F401
+import numpy as np
 
 from lib.config.loader import load_config
 from lib.data.datasets import build_store, load_dataset
+from lib.data.sequence import Sequence
 from lib.data.storage import DiskStore, open_store
 from lib.data.synthetic import read_manifest
 from lib.evaluation.annotations import (
@@ -19,10 +23,27 @@ from lib.evaluation.annotations import (
     annotations_from_sequences,
     holds_annotations_alone,
 )
-from lib.evaluation.benchmarks import BENCHMARKS, Benchmark
-from lib.evaluation.evaluate import evaluate
+from lib.evaluation.attributes import find_folder, read_attributes
+from lib.evaluation.benchmarks import BENCHMARKS, PROTOCOLS, Benchmark, under_protocol
+from lib.evaluation.evaluate import Results, load_results, overlap_traces, score_results
+from lib.evaluation.html import write_html
+from lib.evaluation.moments import Moment, draw_moments, find_moments
 from lib.evaluation.plots import draw_plots
+from lib.evaluation.report import Report
+from lib.evaluation.rules import LongTermRule, MultiStartRule
+from lib.evaluation.tables import page, save_report
 from lib.utils.cli import run_command
+
+MOMENTS = 24  # thumbnails in report.html
+
+
+class Truth(NamedTuple):
+    """What results are scored against."""
+
+    annotations: list[Annotation]
+    sequences: dict[str, Sequence]  # by name; empty where there are no images
+    source: str  # what the data are, if not the benchmark's own
+    folder: Path | None  # where attributes may lie
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,6 +60,10 @@ def parse_args() -> argparse.Namespace:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. DATA.ROOT=/ssd; repeatable"
     )
     parser.add_argument("--output_dir", type=Path, help="default <save_dir>/test/reports/<benchmark>")
+    parser.add_argument("--attributes", type=Path, help="folder of attribute flags; default: beside the annotations")
+    parser.add_argument(
+        "--protocol", default="official", metavar="NAME[,NAME]", help=f"{', '.join(PROTOCOLS)}; several: side by side"
+    )
     parser.add_argument("--allow-missing", action="store_true", help="score the sequences that all trackers have")
     return parser.parse_args()
 
@@ -65,31 +90,70 @@ def find_folders(args: argparse.Namespace) -> dict[str, Path]:
     return folders
 
 
-def load_annotations(args: argparse.Namespace, benchmark: Benchmark) -> tuple[list[Annotation], str]:
-    """Ground truth from --annotations, or from the data set that the configuration names; and what the data are, if
-    they are not the benchmark's own.
-    """
+def load_truth(args: argparse.Namespace, benchmark: Benchmark) -> Truth:
+    """Ground truth from --annotations, or from the data set that the configuration names."""
     folder = args.annotations
     if folder is None:
         store = build_store(load_config("transcmd", args.config, args.set), benchmark.dataset)
     elif folder.is_dir() and holds_annotations_alone(folder):
-        return annotations_from_folder(folder), ""
+        return Truth(annotations_from_folder(folder), {}, "", folder)
     else:
         store = open_store(folder, benchmark.dataset)
-    source = "synthetic data" if isinstance(store, DiskStore) and read_manifest(store.root.parent) else ""
-    return annotations_from_sequences(load_dataset(benchmark.dataset, store)), source
+    root = store.root if isinstance(store, DiskStore) else None
+    source = "synthetic data" if root and read_manifest(root.parent) else ""
+    sequences = [sequence.thinned(benchmark.rule.every) for sequence in load_dataset(benchmark.dataset, store)]
+    drawn = isinstance(benchmark.rule, LongTermRule | MultiStartRule)  # overlaps of masks, cut to the image
+    anchors = isinstance(benchmark.rule, MultiStartRule)
+    annotations = annotations_from_sequences(sequences, with_size=drawn, with_anchors=anchors)
+    return Truth(annotations, {sequence.name: sequence for sequence in sequences}, source, root)
+
+
+def load_attributes(args: argparse.Namespace, benchmark: Benchmark, results: Results, truth: Truth) -> dict:
+    """Which of the scored sequences have which attribute; empty where no flags lie beside the annotations."""
+    names = [annotation.name for annotation in results.annotations]
+    folder = args.attributes
+    if folder is None and benchmark.attributes and truth.folder:
+        folder = find_folder(truth.folder, names)
+    return read_attributes(folder, benchmark.attributes, names) if folder else {}
+
+
+def worst_moments(results: Results, traces: dict[str, dict[str, np.ndarray]], truth: Truth) -> list[Moment]:
+    """Pictures of where the trackers went wrong, where images are at hand."""
+    if not (truth.sequences and traces):
+        return []
+    names = [annotation.name for annotation in results.annotations]
+    boxes = {
+        tracker: {name: output.boxes_xywh for name, output in zip(names, outputs, strict=True)}
+        for tracker, outputs in results.outputs.items()
+    }
+    return draw_moments(find_moments(traces, MOMENTS), truth.sequences, boxes)
+
+
+def save_all(report: Report, results: Results, truth: Truth, folder: Path) -> list[Path]:
+    """Tables, plots and the page; returns their paths."""
+    traces = overlap_traces(results)
+    paths = save_report(report, folder) + draw_plots(report, folder)
+    write_html(report, traces, worst_moments(results, traces, truth), folder / "report.html")
+    return [*paths, folder / "report.html"]
 
 
 def main() -> None:
     args = parse_args()
     benchmark = BENCHMARKS[args.dataset_name]
+    chosen = [under_protocol(benchmark, name) for name in dict.fromkeys(args.protocol.split(","))]
     folders = find_folders(args)
-    annotations, source = load_annotations(args, benchmark)
-    report = evaluate(benchmark, annotations, folders, args.allow_missing, source)
+    truth = load_truth(args, benchmark)
+    loaded = [load_results(rules, truth.annotations, folders, args.allow_missing) for rules in chosen]
+    reports = [
+        score_results(rules, results, truth.source, load_attributes(args, rules, results, truth))
+        for rules, results in zip(chosen, loaded, strict=True)
+    ]
     folder = args.output_dir or args.save_dir / "test" / "reports" / benchmark.name
-    print(report.to_markdown())
-    for path in report.save(folder) + draw_plots(report, folder):
-        print(path)
+    first = reports[0].with_beside(reports[1:])
+    print(page(first))
+    targets = [folder, *(folder / report.protocol for report in reports[1:])]
+    for report, results, target in zip([first, *reports[1:]], loaded, targets, strict=True):
+        print(*save_all(report, results, truth, target), sep="\n")
 
 
 if __name__ == "__main__":

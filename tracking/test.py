@@ -2,12 +2,18 @@
 
 python tracking/test.py transcmd tiny --dataset_name LasHeR --threads 4 --num_gpus 1
 python tracking/test.py transcmd tiny --dataset_name LasHeR --sequence 2girl --debug video
+python tracking/test.py transcmd tiny --dataset_name LasHeR --drop aux:0.1 aux:0.3 aux:0.5
 python tracking/test.py static tiny --dataset_name LasHeR
+
+--drop takes pictures away: MODALITY (rgb, aux or both) in every frame, or MODALITY:RATE[:PATTERN[:FILL[:SEED]]]. RATE
+is the part of the frames after the first; PATTERN random, block or switched; FILL blackout, freeze or noise. Each goes
+into results of its own; <sequence>_drop.txt says what a frame lacked: 0 nothing, 1 RGB, 2 the auxiliary, 3 both.
 """
 
 import argparse
 import difflib
 import hashlib
+import itertools
 import logging
 from functools import partial
 from pathlib import Path
@@ -19,8 +25,10 @@ from lib.config.loader import config_name, load_config, to_plain
 from lib.data.datasets import build_store, load_dataset
 from lib.data.sequence import Sequence
 from lib.evaluation.debug import MODES
-from lib.evaluation.runner import DROPS, Job, run_sequences
-from lib.tracker.build import BASELINES, TRACKERS, build_tracker, default_checkpoint, network_settings
+from lib.evaluation.drop import Drop
+from lib.evaluation.runner import Job, run_sequences
+from lib.tracker.base import BASELINES, TRACKERS
+from lib.tracker.build import build_tracker, default_checkpoint, network_settings
 from lib.utils.cli import run_command
 
 logger = logging.getLogger(__name__)
@@ -39,7 +47,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--device", default="", help="for all workers, e.g. cpu or mps; default: the GPUs, else the CPU"
     )
-    parser.add_argument("--drop", choices=DROPS[1:], default="", help="black this modality out in every frame")
+    parser.add_argument(
+        "--drop", nargs="+", default=[], metavar="SPEC", help="e.g. rgb, aux:0.3, both:0.3:switched:freeze"
+    )
+    parser.add_argument("--drop_seed", type=int, default=0, help="of specifications that do not end in one")
     parser.add_argument("--name", help="folder of the results instead of the experiment's name")
     parser.add_argument("--debug", nargs="?", choices=MODES[1:], const="pictures", default="", help="draw every frame")
     parser.add_argument(
@@ -50,21 +61,32 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
+    drops = parse_drops(args)
     cfg = load_config("transcmd", args.config, args.set)
     datasets = {  # all of them before the first is tracked
         name: pick(load_dataset(name, build_store(cfg, name)), args.sequence, name) for name in args.dataset_name
     }
     make_tracker, weights = tracker_maker(args, cfg)
     failed = {}
-    for name, sequences in datasets.items():
-        settings = f"{weights} {sorted(network_settings(to_plain(cfg)).items())} {args.drop}"
+    for drop, (name, sequences) in itertools.product(drops, datasets.items()):
+        settings = f"{weights} {sorted(network_settings(to_plain(cfg)).items())} {drop or ''}"
         fingerprint = hashlib.sha256(settings.encode()).hexdigest()[:16]
         maker = partial(make_tracker, sequences[0].modality)
-        job = Job(maker, results_folder(args, name), fingerprint, args.drop, args.debug)
+        job = Job(maker, results_folder(args, name, drop), fingerprint, drop, args.debug)
         failed.update(test_dataset(name, sequences, job, args))
     for sequence, reason in failed.items():
         logger.error("failed: %s: %s", sequence, reason)
     return 1 if failed else 0
+
+
+def parse_drops(args: argparse.Namespace) -> list[Drop | None]:
+    """What to take away, one for each run: nothing in the only one unless --drop says so."""
+    if args.drop_seed < 0:
+        raise ValueError(f"--drop_seed {args.drop_seed}: expected a whole number from 0 on")
+    try:
+        return list(dict.fromkeys(Drop.parse(text, args.drop_seed) for text in args.drop)) or [None]
+    except ValueError as error:
+        raise ValueError(f"--drop {error}") from None
 
 
 def pick(sequences: list[Sequence], wanted: str | None, dataset: str) -> list[Sequence]:
@@ -79,9 +101,11 @@ def pick(sequences: list[Sequence], wanted: str | None, dataset: str) -> list[Se
     return picked
 
 
-def results_folder(args: argparse.Namespace, dataset: str) -> Path:
-    """Where the raw results on one data set go."""
-    name = args.name or config_name(args.config) + (f"_drop_{args.drop}" if args.drop else "")
+def results_folder(args: argparse.Namespace, dataset: str, drop: Drop | None) -> Path:
+    """Where the raw results on one data set go. --name is the whole name, unless several runs would share it."""
+    name = args.name or config_name(args.config)
+    if drop and (not args.name or len(args.drop) > 1):
+        name += f"_drop_{drop.label}"
     return Path(args.save_dir) / "test" / "tracking_results" / args.tracker / name / dataset
 
 
@@ -90,7 +114,8 @@ def test_dataset(dataset: str, sequences: list[Sequence], job: Job, args: argpar
     failed = run_sequences(sequences, job, args.threads, args.num_gpus)
     done = len(sequences) - len(failed)
     logger.info("%s: %d of %d sequences finished, in %s", dataset, done, len(sequences), job.folder)
-    return {f"{dataset}/{sequence}": reason for sequence, reason in failed.items()}
+    where = f"{dataset}, --drop {job.drop}: " if job.drop else f"{dataset}/"
+    return {f"{where}{sequence}": reason for sequence, reason in failed.items()}
 
 
 def tracker_maker(args: argparse.Namespace, cfg):

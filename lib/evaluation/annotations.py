@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.evaluation.results import read_boxes, read_numbers
+from lib.evaluation.vot import Anchor, anchors_of, read_anchors
 from lib.utils.boxes import is_valid, xyxy_to_xywh
+from lib.utils.files import parse_rows
 
 if TYPE_CHECKING:
     from lib.data.sequence import Sequence
@@ -24,20 +26,27 @@ class Annotation:
     boxes_xywh: np.ndarray  # (N, 4) float64, exactly as the data set stores them: rules look at zeros and NaN
     visible: np.ndarray  # (N,) bool; False where the target is labelled absent
     aux_boxes_xywh: np.ndarray | None = None  # (N, 4), where the modalities are annotated apart
+    size: tuple[int, int] | None = None  # width and height of the images, where they are at hand
+    anchors: tuple[Anchor, ...] = ()  # where runs start, for benchmarks of several starts
 
 
 # What a sequence's folder may hold: files of RGB and of the other modality, and whether their rows are x1 y1 x2 y2.
 FILES = (
     (("visible.txt", "infrared.txt"), False),  # RGBT234
     (("groundTruth_v.txt", "groundTruth_i.txt"), True),  # GTOT
+    (("rgb.txt", "ir.txt"), False),  # VTUAV
     (("init.txt",), False),  # RGBT210
+    (("groundtruth.txt",), False),  # DepthTrack, CDTB, RGBD1K, COESOT
 )
+ANCHORS = "anchor.value"  # beside groundtruth.txt, where runs start from several frames
+PRESENT = ("absent.txt", "absent_label.txt")  # one number per frame beside groundtruth.txt: 1 = present
+PREFIX = "GT_"  # of all files of STC
 
 
 def annotations_from_folder(folder: Path) -> list[Annotation]:
-    """Reads annotations that were published without images: `<sequence>.txt` files; `gt_rect/` and `absent/` (1 =
-    absent) as VisEvent's evaluation code keeps them; or a folder for each sequence, with one file or one for each
-    modality.
+    """Reads annotations that were published without images: `<sequence>.txt` files, all of them with GT_ before the
+    name or none; `gt_rect/` and `absent/` (1 = absent) as VisEvent's evaluation code keeps them; or a folder for each
+    sequence, with one file or one for each modality.
 
     Without absence labels a target is visible where its box is valid.
 
@@ -75,7 +84,7 @@ def _from_file(path: Path, labels: Path | None) -> Annotation:
     visible = read_numbers(labels / path.name) == 0 if labels else is_valid(boxes)
     if len(visible) != len(boxes):
         raise ValueError(f"{labels / path.name}: {len(visible)} labels for {len(boxes)} boxes")
-    return Annotation(path.stem, boxes, visible)
+    return Annotation(path.stem.removeprefix(PREFIX), boxes, visible)
 
 
 def _find_files(folder: Path) -> tuple[list[Path], bool] | None:
@@ -92,7 +101,20 @@ def _from_files(paths: list[Path], corners: bool) -> Annotation:
         boxes = [xyxy_to_xywh(b) for b in boxes]
     if len(boxes) > 1 and len(boxes[0]) != len(boxes[1]):
         raise ValueError(f"{paths[0]}: {len(boxes[0])} boxes, but {len(boxes[1])} in {paths[1].name}")
-    return Annotation(paths[0].parent.name, boxes[0], is_valid(boxes[0]), boxes[1] if len(boxes) > 1 else None)
+    visible = is_valid(boxes[0])
+    for labels in filter(Path.is_file, map(paths[0].with_name, PRESENT)):
+        flags = read_numbers(labels)
+        if len(flags) != len(visible):
+            raise ValueError(f"{labels}: {len(flags)} labels for {len(visible)} boxes")
+        visible = visible & (flags > 0)
+    anchors = paths[0].with_name(ANCHORS)
+    return Annotation(
+        paths[0].parent.name,
+        boxes[0],
+        visible,
+        boxes[1] if len(boxes) > 1 else None,
+        anchors=tuple(read_anchors(anchors, len(visible))) if anchors.is_file() else (),
+    )
 
 
 def _read_annotation(path: Path) -> np.ndarray:
@@ -102,6 +124,30 @@ def _read_annotation(path: Path) -> np.ndarray:
     return boxes
 
 
-def annotations_from_sequences(sequences: Iterable[Sequence]) -> list[Annotation]:
-    """Takes name, boxes and visibility from `Sequence`s; pixels are not read."""
-    return [Annotation(s.name, s.boxes_xywh, s.visible, s.aux_boxes_xywh) for s in sequences]
+def annotations_from_sequences(
+    sequences: Iterable[Sequence], with_size: bool = False, with_anchors: bool = False
+) -> list[Annotation]:
+    """Takes name, boxes and visibility from `Sequence`s.
+
+    Args:
+        with_size: reads the first image of each sequence for its size; otherwise no pixel is read.
+        with_anchors: reads where runs start.
+    """
+    return [
+        Annotation(
+            s.name,
+            s.boxes_xywh,
+            s.visible,
+            s.aux_boxes_xywh,
+            s.frame(0).rgb.shape[1::-1] if with_size else None,
+            _anchors_of(s) if with_anchors else (),
+        )
+        for s in sequences
+    ]
+
+
+def _anchors_of(sequence: Sequence) -> tuple[Anchor, ...]:
+    key = f"{sequence.rgb_keys[0].rsplit('/', 2)[0]}/{ANCHORS}"
+    where = f"{sequence.store.name}/{key}"
+    values = parse_rows(sequence.store.read(key).decode("utf-8-sig"), where, columns=(1,))[:, 0]
+    return tuple(anchors_of(values, where))

@@ -1,118 +1,35 @@
-"""BENCHMARKS: what is scored, and by which rules. A rule is data: one scorer reads it, and no code asks for a name.
+"""BENCHMARKS: what is scored, and by which rules. To add one, add its row; if it counts in a new way, see `rules.py`.
 
-To add a benchmark, add its row to BENCHMARKS. If it counts in a new way, add a field to the rule.
+PROTOCOLS: the rules of the benchmark's own tool, and two that are the same for all.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
-OVERLAP, CENTRE_ERROR, NORMALISED_ERROR = "overlap", "centre_error", "normalised_error"
+from lib.evaluation.rules import (
+    BEST_OF_BOTH,
+    GTOT_METRICS,
+    LONG_TERM,
+    MULTI_START,
+    ONE_PASS,
+    PRECISION,
+    SUCCESS,
+    SUCCESS_ALONE,
+    LongTermRule,
+    Metric,
+    MultiStartRule,
+    Rule,
+    ScoringRule,
+)
 
-
-class Metric(NamedTuple):
-    """One number, read from the curve of one per-frame quantity over thresholds."""
-
-    quantity: str  # OVERLAP counts frames strictly above a threshold, the errors count frames at or below it
-    thresholds: tuple[float, ...]
-    score_at: float | None  # the threshold whose value is the score; None: the mean over all thresholds
-    below: bool = False  # errors count strictly below a threshold
-    area: bool = False  # the mean is the area under the curve (trapezoids), not that of its points
-
-
-# 0:0.05:1 to the last bit as MATLAB builds it, from both ends: overlaps of integer boxes do lie on these thresholds.
-OVERLAP_THRESHOLDS = tuple(t * 0.05 if t <= 10 else 1 - (20 - t) * 0.05 for t in range(21))
-
-PIXELS = tuple(float(t) for t in range(51))
-PRECISION = Metric(CENTRE_ERROR, PIXELS, score_at=20.0)
-NORMALISED = Metric(NORMALISED_ERROR, tuple(t / 100 for t in range(51)), score_at=0.2)  # parts of the target's size
-SUCCESS = Metric(OVERLAP, OVERLAP_THRESHOLDS, score_at=None)
-ONE_PASS = {"PR": PRECISION, "NPR": NORMALISED, "SR": SUCCESS}
-BEST_OF_BOTH = {"MPR": PRECISION, "MSR": SUCCESS}
-# 0:0.02:1 from both ends, as above.
-GTOT_OVERLAPS = tuple(t * 0.02 if t <= 25 else 1 - (50 - t) * 0.02 for t in range(51))
-GTOT_METRICS = {
-    "MPR": Metric(CENTRE_ERROR, PIXELS, score_at=5.0, below=True),
-    "MSR": Metric(OVERLAP, GTOT_OVERLAPS, score_at=None, area=True),
+OFFICIAL, STRICT, PYTRACKING = "official", "strict", "pytracking"
+PROTOCOLS = {
+    OFFICIAL: "bug for bug what the benchmark's own tool does",
+    STRICT: "absent and invalid frames do not count anywhere, wrong lengths are refused",
+    PYTRACKING: "what pytracking's analysis does, and OSTrack's after it",
 }
-LONG_TERM = {"Pr": None, "Re": None, "F": None}
-
-
-@dataclass(frozen=True)
-class ScoringRule:
-    """How a one-pass evaluation counts frames. The defaults are what the MATLAB toolkits descending from LaSOT's do."""
-
-    replace_first_row: bool = True  # the result's first row becomes the annotation
-    repair_rows: bool = True  # a result row that is no box takes the row before it
-    cut_long_results: bool = True  # rows beyond the last annotated frame are dropped; False: they are an error
-    allow_short_results: bool = False  # frames beyond the last result row are left out; False: they are an error
-    better_of_two: bool = False  # two annotations: per frame the larger overlap and the smaller error
-    round_corners: bool = False  # results given as four corners are rounded to whole pixels, halves away from zero
-    pool_frames: bool = False  # the curve of all frames together; False: one per sequence, averaged over sequences
-    positive_position: bool = True  # an annotation is also invalid where x <= 0 or y <= 0, not only without a size
-    # What stands in where the annotation is invalid. An error of -1 lies below every threshold, so the frame is a hit.
-    invalid_overlap: float = -1.0
-    invalid_centre_error: float = -1.0
-    invalid_normalised_error: float = -1.0
-    absent_is_miss: bool = False  # frames labelled absent are misses in every metric; False: the label is not used
-    drop_zero_curves: bool = False  # a sequence whose whole curve is 0 is left out of the mean over sequences
-    needs_scores = False
-
-    def notes(self) -> list[str]:
-        """The rule in words, for reports."""
-        first = "replaced by the annotation" if self.replace_first_row else "scored as it is"
-        broken = "takes the row before it" if self.repair_rows else "is a miss"
-        sizes = "x, y, width or height" if self.positive_position else "width or height"
-        counts = {True: "a hit", False: "a miss"}
-        notes = [
-            f"First frame: {first}. A result row that is no box {broken}.",
-            f"Invalid annotation ({sizes} is not positive): {counts[self.invalid_overlap >= 0]} in SR, "
-            f"{counts[self.invalid_centre_error <= 0]} in PR, {counts[self.invalid_normalised_error <= 0]} in NPR.",
-            "Absent frames: a miss in every metric, and they stay in the divisor."
-            if self.absent_is_miss
-            else "Absent frames: the label is not used; they count as their annotated box does.",
-            "Curves over the frames of all sequences together."
-            if self.pool_frames
-            else "Curves per sequence, averaged over sequences.",
-        ]
-        if self.better_of_two:
-            notes.append("Both modalities are annotated: per frame the larger overlap and the smaller error count.")
-        if self.round_corners:
-            notes.append("Results given as four corners are rounded to whole pixels.")
-        if self.allow_short_results:
-            notes.append("A result that is too short is scored on the frames that it has.")
-        if self.cut_long_results:
-            notes.append("Result rows beyond the last annotated frame are dropped.")
-        if self.drop_zero_curves:
-            notes.append("A sequence whose whole curve is 0 is left out of that metric's mean.")
-        return notes
-
-
-@dataclass(frozen=True)
-class LongTermRule:
-    """How long-term tracking is scored (Lukezic et al.): precision and recall over confidence thresholds.
-
-    Per sequence, then averaged over sequences at each threshold, as the VOT toolkit does; Pr, Re and F are those of the
-    threshold with the largest F, the first of several. Every frame counts, the first too: a file with the given box and
-    a confidence scores it, the toolkit's own code for "initialised" does not. A frame is reported if its confidence
-    (any number) reaches the threshold; NaN never does. Unlike the toolkit, which knows the images, boxes are neither
-    drawn as masks nor cut to the image.
-    """
-
-    resolution: int = 100  # number of confidence thresholds
-    cut_long_results: bool = False
-    allow_short_results = better_of_two = round_corners = False
-    needs_scores = True
-
-    def notes(self) -> list[str]:
-        """The rule in words, for reports."""
-        return [
-            f"Pr and Re at the best F over {self.resolution} confidence thresholds, from the scores of all sequences.",
-            "First frame: counted as the result file has it.",
-            "Absent frames: a box reported there lowers Pr; Re leaves them out.",
-            "Overlap of whole boxes: the VOT toolkit draws them as pixel masks and cuts them to the image first.",
-        ]
 
 
 class Benchmark(NamedTuple):
@@ -121,43 +38,39 @@ class Benchmark(NamedTuple):
     name: str
     dataset: str  # a row of DATASETS
     sequences: int  # in the whole benchmark
-    rule: ScoringRule | LongTermRule
+    rule: Rule
     metrics: dict[str, Metric | None]  # columns of the table, the one that ranks trackers last; None: the rule's own
     verified: bool  # whether published figures have been reproduced
     evidence: str  # by what, in words
+    protocol: str = OFFICIAL
+    attributes: tuple[str, ...] = ()  # in the order of the published flags; none published: none
 
 
+# The toolkits that follow LaSOT's count invalid frames as hits of PR; the others count every frame as it is annotated.
+PLAIN = ScoringRule(
+    replace_first_row=False, repair_rows=False, positive_position=False, invalid_centre_error=float("inf")
+)
+PYTRACKING_RULE = replace(PLAIN, replace_first_row=True, pad_short_results=True)
+SEEN_BY_NONE = "Not verified against published figures: no raw result with its annotation was at hand."
+SLOW_REFERENCE = f"{SEEN_BY_NONE} Equal to a slow reference that was written apart."
+
+LASHER_ATTRIBUTES = tuple("NO PO TO HO MB LI HI AIV LR DEF BC SA CM TC FL OV FM SV ARV".split())
 LASHER = Benchmark(
-    name="LasHeR",
+    name="LasHeR",  # its protocol 2: the test set
     dataset="LasHeR",
     sequences=245,
     rule=ScoringRule(),
     metrics=ONE_PASS,
     verified=True,
     evidence="Verified: reproduces the published figures of APFNet, MTNet, SGT and mfDiMP from their raw results.",
+    attributes=LASHER_ATTRIBUTES,
 )
-VISEVENT = Benchmark(
-    name="VisEvent",
-    dataset="VisEvent",
-    sequences=320,
-    rule=ScoringRule(absent_is_miss=True, drop_zero_curves=True),
-    metrics=ONE_PASS,
+LASHER_ALL = LASHER._replace(
+    name="LasHeR_all",  # its protocol 1: training and test set
+    dataset="LasHeR_all",
+    sequences=1224,
     verified=False,
-    evidence="Not verified against published figures: agrees with an independent computation of CEUTrack's 172 videos.",
-)
-DEPTHTRACK = Benchmark(
-    name="DepthTrack",
-    dataset="DepthTrack",
-    sequences=50,
-    rule=LongTermRule(),
-    metrics=LONG_TERM,
-    verified=False,
-    evidence="Not verified against published figures: no raw result with its annotation was at hand.",
-)
-
-# The toolkits that follow count every frame as it is annotated, from the first on.
-PLAIN = ScoringRule(
-    replace_first_row=False, repair_rows=False, positive_position=False, invalid_centre_error=float("inf")
+    evidence=f"{SEEN_BY_NONE} The rules are those of LasHeR, which are.",
 )
 RGBT234 = Benchmark(
     name="RGBT234",
@@ -167,6 +80,7 @@ RGBT234 = Benchmark(
     metrics=BEST_OF_BOTH,
     verified=True,
     evidence="Verified: reproduces the published figures of MTNet, and ADRNet's as APFNet's authors plot them.",
+    attributes=tuple("NO PO HO LI LR TC DEF FM SC MB CM BC".split()),
 )
 RGBT210 = Benchmark(
     name="RGBT210",
@@ -186,5 +100,100 @@ GTOT = Benchmark(
     verified=True,
     evidence="Verified: reproduces the published figures of ADRNet and APFNet from their raw results.",
 )
+VTUAV_ST = Benchmark(
+    name="VTUAV_ST",
+    dataset="VTUAV_ST",
+    sequences=176,
+    rule=replace(PLAIN, better_of_two=True, round_corners=True, every=10),
+    metrics=BEST_OF_BOTH,
+    verified=False,
+    evidence=SLOW_REFERENCE,
+)
+VTUAV_LT = VTUAV_ST._replace(name="VTUAV_LT", dataset="VTUAV_LT", sequences=74)
 
-BENCHMARKS = {benchmark.name: benchmark for benchmark in (LASHER, RGBT234, RGBT210, GTOT, DEPTHTRACK, VISEVENT)}
+DEPTHTRACK = Benchmark(
+    name="DepthTrack",
+    dataset="DepthTrack",
+    sequences=50,
+    rule=LongTermRule(),
+    metrics=LONG_TERM,
+    verified=False,
+    evidence=f"{SEEN_BY_NONE} Equal to the VOT toolkit on synthetic sequences.",
+)
+CDTB = DEPTHTRACK._replace(name="CDTB", dataset="CDTB", sequences=80)
+RGBD1K = DEPTHTRACK._replace(name="RGBD1K", dataset="RGBD1K")
+STC = Benchmark(
+    name="STC",
+    dataset="STC",
+    sequences=36,
+    rule=PLAIN,
+    metrics=SUCCESS_ALONE,
+    verified=False,
+    evidence="Not verified against published figures: agrees with an independent computation of DiMP and OTR.",
+)
+VOT_RGBD2022 = Benchmark(
+    name="VOT-RGBD2022",
+    dataset="VOT-RGBD2022",
+    sequences=127,
+    rule=MultiStartRule(),
+    metrics=MULTI_START,
+    verified=False,
+    evidence=f"{SEEN_BY_NONE} Equal to the VOT toolkit on synthetic sequences.",
+)
+
+VISEVENT = Benchmark(
+    name="VisEvent",
+    dataset="VisEvent",
+    sequences=320,
+    rule=ScoringRule(absent_is_miss=True, drop_zero_curves=True),
+    metrics=ONE_PASS,
+    verified=False,
+    evidence="Not verified against published figures: agrees with an independent computation of CEUTrack's 172 videos.",
+    attributes=tuple("CM ROT DEF FOC LI OV POC VC SV BC MB ARC FM NMO IV OE BOM".split()),
+)
+COESOT = VISEVENT._replace(
+    name="COESOT",
+    dataset="COESOT",
+    sequences=528,
+    evidence=f"{SLOW_REFERENCE} The rules are VisEvent's.",
+    attributes=(),
+)
+
+BENCHMARKS = {
+    benchmark.name: benchmark
+    for benchmark in (
+        *(LASHER, LASHER_ALL, RGBT234, RGBT210, GTOT, VTUAV_ST, VTUAV_LT),
+        *(DEPTHTRACK, CDTB, RGBD1K, STC, VOT_RGBD2022),
+        *(VISEVENT, COESOT),
+    )
+}
+
+
+def under_protocol(benchmark: Benchmark, protocol: str) -> Benchmark:
+    """The benchmark with the rules of another protocol. What has been verified is the official one alone.
+
+    Raises:
+        ValueError: no such protocol, or none for this kind of benchmark.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol '{protocol}'; known: {', '.join(PROTOCOLS)}")
+    if protocol == OFFICIAL:
+        return benchmark
+    if isinstance(benchmark.rule, MultiStartRule):
+        raise ValueError(f"{benchmark.name}: runs from anchors have the protocol {OFFICIAL} alone, got {protocol}")
+    changed = benchmark._replace(
+        protocol=protocol, verified=False, evidence=f"Protocol {protocol}: {PROTOCOLS[protocol]}."
+    )
+    if protocol == PYTRACKING:
+        return changed._replace(rule=replace(PYTRACKING_RULE, every=benchmark.rule.every), metrics=ONE_PASS)
+    if isinstance(benchmark.rule, LongTermRule):
+        return changed._replace(rule=replace(benchmark.rule, pixel_masks=False, skip_first_frame=True))
+    rule = replace(
+        benchmark.rule,
+        leave_out_invalid=True,
+        positive_position=False,  # a target at the image's edge is there: only boxes without a size are none
+        cut_long_results=False,
+        allow_short_results=False,
+        drop_zero_curves=False,
+    )
+    return changed._replace(rule=rule)

@@ -44,13 +44,15 @@ def centres(boxes_xywh: np.ndarray) -> np.ndarray:
 
 def success_curve(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Share of frames, in [0, 1], whose overlap lies strictly above each threshold: (N,), (T,) → (T,)."""
-    return (np.asarray(overlap)[:, None] > np.asarray(thresholds)).mean(axis=0)
+    rising = np.sort(np.asarray(overlap, np.float64))  # NaN comes last
+    numbers = len(rising) - np.count_nonzero(np.isnan(rising))
+    return (numbers - np.searchsorted(rising, thresholds, side="right")) / len(rising)
 
 
 def precision_curve(errors: np.ndarray, thresholds: np.ndarray, below: bool = False) -> np.ndarray:
     """Share of frames, in [0, 1], whose error is at most each threshold, or below it: (N,), (T,) → (T,)."""
-    compare = np.less if below else np.less_equal
-    return compare(np.asarray(errors)[:, None], np.asarray(thresholds)).mean(axis=0)
+    rising = np.sort(np.asarray(errors, np.float64))
+    return np.searchsorted(rising, thresholds, side="left" if below else "right") / len(rising)
 
 
 def confidence_thresholds(scores: np.ndarray, resolution: int) -> np.ndarray:

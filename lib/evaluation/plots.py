@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
-from typing import NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -12,68 +12,22 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lib.evaluation.ladder import LADDER, Row
-from lib.evaluation.report import Report
+from lib.evaluation.palette import COLOURS, DASHES, MAX_TRACKERS, PLOTS, Plot
+from lib.evaluation.report import Report, TrackerScores
 from lib.utils.files import atomic_path
 
 logger = logging.getLogger(__name__)
-
-
-class Plot(NamedTuple):
-    """How the curve behind one metric is drawn."""
-
-    file: str
-    title: str
-    x_label: str
-    y_label: str
-
-
-PRECISION = Plot("precision", "Precision", "Centre error threshold (pixels)", "Precision (%)")
-SUCCESS = Plot("success", "Success", "Overlap threshold", "Success rate (%)")
-PLOTS = {
-    "PR": PRECISION,
-    "MPR": PRECISION._replace(title="Maximum precision"),
-    "NPR": Plot("normalised_precision", "Normalised precision", "Normalised centre error", "Precision (%)"),
-    "SR": SUCCESS,
-    "MSR": SUCCESS._replace(title="Maximum success"),
-    "F": Plot("precision_recall", "Precision and recall", "Recall (%)", "Precision (%)"),
-}
-
-MAX_TRACKERS = 20
-# Ten dashes and eleven colours, dark and light in turn: of two trackers that share a dash one is darker, also in grey.
-DASHES = (
-    "-",
-    (0, (5, 2)),
-    (0, (1, 1.3)),
-    (0, (6, 2, 1, 2)),
-    (0, (3, 1.5, 1, 1.5, 1, 1.5)),
-    (0, (10, 3)),
-    (0, (2, 2)),
-    (0, (8, 1.5, 3, 1.5)),
-    (0, (1, 3)),
-    (0, (10, 2, 1, 1, 1, 1, 1, 2)),
-)
-COLOURS = (
-    "#b2182b",
-    "#2b9ed4",
-    "#1b5e20",
-    "#f08a24",
-    "#4a148c",
-    "#7cb342",
-    "#0d3c78",
-    "#e377a8",
-    "#5d4037",
-    "#17a2a2",
-    "#111111",
-)
 
 
 def draw_plots(report: Report, folder: Path) -> list[Path]:
     """Draws one figure for each metric that has a curve, e.g. success.png and success.pdf; returns the paths."""
     paths = []
     for metric in report.metrics:
-        if metric in PLOTS:
+        if metric in PLOTS and all(metric in tracker.curves for tracker in report.trackers.values()):
             figure = draw_metric(report, metric)
             paths += save_figure(figure, Path(folder) / PLOTS[metric].file)
+    if len(report.attributes) > 2:
+        paths += save_figure(draw_radar(report), Path(folder) / "attributes")
     return paths
 
 
@@ -94,7 +48,7 @@ def draw_metric(report: Report, metric: str) -> Figure:
             color=COLOURS[styles[name] % len(COLOURS)],
             linestyle=DASHES[styles[name] % len(DASHES)],
             linewidth=2.2 if rank == 0 else 1.5,
-            label=f"{tracker.scores[metric]:5.1f}  {name}",
+            label=f"{_score_text(tracker, metric)}  {name}",
             zorder=above,
         )
         if metric == "F":  # the point whose Pr and Re stand in the table
@@ -104,17 +58,65 @@ def draw_metric(report: Report, metric: str) -> Figure:
     marked = report.trackers[ranked[0]].curves[metric].score_at
     if marked is not None:
         axes.axvline(marked, color="0.6", linewidth=0.8, zorder=1)
+    kept = "" if len(shown) == len(ranked) else f", best {len(shown)} of {len(ranked)}"
+    add_legend(figure, _legend_title(report, metric, kept))
+    return figure
+
+
+def _score_text(tracker: TrackerScores, metric: str) -> str:
+    """The score, with half of its 95 % interval where there is one."""
+    score = f"{tracker.scores[metric]:5.1f}"
+    if metric not in tracker.intervals:
+        return score
+    low, high = tracker.intervals[metric]
+    return f"{score} ± {(high - low) / 2:.1f}"
+
+
+def _legend_title(report: Report, metric: str, kept: str) -> str:
+    sure = ", ± 95 %" if any(metric in tracker.intervals for tracker in report.trackers.values()) else ""
+    return f"{metric} (%){sure}{kept}"
+
+
+def draw_radar(report: Report) -> Figure:
+    """The ranking metric by attribute, one ray each, with the number of sequences that have it."""
+    metric = report.metrics[-1]
+    shown = report.ranked(metric)[:MAX_TRACKERS]
+    names = list(report.attributes)
+    rays = [2 * math.pi * place / len(names) for place in range(len(names))]
+    figure = Figure(figsize=(8.2, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(projection="polar")
+    for place, name in enumerate(shown):
+        tracker = report.trackers[name]
+        values = [tracker.attributes[attribute][metric] for attribute in names]
+        axes.plot(
+            [*rays, rays[0]],
+            [*values, values[0]],
+            color=COLOURS[place % len(COLOURS)],
+            linestyle=DASHES[place % len(DASHES)],
+            linewidth=2.0 if place == 0 else 1.3,
+            label=f"{_score_text(tracker, metric)}  {name}",
+            zorder=30 - place,
+        )
+    axes.set_theta_offset(math.pi / 2)
+    axes.set_theta_direction(-1)
+    axes.set_xticks(rays, [f"{name}\n({report.attributes[name]})" for name in names], fontsize=8.5)
+    axes.set_ylim(0)
+    axes.tick_params(axis="y", labelsize=7.5, labelcolor="0.4")
+    axes.grid(color="0.85", linewidth=0.6)
+    axes.spines["polar"].set_color("0.8")
+    figure.suptitle(f"{metric} (%) by attribute on {report.title}", fontsize=11, x=0.01, ha="left", parse_math=False)
+    add_legend(figure, _legend_title(report, metric, ", all sequences"))
+    return figure
+
+
+def add_legend(figure: Figure, title: str) -> None:
+    """To the right of the axes; names are taken as they are."""
     legend = figure.legend(
-        title=f"{metric} (%)" + ("" if len(shown) == len(ranked) else f", best {len(shown)} of {len(ranked)}"),
-        loc="outside right upper",
-        fontsize=8.5,
-        handlelength=3.6,
-        frameon=False,
-        alignment="left",
+        title=title, loc="outside right upper", fontsize=8.5, handlelength=3.6, frameon=False, alignment="left"
     )
     for text in legend.get_texts():
         text.set_parse_math(False)  # a tracker may be called a$b$
-    return figure
 
 
 def plot_ladder(rows: list[Row], stem: Path) -> list[Path]:

@@ -1,11 +1,9 @@
-"""Report: the scores of one benchmark for one or several trackers. Report ↔ report.json; Markdown and CSV tables."""
+"""Report: the scores of one benchmark for one or several trackers. Report ↔ report.json; tables: `tables.py`."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +18,22 @@ class Curve(NamedTuple):
     score_at: float | None = None  # the threshold whose value is the score, if it is one's
 
 
+class Comparison(NamedTuple):
+    """One tracker against another on the same sequences, in the metric that ranks trackers; per cent."""
+
+    better: str
+    worse: str
+    difference: float
+    low: float  # of its 95 % interval: bootstrap over sequences, both trackers on the same ones
+    high: float
+    p: float  # two-sided: how often resampled sequences show a difference as large around no difference
+
+    def __str__(self) -> str:
+        verdict = "is better than" if self.low > 0 else "is not told apart from"
+        half, p = (self.high - self.low) / 2, "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
+        return f"{self.better} {verdict} {self.worse}: {self.difference:+.2f} ± {half:.2f} ({p})"
+
+
 @dataclass(frozen=True)
 class TrackerScores:
     """What one tracker reached. Scores are per cent."""
@@ -28,6 +42,9 @@ class TrackerScores:
     per_sequence: dict[str, dict[str, float]]  # sequence → metric → score
     curves: dict[str, Curve]  # metric → the curve that the score was read from, mean over sequences
     fps: float | None = None  # frames per second; None where no times were left
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # metric → 95 %, bootstrap over sequences
+    attributes: dict[str, dict[str, float]] = field(default_factory=dict)  # attribute → metric → score
+    drop: str = ""  # what of the input was taken away, see `drop.py`
 
 
 @dataclass(frozen=True)
@@ -43,47 +60,42 @@ class Report:
     notes: tuple[str, ...]  # how frames were counted, in words
     missing: tuple[str, ...]  # what was left out because its result is missing or does not fit, in words
     trackers: dict[str, TrackerScores]
+    protocol: str = "official"
+    attributes: dict[str, int] = field(default_factory=dict)  # attribute → number of sequences that have it
+    comparisons: tuple[Comparison, ...] = ()  # all pairs, in the order of the ranking
+    beside: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)  # protocol → tracker → metric → score
 
     @property
     def title(self) -> str:
-        """Benchmark and, unless it was scored whole, how much of it."""
+        """Benchmark, how much of it unless it was scored whole, and the protocol unless it is the official one."""
+        protocol = "" if self.protocol == "official" else f", protocol {self.protocol}"
         if self.source:
-            return f"{self.benchmark}'s rules, {self.source}"
+            return f"{self.benchmark}'s rules, {self.source}{protocol}"
         part = "" if self.sequences == self.all_sequences else f", {self.sequences} of {self.all_sequences} sequences"
-        return f"{self.benchmark}{part}{'' if self.verified else ' (not verified)'}"
+        return f"{self.benchmark}{part}{protocol}{'' if self.verified else ' (not verified)'}"
 
     def ranked(self, metric: str) -> list[str]:
         """Names of the trackers, best first; equal scores by name."""
         return sorted(self.trackers, key=lambda name: (-self.trackers[name].scores[metric], name))
 
-    def rows(self) -> list[list[str]]:
-        """The table as text, header first, best tracker first."""
-        table = [["Tracker", *self.metrics, "FPS"]]
-        for name in self.ranked(self.metrics[-1]):
-            tracker = self.trackers[name]
-            fps = "-" if tracker.fps is None else f"{tracker.fps:.1f}"
-            table.append([name, *(f"{tracker.scores[metric]:.2f}" for metric in self.metrics), fps])
-        return table
+    def worst_first(self) -> list[tuple[str, float]]:
+        """Sequences with the trackers' mean score in the ranking metric, lowest first."""
+        metric = self.metrics[-1]
+        names = next(iter(self.trackers.values())).per_sequence
+        means = {
+            name: sum(tracker.per_sequence[name][metric] for tracker in self.trackers.values()) / len(self.trackers)
+            for name in names
+        }
+        return sorted(means.items(), key=lambda item: (item[1], item[0]))
 
-    def to_markdown(self) -> str:
-        """Title, table, and how it was made."""
-        header, *body = [[cell.replace("|", "\\|") for cell in row] for row in self.rows()]
-        widths = [max(len(row[column]) for row in (header, *body)) for column in range(len(header))]
-        ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-        lines = [
-            f"| {row[0].ljust(widths[0])} | {' | '.join(map(str.rjust, row[1:], widths[1:]))} |"
-            for row in (header, ruler, *body)
-        ]
-        lines = [f"# {self.title}", "", *lines, "", "Scores in per cent.", "", *(f"- {note}" for note in self.notes)]
-        if self.missing:
-            lines += ["", f"Left out ({len(self.missing)}):", "", *(f"- {text}" for text in self.missing)]
-        return "\n".join(lines) + "\n"
+    def with_beside(self, others: list[Report]) -> Report:
+        """This report, with the scores of other protocols beside its own."""
+        beside = {other.protocol: {name: t.scores for name, t in other.trackers.items()} for other in others}
+        return replace(self, beside=beside)
 
-    def to_csv(self) -> str:
-        """The table alone."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(self.rows())
-        return text.getvalue()
+    def with_comparisons(self, comparisons: tuple[Comparison, ...]) -> Report:
+        """This report, with how its trackers compare."""
+        return replace(self, comparisons=comparisons)
 
     def to_json(self, path: Path) -> None:
         """Writes the whole report, atomically."""
@@ -91,28 +103,24 @@ class Report:
             name: {**asdict(tracker), "curves": {metric: curve._asdict() for metric, curve in tracker.curves.items()}}
             for name, tracker in self.trackers.items()
         }
-        write_text(path, json.dumps({**vars(self), "trackers": trackers}, indent=1, allow_nan=False) + "\n")
+        comparisons = [comparison._asdict() for comparison in self.comparisons]
+        record = {**vars(self), "trackers": trackers, "comparisons": comparisons}
+        write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def from_json(cls, path: Path) -> Report:
         """Reads what `to_json` wrote. Raises ValueError, naming the file, for anything else."""
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
-            trackers = {
-                name: TrackerScores(
-                    **{**entry, "curves": {metric: Curve(**c) for metric, c in entry["curves"].items()}}
-                )
-                for name, entry in record["trackers"].items()
-            }
+            trackers = {name: _read_tracker(entry) for name, entry in record["trackers"].items()}
             texts = {key: tuple(record[key]) for key in ("metrics", "notes", "missing")}
-            return cls(**{**record, **texts, "trackers": trackers})
+            comparisons = tuple(Comparison(**entry) for entry in record["comparisons"])
+            return cls(**{**record, **texts, "trackers": trackers, "comparisons": comparisons})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: not a report ({type(error).__name__}: {error})") from None
 
-    def save(self, folder: Path) -> list[Path]:
-        """Writes report.json, report.md and report.csv into `folder`; returns their paths."""
-        paths = [Path(folder) / f"report.{suffix}" for suffix in ("json", "md", "csv")]
-        self.to_json(paths[0])
-        write_text(paths[1], self.to_markdown())
-        write_text(paths[2], self.to_csv())
-        return paths
+
+def _read_tracker(entry: dict) -> TrackerScores:
+    curves = {metric: Curve(**curve) for metric, curve in entry["curves"].items()}
+    intervals = {metric: tuple(ends) for metric, ends in entry["intervals"].items()}
+    return TrackerScores(**{**entry, "curves": curves, "intervals": intervals})

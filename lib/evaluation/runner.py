@@ -19,7 +19,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lib.data.sequence import Sequence
 from lib.evaluation.debug import DebugWriter
+from lib.evaluation.drop import Drop, Dropper
 from lib.evaluation.results import (
+    DROP_SUFFIX,
     RESULT_SUFFIXES,
     read_boxes,
     read_numbers,
@@ -27,12 +29,9 @@ from lib.evaluation.results import (
     write_record,
     write_result,
 )
-from lib.structures import Frame
 from lib.tracker.base import Tracker
 from lib.utils.cli import StopRequest, ignore_interrupt, worker_context
 from lib.utils.misc import available_cores
-
-DROPS = ("", "rgb", "aux")
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +43,14 @@ class Job:
     Args:
         make_tracker: device name → tracker; called once per worker.
         fingerprint: names the weights and settings; results of another one are not reused.
-        drop: modality that is blacked out in every frame: "", "rgb" or "aux".
+        drop: which pictures the tracker does not get; None: it gets all.
         debug: "", "pictures" or "video".
     """
 
     make_tracker: Callable[[str], Tracker]
     folder: Path
     fingerprint: str
-    drop: str = ""
+    drop: Drop | None = None
     debug: str = ""
 
 
@@ -96,7 +95,8 @@ def track_sequence(tracker: Tracker, sequence: Sequence, job: Job, stop: Callabl
     start, frames = sequence.first_visible, len(sequence)
     boxes = np.repeat(sequence.boxes_xywh[start][None], frames, axis=0)
     times, scores = np.full(frames, np.nan), np.ones(frames)
-    frame = drop_modality(sequence.frame(start), job.drop)
+    dropper = Dropper(job.drop, sequence.name, frames, start)
+    frame = dropper.apply(start, sequence.frame(start))
     begin = time.perf_counter()
     tracker.initialize(frame, boxes[start])
     times[start] = time.perf_counter() - begin
@@ -104,19 +104,12 @@ def track_sequence(tracker: Tracker, sequence: Sequence, job: Job, stop: Callabl
         for index in range(start + 1, frames):
             if stop():
                 raise Stopped
-            frame = drop_modality(sequence.frame(index), job.drop)
+            frame = dropper.apply(index, sequence.frame(index))
             begin = time.perf_counter()
             boxes[index], scores[index] = tracker.track(frame)
             times[index] = time.perf_counter() - begin
             debug.add(index, frame, boxes[index], scores[index], tracker)
-    write_result(job.folder, sequence.name, boxes, times, scores)
-
-
-def drop_modality(frame: Frame, drop: str) -> Frame:
-    """The frame with one modality blacked out."""
-    if drop == "rgb":
-        return Frame(np.zeros_like(frame.rgb), frame.aux)
-    return Frame(frame.rgb, np.zeros_like(frame.aux)) if drop == "aux" else frame
+    write_result(job.folder, sequence.name, boxes, times, scores, dropper.codes if job.drop else None)
 
 
 def is_finished(sequence: Sequence, job: Job, record: dict) -> bool:
@@ -125,16 +118,25 @@ def is_finished(sequence: Sequence, job: Job, record: dict) -> bool:
         return False
     try:
         path = job.folder / f"{sequence.name}.txt"
-        companions = [path.with_name(path.stem + suffix + path.suffix) for suffix in RESULT_SUFFIXES]
-        return {len(read_boxes(path)), *(len(read_numbers(p)) for p in companions)} == {len(sequence)}
+        lengths = {len(read_boxes(path)), *(len(read_numbers(_beside(path, suffix))) for suffix in RESULT_SUFFIXES)}
+        if job.drop:
+            codes = job.drop.schedule(sequence.name, len(sequence), sequence.first_visible)
+            if not np.array_equal(read_numbers(_beside(path, DROP_SUFFIX)), codes):
+                return False
+        return lengths == {len(sequence)}
     except (ValueError, FileNotFoundError):
         return False
 
 
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.stem + suffix + path.suffix)
+
+
 def _entry(sequence: Sequence, job: Job) -> dict[str, str]:
-    """What a result depends on: the run's settings, and the data as far as the annotation and file names tell."""
+    """What a result depends on: the run's settings, the data as far as the annotation and file names tell, drops."""
     data = hashlib.sha256(repr((sequence.rgb_keys, sequence.aux_keys)).encode() + sequence.boxes_xywh.tobytes())
-    return {"fingerprint": job.fingerprint, "data": data.hexdigest()[:16]}
+    entry = {"fingerprint": job.fingerprint, "data": data.hexdigest()[:16]}
+    return {**entry, "drop": str(job.drop)} if job.drop else entry
 
 
 def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> Iterator[tuple[Sequence, str]]:

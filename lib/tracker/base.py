@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import cv2
@@ -47,6 +48,10 @@ class MilTracker:
         if found:
             self.box_xywh = np.array(box, np.float64)
         return Prediction(self.box_xywh.copy(), float(found))
+
+
+BASELINES: dict[str, Callable[[], Tracker]] = {"static": StaticTracker, "mil": MilTracker}
+TRACKERS = ("transcmd", *BASELINES)
 
 
 def check_init_box(box_xywh: np.ndarray, frame: Frame) -> np.ndarray:

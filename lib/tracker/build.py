@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,8 @@ from lib.config.loader import config_name, flatten, to_plain
 from lib.data.crop import CropSpec
 from lib.models.build import build_model
 from lib.models.weights import checkpoint_folder, epoch_path, load_exact, net_of, read_checkpoint
-from lib.tracker.base import MilTracker, StaticTracker, Tracker
 from lib.tracker.transcmd import TransCMDTracker
 from lib.utils.misc import pick_device
-
-BASELINES: dict[str, Callable[[], Tracker]] = {"static": StaticTracker, "mil": MilTracker}
-TRACKERS = ("transcmd", *BASELINES)
 
 
 def build_tracker(cfg, checkpoint: Path, modality: str, device: str = "") -> TransCMDTracker:

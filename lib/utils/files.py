@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+from lib.utils.numbers import parse_plain
 
 
 @contextlib.contextmanager
@@ -47,13 +50,18 @@ def parse_rows(text: str, source: str, columns: tuple[int, ...] = (4,)) -> np.nd
     Raises:
         ValueError: a row of another length or a word that is no number, with its line.
     """
-    rows = [line.split() for line in text.replace(",", " ").splitlines()]
+    plain = parse_plain(text.encode())
+    if plain is not None and plain.shape[1] in columns:
+        return plain
+    text = text.replace(",", " ")
+    if not text.strip():
+        return np.empty((0, columns[0]))
+    with contextlib.suppress(ValueError):  # a broken row or word: found below
+        table = np.loadtxt(io.StringIO(text), comments=None, ndmin=2)
+        if table.shape[1] in columns:
+            return table
+    rows = [line.split() for line in text.splitlines()]
     width = next((len(row) for row in rows if row), columns[0])
-    if width in columns and all(len(row) in (0, width) for row in rows):
-        try:
-            return np.array([row for row in rows if row], dtype=np.float64).reshape(-1, width)
-        except ValueError:
-            pass  # some word is no number: found below
     for number, row in enumerate(rows, start=1):
         if row and (len(row) not in columns or len(row) != width):
             expected = " or ".join(str(c) for c in columns) if width not in columns else str(width)
@@ -65,4 +73,4 @@ def parse_rows(text: str, source: str, columns: tuple[int, ...] = (4,)) -> np.nd
                 float(word)
             except ValueError:
                 raise ValueError(f"{source}, line {number}: '{word[:40]}' is not a number") from None
-    raise AssertionError(f"{source}: unreachable")
+    return np.array([row for row in rows if row], dtype=np.float64).reshape(-1, width)

@@ -1,0 +1,77 @@
+"""Which sequence has which attribute, from the flags that benchmarks publish beside their annotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+FOLDERS = ("", "attr_txt", "att", "AttriSeqsTxt")  # what published folders of flags are called; "": the one given
+ORDER, NAMES = "Attributes_order.txt", "SequencesName.txt"
+
+
+def read_attributes(folder: Path, attributes: tuple[str, ...], sequences: list[str]) -> dict[str, np.ndarray]:
+    """Attribute → (S,) bool, in the order of `sequences`.
+
+    Takes a file for each sequence with its flags (LasHeR in one line, VisEvent in lines), or one for each attribute
+    with a line for each name of SequencesName.txt (RGBT234).
+
+    Args:
+        attributes: their names in the order of the flags; Attributes_order.txt in `folder` goes before it.
+
+    Raises:
+        FileNotFoundError: no such files, or some sequences have none; names them. ValueError: broken flags.
+    """
+    folder = Path(folder)
+    found = find_folder(folder, sequences)
+    if found is None:
+        raise FileNotFoundError(
+            f"{folder}: no attributes of these sequences, expected <sequence>.txt files of flags or {NAMES} with a "
+            "file for each attribute"
+        )
+    if (found / NAMES).is_file():
+        return _by_attribute(found, sequences)
+    for place in (found, found.parent):
+        if (place / ORDER).is_file():
+            attributes = tuple((place / ORDER).read_text(encoding="utf-8-sig").replace(",", " ").split())
+    if missing := [name for name in sequences if not (found / f"{name}.txt").is_file()]:
+        raise FileNotFoundError(f"{found}: no attributes of {len(missing)} sequences: {', '.join(missing)}")
+    rows = np.stack([_read_flags(found / f"{name}.txt", len(attributes)) for name in sequences])
+    return dict(zip(attributes, rows.T, strict=True))
+
+
+def find_folder(folder: Path, sequences: list[str]) -> Path | None:
+    """The folder itself or one inside it that holds flags of the sequences, or None.
+
+    Annotations are `<sequence>.txt` files as well: flags are told from boxes by being 0 and 1 alone.
+    """
+    for place in (Path(folder) / name for name in FOLDERS):
+        if (place / NAMES).is_file():
+            return place
+        if any(_holds_flags(place / f"{name}.txt") for name in sequences[:3]):
+            return place
+    return None
+
+
+def _holds_flags(path: Path) -> bool:
+    return path.is_file() and set(_words(path)) <= {"0", "1"}
+
+
+def _words(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8-sig").replace(",", " ").split()
+
+
+def _read_flags(path: Path, count: int) -> np.ndarray:
+    words = _words(path)
+    if len(words) != count or set(words) - {"0", "1"}:
+        raise ValueError(f"{path}: expected {count} flags of 0 and 1, got {len(words)}: '{' '.join(words)[:60]}'")
+    return np.array(words) == "1"
+
+
+def _by_attribute(folder: Path, sequences: list[str]) -> dict[str, np.ndarray]:
+    names = _words(folder / NAMES)
+    if missing := sorted(set(sequences) - set(names)):
+        raise FileNotFoundError(f"{folder / NAMES}: does not name {len(missing)} sequences: {', '.join(missing)}")
+    order = [names.index(name) for name in sequences]
+    paths = sorted(path for path in folder.glob("*.txt") if path.name not in (NAMES, ORDER))
+    return {path.stem: _read_flags(path, len(names))[order] for path in paths}

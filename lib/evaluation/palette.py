@@ -1,0 +1,56 @@
+"""How trackers and curves look, the same in figures (`plots.py`) and in the page (`html.py`); imports nothing."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Plot(NamedTuple):
+    """How the curve behind one metric is drawn."""
+
+    file: str
+    title: str
+    x_label: str
+    y_label: str
+
+
+PRECISION = Plot("precision", "Precision", "Centre error threshold (pixels)", "Precision (%)")
+SUCCESS = Plot("success", "Success", "Overlap threshold", "Success rate (%)")
+PLOTS = {
+    "PR": PRECISION,
+    "MPR": PRECISION._replace(title="Maximum precision"),
+    "NPR": Plot("normalised_precision", "Normalised precision", "Normalised centre error", "Precision (%)"),
+    "SR": SUCCESS,
+    "MSR": SUCCESS._replace(title="Maximum success"),
+    "F": Plot("precision_recall", "Precision and recall", "Recall (%)", "Precision (%)"),
+    "EAO": Plot("expected_overlap", "Expected average overlap", "Sequence length (frames)", "Overlap (%)"),
+}
+
+MAX_TRACKERS = 20
+# Ten dashes and eleven colours, dark and light in turn: of two trackers that share a dash one is darker, also in grey.
+# A tracker's place in the ranking picks both.
+DASHES = (
+    "-",
+    (0, (5, 2)),
+    (0, (1, 1.3)),
+    (0, (6, 2, 1, 2)),
+    (0, (3, 1.5, 1, 1.5, 1, 1.5)),
+    (0, (10, 3)),
+    (0, (2, 2)),
+    (0, (8, 1.5, 3, 1.5)),
+    (0, (1, 3)),
+    (0, (10, 2, 1, 1, 1, 1, 1, 2)),
+)
+COLOURS = (
+    "#b2182b",
+    "#2b9ed4",
+    "#1b5e20",
+    "#f08a24",
+    "#4a148c",
+    "#7cb342",
+    "#0d3c78",
+    "#e377a8",
+    "#5d4037",
+    "#17a2a2",
+    "#111111",
+)

@@ -1,0 +1,47 @@
+"""How sure a score is: the bootstrap over sequences, for one tracker and for the difference of two."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from lib.evaluation.report import Comparison
+
+RESAMPLES = 2000
+TAIL = 2.5  # per cent that a 95 % interval leaves out on either side
+
+
+def resampled_weights(sequences: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """How often each sequence is drawn in each resample, (resamples, sequences) float64; each row sums to `sequences`.
+
+    The same for all trackers, so that differences are paired.
+    """
+    even = np.full(sequences, 1 / sequences)
+    return np.random.default_rng(seed).multinomial(sequences, even, size=resamples).astype(np.float64)
+
+
+def interval(samples: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of resampled scores, (B,); resamples without a score (NaN) are passed over."""
+    samples = samples[~np.isnan(samples)]
+    low, high = np.percentile(samples, [TAIL, 100 - TAIL]) if len(samples) else (0.0, 0.0)
+    return float(low), float(high)
+
+
+def compare(scores: dict[str, float], samples: dict[str, np.ndarray]) -> tuple[Comparison, ...]:
+    """Every tracker against every one below it.
+
+    Args:
+        scores: tracker → score, best first.
+        samples: tracker → scores of the same resamples, (B,).
+    """
+    return tuple(_compare(a, b, scores, samples) for a, b in itertools.combinations(scores, 2))
+
+
+def _compare(better: str, worse: str, scores: dict[str, float], samples: dict[str, np.ndarray]) -> Comparison:
+    differences = np.nan_to_num(samples[better] - samples[worse])  # where a resample scores nothing, both miss
+    difference = scores[better] - scores[worse]
+    # Around no difference: how often chance alone moves the resampled difference at least as far as the one found.
+    beyond = np.count_nonzero(np.abs(differences - differences.mean()) >= abs(difference))
+    p = (beyond + 1) / (len(differences) + 1)
+    return Comparison(better, worse, difference, *interval(differences), p)
