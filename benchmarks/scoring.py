@@ -69,9 +69,7 @@ def score_many(reference: Path, count: int) -> None:
         seconds = time.perf_counter() - begin
         size = sum(path.stat().st_size for path in Path(output).rglob("*")) / 2**20
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10  # KiB on Linux
-    print(
-        f"{count} trackers, with tables, figures and page: {seconds:.1f} s, {peak:.0f} MiB, wrote {size:.1f} MiB"
-    )
+    print(f"{count} trackers, with tables, figures and page: {seconds:.1f} s, {peak:.0f} MiB, wrote {size:.1f} MiB")
 
 
 def main() -> None:

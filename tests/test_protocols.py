@@ -310,6 +310,17 @@ def test_results_of_another_benchmark_are_recognised(reference, benchmark, truth
         score(BENCHMARKS[benchmark], reference / "results" / results, annotations, allow_missing=True)
 
 
+def test_annotations_of_another_benchmark_are_recognised(reference):
+    for benchmark, truth, results, problem in (
+        ("RGBT234", "LasHeR_test", "LasHeR/SGT", "annotations of LasHeR, and the benchmark to score is RGBT234"),
+        ("LasHeR", "GTOT", "GTOT/ADRNet_ltwh", "annotations of GTOT, and the benchmark to score is LasHeR"),
+        ("RGBT210", "RGBT234", "RGBT234/MTNet", "RGBT210 has 210 sequences, and 234 are annotated"),
+    ):
+        annotations = annotations_from_folder(reference / "gt" / truth)
+        with pytest.raises(ValueError, match=problem):
+            score(BENCHMARKS[benchmark], reference / "results" / results, annotations)
+
+
 def test_signatures_are_names_of_one_benchmark_alone(reference):
     names = {
         "LasHeR": {path.stem for path in (reference / "gt/LasHeR_attr/AttriSeqsTxt").glob("*.txt")},

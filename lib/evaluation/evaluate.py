@@ -13,7 +13,7 @@ import numpy as np
 
 from lib.evaluation.annotations import Annotation
 from lib.evaluation.benchmarks import PROTOCOLS, Benchmark
-from lib.evaluation.loading import load_outputs
+from lib.evaluation.loading import check_annotations, load_outputs
 from lib.evaluation.multistart import load_runs, score_multi_start
 from lib.evaluation.report import Report, TrackerScores
 from lib.evaluation.results import read_drop
@@ -66,8 +66,9 @@ def load_results(
 
     Raises:
         ValueError: results that are missing, too short or too long, all listed in one message; a file that cannot be
-            read; a folder without any result of this benchmark.
+            read; a folder without any result of this benchmark; annotations of another one.
     """
+    check_annotations(benchmark, annotations)
     found, problems = {}, []
     for tracker, folder in results.items():
         found[tracker], lacking = LOADERS[type(benchmark.rule)](benchmark, annotations, tracker, Path(folder))

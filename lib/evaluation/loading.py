@@ -36,6 +36,21 @@ SIGNATURES = {
 }
 
 
+def check_annotations(benchmark: Benchmark, annotations: list[Annotation]) -> None:
+    """Raises ValueError for annotations that are, by the names in them, another benchmark's or more than this one's."""
+    names = {annotation.name for annotation in annotations}
+    root = benchmark.name.split("_")[0]
+    owners = [name for name, words in SIGNATURES.items() if names & set(words.split())]
+    own = [name for name in SIGNATURES if root in name]
+    if own and owners and not set(own) & set(owners):
+        raise ValueError(f"these are annotations of {owners[0]}, and the benchmark to score is {benchmark.name}")
+    if set(own) & set(owners) and len(names) > benchmark.sequences:
+        raise ValueError(
+            f"{benchmark.name} has {benchmark.sequences} sequences, and {len(names)} are annotated: take its own test "
+            "set, or score another benchmark (LasHeR_all is LasHeR's training and test set)"
+        )
+
+
 def load_outputs(
     benchmark: Benchmark, annotations: list[Annotation], tracker: str, folder: Path
 ) -> tuple[dict[str, Output], list[str]]:

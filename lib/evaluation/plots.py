@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from lib.evaluation.ladder import LADDER, Row
 from lib.evaluation.palette import COLOURS, DASHES, MAX_TRACKERS, PLOTS, Plot
 from lib.evaluation.report import Report, TrackerScores
+from lib.evaluation.robustness import robustness_curves
 from lib.utils.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def draw_plots(report: Report, folder: Path) -> list[Path]:
             paths += save_figure(figure, Path(folder) / PLOTS[metric].file)
     if len(report.attributes) > 2:
         paths += save_figure(draw_radar(report), Path(folder) / "attributes")
-    return paths
+    return paths + plot_robustness(report, Path(folder) / "robustness")
 
 
 def draw_metric(report: Report, metric: str) -> Figure:
@@ -108,6 +109,35 @@ def draw_radar(report: Report) -> Figure:
     figure.suptitle(f"{metric} (%) by attribute on {report.title}", fontsize=11, x=0.01, ha="left", parse_math=False)
     add_legend(figure, _legend_title(report, metric, ", all sequences"))
     return figure
+
+
+def plot_robustness(report: Report, stem: Path) -> list[Path]:
+    """The ranking metric over the share of frames that lack a picture; no figure where nothing was dropped.
+
+    A tracker has one colour, a way of dropping one dash.
+    """
+    curves = robustness_curves(report)[:MAX_TRACKERS]
+    if not curves:
+        return []
+    trackers = list(dict.fromkeys(curve.tracker for curve in curves))
+    conditions = list(dict.fromkeys(curve.condition for curve in curves))
+    figure = Figure(figsize=(8.2, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for curve in curves:
+        axes.plot(
+            [100 * rate for rate in curve.rates],
+            curve.scores,
+            color=COLOURS[trackers.index(curve.tracker) % len(COLOURS)],
+            linestyle=DASHES[conditions.index(curve.condition) % len(DASHES)],
+            marker="o",
+            markersize=4,
+            label=f"{curve.tracker}\n{curve.condition}",
+        )
+    metric = report.metrics[-1]
+    frame_axes(axes, Plot("", "Robustness", "Frames with missing pictures (%)", f"{metric} (%)"), report.title)
+    add_legend(figure, "Tracker, what is missing")
+    return save_figure(figure, stem)
 
 
 def add_legend(figure: Figure, title: str) -> None:

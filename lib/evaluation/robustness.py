@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lib.evaluation.drop import Drop
 from lib.evaluation.report import Report
-from lib.evaluation.tables import Table
+
+if TYPE_CHECKING:
+    from lib.evaluation.tables import Table
 
 
 class RobustnessCurve(NamedTuple):

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from lib.evaluation.report import Report
+from lib.evaluation.robustness import robustness_table
 from lib.utils.files import write_text
 
 WORST = 10  # sequences that the Markdown page lists; sequences.csv holds all
@@ -129,6 +130,8 @@ def page(report: Report) -> str:
         parts += [f"## Neighbours in {metric}, paired over sequences\n", "".join(f"- {c}\n" for c in shown)]
     if report.attributes:
         parts += [f"## {metric} by attribute\n", markdown(attributes(report))]
+    if len(missing := robustness_table(report)) > 1:
+        parts += [f"## {metric} where pictures are missing, by their share\n", markdown(missing)]
     parts += [f"## {metric} of the worst sequences\n", markdown(sequences(report, WORST))]
     parts += ["## How frames were counted\n", "".join(f"- {note}\n" for note in report.notes)]
     if report.missing:

@@ -1,0 +1,74 @@
+"""docs/benchmarks.md: its commands run as they stand, and every figure in it is what they give."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from lib.evaluation.benchmarks import BENCHMARKS, PROTOCOLS
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line for line in TEXT.splitlines() if line.startswith("python tracking/analysis_results.py") and "$R" in line
+]
+
+
+@pytest.fixture(scope="module")
+def reports(shared, tmp_path_factory):
+    """Output folder → report, of all commands."""
+    folder = tmp_path_factory.mktemp("docs")
+    for line in COMMANDS:
+        words = [word.replace("$R", str(shared / "reference")) for word in shlex.split(line)[1:]]
+        done = subprocess.run(
+            [sys.executable, str(ROOT / words[0]), *words[1:]], cwd=folder, capture_output=True, text=True, timeout=280
+        )
+        assert done.returncode == 0, done.stderr
+    return {path.parent.relative_to(folder / "out").as_posix(): path for path in (folder / "out").rglob("report.json")}
+
+
+def figures(reports, folder, tracker, *metrics):
+    scores = json.loads(reports[folder].read_text())["trackers"][tracker]["scores"]
+    return " / ".join(f"{scores[metric]:.2f}" for metric in metrics)
+
+
+def test_every_figure_is_what_its_command_gives(reports):
+    one_pass = ("PR", "NPR", "SR")
+    table = TEXT[TEXT.index("## Every figure") :]
+    for folder, tracker, metrics in (
+        *(("lasher", name, one_pass) for name in ("MTNet", "APFNet", "mfDiMP", "SGT")),
+        *(("rgbt234", name, ("MPR", "MSR")) for name in ("MTNet", "ADRNet")),
+        *(("gtot", name, ("MPR", "MSR")) for name in ("ADRNet", "APFNet")),
+        ("visevent", "CEUTrack", one_pass),
+        ("visevent/pytracking", "CEUTrack", one_pass),
+    ):
+        assert f"| {figures(reports, folder, tracker, *metrics)}" in table, (folder, tracker)
+    both = ", ".join(figures(reports, "stc", name, "SR") for name in ("DiMP", "OTR"))
+    assert f"| {both} |" in table
+    words = " ".join(TEXT.split())
+    for folder, tracker in (("apfnet", "APFNet"), ("visevent", "CEUTrack")):
+        for protocol in PROTOCOLS:
+            place = folder if protocol == "official" else f"{folder}/{protocol}"
+            assert f"{protocol} {figures(reports, place, tracker, *one_pass)}" in words, place
+    for comparison in json.loads(reports["lasher"].read_text())["comparisons"]:
+        if comparison["worse"] == "APFNet" or comparison["better"] == "APFNet" and comparison["worse"] == "mfDiMP":
+            half = (comparison["high"] - comparison["low"]) / 2
+            assert f"{comparison['difference']:+.2f} ± {half:.2f} (p" in words
+
+
+def test_every_benchmark_stands_in_the_table():
+    table = TEXT[TEXT.index("## Benchmarks") : TEXT.index("## Protocols")]
+    named = set(re.findall(r"`([^`/]+)`", table))
+    assert set(BENCHMARKS) <= named and set(PROTOCOLS) <= set(re.findall(r"`(\w+)`", TEXT))
+    for name, benchmark in BENCHMARKS.items():
+        (row,) = (line for line in table.splitlines() if line.startswith("|") and f"`{name}`" in line)
+        assert f"{benchmark.sequences:,}" in row
+        assert ("not verified" in row or "independent" in row) == (not benchmark.verified), name
+
+
+def test_linked_files_exist():
+    for path in [ROOT / "docs" / target for target in re.findall(r"\]\(([^)#]+)\)", TEXT) if "://" not in target]:
+        assert path.exists(), path
