@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow lint format bench clean
+.PHONY: demo test test-slow browser lint format bench clean
 
 demo: $(READY)
 	$(BIN)/python tracking/run_demo.py
@@ -13,6 +13,10 @@ test: lint
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow --timeout 1800
+
+# What test-slow opens report.html in, on Debian and Ubuntu; as root.
+browser:
+	apt-get update -qq && apt-get install -y --no-install-recommends chromium chromium-driver
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-DEVELOPMENT = ("ruff", "pytest", "hypothesis", "scipy")
+DEVELOPMENT = ("ruff", "pytest", "hypothesis", "scipy", "rgbt", "selenium")
 
 lines = (Path(__file__).parent / "requirements.txt").read_text(encoding="utf-8").splitlines()
 requirements = [line for line in lines if line.strip() and not line.startswith("#")]

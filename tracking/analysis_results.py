@@ -117,14 +117,16 @@ def load_attributes(args: argparse.Namespace, benchmark: Benchmark, results: Res
     return read_attributes(folder, benchmark.attributes, names) if folder else {}
 
 
-def worst_moments(results: Results, traces: dict[str, dict[str, np.ndarray]], truth: Truth) -> list[Moment]:
-    """Pictures of where the trackers went wrong, where images are at hand."""
+def worst_moments(
+    report: Report, results: Results, traces: dict[str, dict[str, np.ndarray]], truth: Truth
+) -> list[Moment]:
+    """Pictures of where trackers went wrong, where images are at hand; in the report's order, which sets colours."""
     if not (truth.sequences and traces):
         return []
     names = [annotation.name for annotation in results.annotations]
     boxes = {
-        tracker: {name: output.boxes_xywh for name, output in zip(names, outputs, strict=True)}
-        for tracker, outputs in results.outputs.items()
+        tracker: {name: output.boxes_xywh for name, output in zip(names, results.outputs[tracker], strict=True)}
+        for tracker in report.ranked(report.metrics[-1])
     }
     return draw_moments(find_moments(traces, MOMENTS), truth.sequences, boxes)
 
@@ -133,7 +135,7 @@ def save_all(report: Report, results: Results, truth: Truth, folder: Path) -> li
     """Tables, plots and the page; returns their paths."""
     traces = overlap_traces(results)
     paths = save_report(report, folder) + draw_plots(report, folder)
-    write_html(report, traces, worst_moments(results, traces, truth), folder / "report.html")
+    write_html(report, traces, worst_moments(report, results, traces, truth), folder / "report.html")
     return [*paths, folder / "report.html"]
 
 

@@ -86,6 +86,14 @@ class Drop:
         return f"{self.modality}-{self.rate_text}-{self.pattern}-{self.fill}{seed}"
 
     @property
+    def brief(self) -> str:
+        """The specification without what has its default value, for headings."""
+        words, defaults = str(self).split(":"), ["", "", "random", "blackout", "0"]
+        while len(words) > 2 and words[-1] == defaults[len(words) - 1]:
+            words.pop()
+        return ":".join(words)
+
+    @property
     def condition(self) -> str:
         """All but the rate, in words: what the runs of one robustness curve share."""
         seed = f", seed {self.seed}" if self.seed else ""

@@ -17,9 +17,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.evaluation.benchmarks import PROTOCOLS
+from lib.evaluation.drop import Drop
 from lib.evaluation.moments import Moment
 from lib.evaluation.palette import COLOURS, DASHES, PLOTS, Plot
 from lib.evaluation.report import Comparison, Curve, Report
+from lib.evaluation.robustness import base_name, robustness_curves
 from lib.evaluation.tables import protocols
 from lib.utils.files import write_text
 
@@ -69,6 +71,7 @@ def page_data(report: Report, traces: Traces, moments: list[Moment]) -> dict:
         "protocols": protocols(report) if report.beside else [],
         "plots": _plots(report, order),
         "comparisons": [_comparison(comparison, order) for comparison in report.comparisons],
+        "robustness": _robustness(report),
         "attributes": [{"name": name, "count": count} for name, count in report.attributes.items()],
         "sequences": [{"name": name, "frames": _frames(traces, name)} for name in order.sequences],
         "moments": [_moment(moment, order) for moment in moments],
@@ -100,13 +103,31 @@ def _tracker(report: Report, name: str, order: _Order) -> dict:
     tracker, metrics = report.trackers[name], report.metrics
     return {
         "name": name,
-        "drop": tracker.drop,
+        "label": _label(name, tracker.drop),
         "fps": _number(tracker.fps),
         "scores": _numbers(tracker.scores[metric] for metric in metrics),
         "intervals": [_numbers(tracker.intervals.get(metric, ())) for metric in metrics],
         "sequences": [_numbers(tracker.per_sequence[s][metric] for s in order.sequences) for metric in metrics],
         "attributes": [_numbers(tracker.attributes[a][metric] for a in report.attributes) for metric in metrics],
     }
+
+
+def _label(name: str, drop: str) -> str:
+    """The tracker's name where there is little room: with what was dropped in few words."""
+    if not drop:
+        return name
+    dropped = Drop.parse(drop)
+    return f"{base_name(name, dropped)} − {dropped.brief}"
+
+
+def _robustness(report: Report) -> list[dict]:
+    """Curves of scores over the share of frames that lack a picture, in per cent."""
+    return [
+        _style(place)
+        | {"name": f"{curve.tracker}: {curve.condition}"}
+        | {"x": _numbers(100 * rate for rate in curve.rates), "y": _numbers(curve.scores)}
+        for place, curve in enumerate(robustness_curves(report))
+    ]
 
 
 def _plots(report: Report, order: _Order) -> list[dict]:

@@ -108,7 +108,6 @@ def draw_moments(
     picked: list[tuple[str, str, int]],
     sequences: dict[str, Sequence],
     results: dict[str, dict[str, np.ndarray]],
-    every: int = 1,
 ) -> list[Moment]:
     """Draws RGB | auxiliary, cut to the annotation and the tracker's box: the annotation in green, the tracker's box
     thick, the others' thin. Frames whose images cannot be read are passed over with a warning.
@@ -116,12 +115,11 @@ def draw_moments(
     Args:
         picked: what `find_moments` gives.
         results: tracker → sequence → (N, 4) xywh. The order of the trackers picks their colours: that of the ranking.
-        every: one frame in so many has a row in `results`; frames in `picked` count rows.
     """
     colours = {name: _rgb(COLOURS[place % len(COLOURS)]) for place, name in enumerate(results)}
     moments = []
     for name, tracker, row in picked:
-        sequence, index = sequences[name], row * every
+        sequence, index = sequences[name], row
         try:
             frame = sequence.frame(index)
         except (OSError, ValueError) as error:
