@@ -118,22 +118,22 @@ def draw_moments(
     """
     colours = {name: _rgb(COLOURS[place % len(COLOURS)]) for place, name in enumerate(results)}
     moments = []
-    for name, tracker, row in picked:
-        sequence, index = sequences[name], row
+    for name, tracker, index in picked:
+        sequence = sequences[name]
         try:
             frame = sequence.frame(index)
         except (OSError, ValueError) as error:
             logger.warning("no picture of %s, frame %d: %s", name, index, error)
             continue
         truths = _truths(sequence, index)
-        boxes = {other: tracked[name][row] for other, tracked in results.items() if row < len(tracked.get(name, ()))}
+        boxes = {other: tracked[name][index] for other, tracked in results.items() if index < len(tracked.get(name, ()))}
         picture = draw_moment(frame, truths, boxes, tracker, colours)
-        write_label(picture, f"frame {row}", (6, 16))
+        write_label(picture, f"frame {index}", (6, 16))
         done, jpeg = cv2.imencode(".jpg", picture[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
         if not done:
             raise ValueError(f"{name}, frame {index}: cannot encode the picture")
         overlap = max(float(iou_xywh(boxes[tracker], truth)) for truth in truths)
-        moments.append(Moment(name, tracker, row, overlap, jpeg.tobytes()))
+        moments.append(Moment(name, tracker, index, overlap, jpeg.tobytes()))
     return moments
 
 
