@@ -126,7 +126,8 @@ def draw_moments(
             logger.warning("no picture of %s, frame %d: %s", name, index, error)
             continue
         truths = _truths(sequence, index)
-        boxes = {other: tracked[name][index] for other, tracked in results.items() if index < len(tracked.get(name, ()))}
+        tracked = {other: boxes.get(name, ()) for other, boxes in results.items()}
+        boxes = {other: rows[index] for other, rows in tracked.items() if index < len(rows)}
         picture = draw_moment(frame, truths, boxes, tracker, colours)
         write_label(picture, f"frame {index}", (6, 16))
         done, jpeg = cv2.imencode(".jpg", picture[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
