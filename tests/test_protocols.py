@@ -377,6 +377,9 @@ def test_attributes_of_other_kinds_and_broken_ones(tmp_path):
         read_attributes(tmp_path, ("X", "Y"), ["a", "c"])
     with pytest.raises(ValueError, match=r"a\.txt: expected 3 flags of 0 and 1, got 2: '0 1'"):
         read_attributes(tmp_path, ("X", "Y", "Z"), ["a", "b"])
+    (tmp_path / "AttriSeqsTxt").mkdir()  # LasHeR's order, in whatever data set
+    (tmp_path / "AttriSeqsTxt/c.txt").write_text("0,1" + ",0" * 17)
+    assert [n for n, flags in read_attributes(tmp_path, ("X", "Y"), ["c"]).items() if flags.any()] == ["PO"]
     (tmp_path / "one").mkdir()
     (tmp_path / "one/SequencesName.txt").write_text("b\na\n")
     (tmp_path / "one/BC.txt").write_text("1\n0\n")

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-FOLDERS = ("", "attr_txt", "att", "AttriSeqsTxt")  # what published folders of flags are called; "": the one given
+from lib.evaluation.benchmarks import LASHER_ATTRIBUTES
+
+LASHERS = "AttriSeqsTxt"  # LasHeR's name for the folder of its flags; our synthetic sets of all kinds have it too
+FOLDERS = ("", "attr_txt", "att", LASHERS)  # what published folders of flags are called; "": the one given
 ORDER, NAMES = "Attributes_order.txt", "SequencesName.txt"
 
 
@@ -17,7 +20,8 @@ def read_attributes(folder: Path, attributes: tuple[str, ...], sequences: list[s
     with a line for each name of SequencesName.txt (RGBT234).
 
     Args:
-        attributes: their names in the order of the flags; Attributes_order.txt in `folder` goes before it.
+        attributes: their names in the order of the flags; Attributes_order.txt in `folder`, and LasHeR's order where
+            the folder has LasHeR's name, go before it.
 
     Raises:
         FileNotFoundError: no such files, or some sequences have none; names them. ValueError: broken flags.
@@ -31,6 +35,7 @@ def read_attributes(folder: Path, attributes: tuple[str, ...], sequences: list[s
         )
     if (found / NAMES).is_file():
         return _by_attribute(found, sequences)
+    attributes = LASHER_ATTRIBUTES if found.name == LASHERS else attributes
     for place in (found, found.parent):
         if (place / ORDER).is_file():
             attributes = tuple((place / ORDER).read_text(encoding="utf-8-sig").replace(",", " ").split())
