@@ -30,7 +30,7 @@ from lib.evaluation.loading import SIGNATURES
 from lib.evaluation.rules import LongTermRule, ScoringRule
 from lib.evaluation.scorers import curve_of, frame_quantities
 from lib.evaluation.tables import page
-from tests.test_evaluation import GT, annotate, named, save, score, three_sequences
+from tests.test_evaluation import GT, annotate, named, save, score
 
 
 @pytest.fixture(scope="module")
@@ -310,6 +310,16 @@ def test_results_of_another_benchmark_are_recognised(reference, benchmark, truth
         score(BENCHMARKS[benchmark], reference / "results" / results, annotations, allow_missing=True)
 
 
+def test_few_results_of_the_benchmark_itself_are_missing_results(reference, tmp_path):
+    annotations = annotations_from_folder(reference / "gt/LasHeR_test")
+    for name in ("10runone", "2girl"):
+        text = (reference / "results/LasHeR/MTNet" / f"{name}.txt").read_text()
+        (tmp_path / f"{name}.txt").write_text(text)
+    with pytest.raises(ValueError, match=r"results are missing or do not fit: t: no file in .* for 243 of 245: 11left"):
+        score(LASHER, tmp_path, annotations)
+    assert score(LASHER, tmp_path, annotations, allow_missing=True).sequences == 2
+
+
 def test_annotations_of_another_benchmark_are_recognised(reference):
     for benchmark, truth, results, problem in (
         ("RGBT234", "LasHeR_test", "LasHeR/SGT", "annotations of LasHeR, and the benchmark to score is RGBT234"),
@@ -389,4 +399,6 @@ def test_attributes_of_other_kinds_and_broken_ones(tmp_path):
     with pytest.raises(FileNotFoundError, match="no attributes of these sequences"):
         read_attributes(tmp_path / "none", (), ["a"])
     assert find_folder(tmp_path / "none", ["a"]) is None
-    assert three_sequences()
+    (tmp_path / "gt").mkdir()
+    (tmp_path / "gt/a.txt").write_text("0,0,0,0\n" * 5)  # never there: an annotation all the same
+    assert find_folder(tmp_path / "gt", ["a"], inside=True) is None

@@ -226,6 +226,8 @@ def test_a_stranger_gets_everything_with_one_command(shared, tmp_path):
         (["--protocol", "otb"], "unknown protocol 'otb'; known: official, strict, pytracking"),
         (["--attributes", "nowhere"], "nowhere: no attributes of these sequences"),
         (["--results", "a=nowhere"], "a: no result folder nowhere"),
+        (["--annotations", "nowhere"], "--annotations nowhere: no such folder"),
+        (["--protocol", "official, strictest"], "unknown protocol 'strictest'"),
     ],
 )
 def test_wrong_arguments_end_in_one_line(tmp_path, arguments, problem):

@@ -94,7 +94,12 @@ def load_truth(args: argparse.Namespace, benchmark: Benchmark) -> Truth:
     """Ground truth from --annotations, or from the data set that the configuration names."""
     folder = args.annotations
     if folder is None:
-        store = build_store(load_config("transcmd", args.config, args.set), benchmark.dataset)
+        try:
+            store = build_store(load_config("transcmd", args.config, args.set), benchmark.dataset)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}; ground truth without images will do: --annotations DIR") from None
+    elif not folder.exists():
+        raise FileNotFoundError(f"--annotations {folder}: no such folder")
     elif folder.is_dir() and holds_annotations_alone(folder):
         return Truth(annotations_from_folder(folder), {}, "", folder)
     else:
@@ -113,7 +118,7 @@ def load_attributes(args: argparse.Namespace, benchmark: Benchmark, results: Res
     names = [annotation.name for annotation in results.annotations]
     folder = args.attributes
     if folder is None and benchmark.attributes and truth.folder:
-        folder = find_folder(truth.folder, names)
+        folder = find_folder(truth.folder, names, inside=True)
     return read_attributes(folder, benchmark.attributes, names) if folder else {}
 
 
@@ -142,7 +147,7 @@ def save_all(report: Report, results: Results, truth: Truth, folder: Path) -> li
 def main() -> None:
     args = parse_args()
     benchmark = BENCHMARKS[args.dataset_name]
-    chosen = [under_protocol(benchmark, name) for name in dict.fromkeys(args.protocol.split(","))]
+    chosen = [under_protocol(benchmark, name) for name in dict.fromkeys(map(str.strip, args.protocol.split(",")))]
     folders = find_folders(args)
     truth = load_truth(args, benchmark)
     loaded = [load_results(rules, truth.annotations, folders, args.allow_missing) for rules in chosen]

@@ -45,12 +45,13 @@ def read_attributes(folder: Path, attributes: tuple[str, ...], sequences: list[s
     return dict(zip(attributes, rows.T, strict=True))
 
 
-def find_folder(folder: Path, sequences: list[str]) -> Path | None:
+def find_folder(folder: Path, sequences: list[str], inside: bool = False) -> Path | None:
     """The folder itself or one inside it that holds flags of the sequences, or None.
 
-    Annotations are `<sequence>.txt` files as well: flags are told from boxes by being 0 and 1 alone.
+    Args:
+        inside: not the folder itself, which holds annotations: they are `<sequence>.txt` files as well.
     """
-    for place in (Path(folder) / name for name in FOLDERS):
+    for place in (Path(folder) / name for name in FOLDERS[inside:]):
         if (place / NAMES).is_file():
             return place
         if any(_holds_flags(place / f"{name}.txt") for name in sequences[:3]):

@@ -39,9 +39,8 @@ SIGNATURES = {
 def check_annotations(benchmark: Benchmark, annotations: list[Annotation]) -> None:
     """Raises ValueError for annotations that are, by the names in them, another benchmark's or more than this one's."""
     names = {annotation.name for annotation in annotations}
-    root = benchmark.name.split("_")[0]
     owners = [name for name, words in SIGNATURES.items() if names & set(words.split())]
-    own = [name for name in SIGNATURES if root in name]
+    own = _own_signatures(benchmark)
     if own and owners and not set(own) & set(owners):
         raise ValueError(f"these are annotations of {owners[0]}, and the benchmark to score is {benchmark.name}")
     if set(own) & set(owners) and len(names) > benchmark.sequences:
@@ -49,6 +48,11 @@ def check_annotations(benchmark: Benchmark, annotations: list[Annotation]) -> No
             f"{benchmark.name} has {benchmark.sequences} sequences, and {len(names)} are annotated: take its own test "
             "set, or score another benchmark (LasHeR_all is LasHeR's training and test set)"
         )
+
+
+def _own_signatures(benchmark: Benchmark) -> list[str]:
+    """Rows of SIGNATURES that are this benchmark's; LasHeR_all's are LasHeR's."""
+    return [name for name in SIGNATURES if benchmark.name.split("_")[0] in name]
 
 
 def load_outputs(
@@ -66,7 +70,7 @@ def load_outputs(
     if annotations and not any(paths.values()):
         raise ValueError(
             f"{tracker}: {folder} holds no result of {benchmark.name}'s {len(names)} sequences, expected for example "
-            f"{names[0]}.txt{_whose(folder)}"
+            f"{names[0]}.txt{_whose(benchmark, folder)}"
         )
     runs = {entry["fingerprint"] for name, entry in read_record(folder).items() if paths.get(name)}
     if len(runs) > 1:
@@ -76,7 +80,7 @@ def load_outputs(
     outputs, problems, differ = {}, [], []
     if missing := sorted(name for name, path in paths.items() if path is None):
         problems.append(f"{tracker}: no file in {folder} for {len(missing)} of {len(names)}: {', '.join(missing)}")
-        if len(missing) > len(names) / 2 and (whose := _whose(folder)):
+        if len(missing) > len(names) / 2 and (whose := _whose(benchmark, folder)):
             raise ValueError(f"{problems[0][:200]}…{whose}, not of {benchmark.name}")
     for annotation in annotations:
         if path := paths[annotation.name]:
@@ -103,11 +107,13 @@ def _refuse_other_data(benchmark: Benchmark, differ: list[str], found: int, wher
         )
 
 
-def _whose(folder: Path) -> str:
-    """A hint at the benchmark whose results lie in a folder, or nothing."""
+def _whose(benchmark: Benchmark, folder: Path) -> str:
+    """A hint at the other benchmark whose results lie in a folder, or nothing."""
     stems = {path.name.removesuffix(".txt") for path in folder.iterdir()}
     for name, words in SIGNATURES.items():
-        if any(stem == word or stem.endswith(f"_{word}") for stem in stems for word in words.split()):
+        if name not in _own_signatures(benchmark) and any(
+            stem == word or stem.endswith(f"_{word}") for stem in stems for word in words.split()
+        ):
             return f"; these look like results of {name}"
     return ""
 
