@@ -182,7 +182,7 @@ def test_visevent_leaves_out_curves_that_are_zero_everywhere_and_says_so(tmp_pat
     found = score(VISEVENT, tmp_path, [annotate(GT), absent])
     alone = score(VISEVENT, tmp_path, [annotate(GT)])
     assert found.trackers["t"].scores == alone.trackers["t"].scores
-    assert "t: SR leaves out 1 whose whole curve is 0: absent." in found.notes
+    assert "t: SR leaves out 1 of 2 whose whole curve is 0: absent." in found.notes
     assert score(LASHER, tmp_path, [annotate(GT), absent]).trackers["t"].scores["SR"] < alone.trackers["t"].scores["SR"]
 
 
@@ -435,6 +435,16 @@ def test_missing_short_and_long_results_are_listed_together(tmp_path):
     with pytest.raises(ValueError) as caught:
         evaluate(LASHER, annotations, folders)
     assert "one/bee" in str(caught.value) and "one/cat" not in str(caught.value), "LasHeR cuts what is too long"
+
+
+def test_broken_files_are_listed_with_the_rest_and_can_be_left_out(tmp_path):
+    annotations = three_sequences()
+    save(tmp_path, annotations[2])
+    (tmp_path / "ant.txt").write_text("1,2,3,4\n1,2,x,4\n")
+    (tmp_path / "bee.txt").write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(ValueError, match=r"t/ant: .*ant\.txt, line 2: 'x' is not a number; t/bee: .*decode"):
+        score(LASHER, tmp_path, annotations)
+    assert score(LASHER, tmp_path, annotations, allow_missing=True).sequences == 1
 
 
 def test_allow_missing_scores_what_every_tracker_has_and_says_so(tmp_path):

@@ -78,10 +78,12 @@ def test_missing_and_short_runs_are_listed_together(tmp_path):
             run(tmp_path / "r", name, anchor, [BOX] * 12)
     (tmp_path / "r/a/a_00000011.txt").unlink()
     run(tmp_path / "r", "b", 0, [BOX] * 7)
+    write_file(tmp_path / "r/b/b_00000011.txt", "1\n4,4,x,8\n")
     annotations = annotations_from_folder(tmp_path / "gt")
     with pytest.raises(ValueError) as caught:
         evaluate(SHORT, annotations, {"t": tmp_path / "r"})
     assert "for 1 of 3: a (from frames 11)" in str(caught.value) and "t/b: 7 rows for 12 frames in" in str(caught.value)
+    assert "'x' is not a number" in str(caught.value)
     assert evaluate(SHORT, annotations, {"t": tmp_path / "r"}, allow_missing=True).sequences == 1
     with pytest.raises(ValueError, match="holds no complete sequence of VOT-RGBD2022's 3, expected for example a/a_0"):
         evaluate(SHORT, annotations, {"t": tmp_path / "gt"})

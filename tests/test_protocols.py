@@ -212,7 +212,7 @@ def test_coesot_leaves_out_what_starts_absent_and_counts_the_rest(tmp_path):
         save(tmp_path, annotation, [GT[0]] * 4 if annotation.name == "a" else [[0, 0, 0, 0]] * 4)
     report = score(COESOT, tmp_path, [annotate(GT), absent])
     assert named(report.trackers["t"].scores) == pytest.approx({"PR": 100, "NPR": 100, "SR": 100 * 20 / 21})
-    assert "t: SR leaves out 1 whose whole curve is 0: absent." in report.notes
+    assert "t: SR leaves out 1 of 2 whose whole curve is 0: absent." in report.notes
 
 
 # --- protocols --------------------------------------------------------------------------------------------------------

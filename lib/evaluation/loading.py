@@ -77,22 +77,21 @@ def load_outputs(
         raise ValueError(
             f"{tracker}: {folder} mixes results of {len(runs)} runs (other weights or settings): test it again"
         )
-    outputs, problems, differ = {}, [], []
+    problems = []
     if missing := sorted(name for name, path in paths.items() if path is None):
         problems.append(f"{tracker}: no file in {folder} for {len(missing)} of {len(names)}: {', '.join(missing)}")
         if len(missing) > len(names) / 2 and (whose := _whose(benchmark, folder)):
             raise ValueError(f"{problems[0][:200]}…{whose}, not of {benchmark.name}")
-    for annotation in annotations:
-        if path := paths[annotation.name]:
-            boxes = read_boxes(path, benchmark.rule.round_corners)
-            frames, rows = len(annotation.boxes_xywh), len(range(0, len(boxes), benchmark.rule.every))
-            if rows != frames:
-                differ.append(f"{annotation.name} ({len(boxes)} rows for {_frames(benchmark.rule, frames)})")
-            output, problem = make_output(benchmark.rule, annotation, path, boxes)
-            if problem:
-                problems.append(f"{tracker}/{annotation.name}: {problem}")
-            else:
-                outputs[annotation.name] = output
+    outputs, differ = {}, []
+    for annotation in (annotation for annotation in annotations if paths[annotation.name]):
+        try:
+            boxes = read_boxes(paths[annotation.name], benchmark.rule.round_corners)
+            if len(range(0, len(boxes), benchmark.rule.every)) != len(annotation.boxes_xywh):
+                expected = _frames(benchmark.rule, len(annotation.boxes_xywh))
+                differ.append(f"{annotation.name} ({len(boxes)} rows for {expected})")
+            outputs[annotation.name] = make_output(benchmark.rule, annotation, paths[annotation.name], boxes)
+        except ValueError as error:
+            problems.append(f"{tracker}/{annotation.name}: {error}")
     _refuse_other_data(benchmark, differ, len(names) - len(missing), f"{tracker}: {folder}")
     return outputs, problems
 
@@ -118,24 +117,24 @@ def _whose(benchmark: Benchmark, folder: Path) -> str:
     return ""
 
 
-def make_output(rule: Rule, annotation: Annotation, path: Path, boxes: np.ndarray) -> tuple[Output | None, str]:
-    """One sequence's boxes with what lies beside their file: (Output, "") or (None, what is wrong)."""
+def make_output(rule: Rule, annotation: Annotation, path: Path, boxes: np.ndarray) -> Output:
+    """One sequence's boxes with what lies beside their file. Raises ValueError for what does not fit or is broken."""
     frames, rows = len(annotation.boxes_xywh), len(boxes)
     boxes = boxes[:: rule.every]
     if problem := _wrong_length(rule, frames, len(boxes)):
-        return None, f"{rows} rows for {_frames(rule, frames)} in {path}{problem}"
+        raise ValueError(f"{rows} rows for {_frames(rule, frames)} in {path}{problem}")
     if rule.pad_short_results and len(boxes) < frames:
         boxes = np.concatenate([boxes, np.zeros((frames - len(boxes), 4))])
     scores = None
     if rule.needs_scores:
         companion = find_companion(path, "_score")
         if companion is None:
-            return None, f"no confidence file beside {path}"
+            raise ValueError(f"no confidence file beside {path}")
         scores = read_confidences(companion) if is_vot(path) else read_numbers(companion)
         if len(scores) != frames:
-            return None, f"{len(scores)} rows for {frames} frames in {companion}"
+            raise ValueError(f"{len(scores)} rows for {frames} frames in {companion}")
     companion = find_companion(path, "_time")
-    return Output(boxes[:frames], scores, read_numbers(companion) if companion else None, rows), ""
+    return Output(boxes[:frames], scores, read_numbers(companion) if companion else None, rows)
 
 
 def _wrong_length(rule: Rule, frames: int, rows: int) -> str | None:

@@ -54,7 +54,12 @@ def load_runs(
 def _read_runs(annotation: Annotation, paths: list[Path]) -> tuple[list[np.ndarray], list[str]]:
     runs, wrong = [], []
     for anchor, path in zip(annotation.anchors, paths, strict=True):
-        boxes, expected = read_trajectory(path), len(anchor.frames(len(annotation.boxes_xywh)))
+        expected = len(anchor.frames(len(annotation.boxes_xywh)))
+        try:
+            boxes = read_trajectory(path)
+        except ValueError as error:
+            wrong.append(str(error))
+            continue
         if len(boxes) != expected:
             wrong.append(f"{len(boxes)} rows for {expected} frames in {path}")
         runs.append(boxes)

@@ -55,7 +55,9 @@ def score_frames(benchmark: Benchmark, annotations: list[Annotation], outputs: l
         counted = (frames > 0) & (points.any(axis=1) | (not rule.drop_zero_curves))
         if not counted[frames > 0].all():
             left_out = [a.name for a, kept, n in zip(annotations, counted, frames, strict=True) if n and not kept]
-            remarks.append(f"{name} leaves out {len(left_out)} whose whole curve is 0: {', '.join(left_out)}.")
+            remarks.append(
+                f"{name} leaves out {len(left_out)} of {len(frames)} whose whole curve is 0: {', '.join(left_out)}."
+            )
         shares[name] = counted * (frames if rule.pool_frames else 1.0)
         values[name] = read_score(metric, points)
         mean = shares[name] @ points / max(1e-300, shares[name].sum())
