@@ -85,6 +85,7 @@ def draw_radar(report: Report) -> Figure:
     names = list(report.attributes)
     rays = [2 * math.pi * place / len(names) for place in range(len(names))]
     figure = Figure(figsize=(8.2, 5.4), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.3)  # inches; the layout does not see the names around a circle
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(projection="polar")
     for place, name in enumerate(shown):
