@@ -104,9 +104,9 @@ def _tracker(report: Report, name: str, order: _Order) -> dict:
     return {
         "name": name,
         "label": _label(name, tracker.drop),
-        "fps": _number(tracker.fps),
+        "fps": _number(tracker.fps, 1),
         "scores": _numbers(tracker.scores[metric] for metric in metrics),
-        "intervals": [_numbers(tracker.intervals.get(metric, ())) for metric in metrics],
+        "intervals": [_numbers(tracker.intervals.get(metric, ()), 1) for metric in metrics],
         "sequences": [_numbers(tracker.per_sequence[s][metric] for s in order.sequences) for metric in metrics],
         "attributes": [_numbers(tracker.attributes[a][metric] for a in report.attributes) for metric in metrics],
     }
@@ -158,7 +158,7 @@ def _plot(report: Report, metrics: list[str], curves: list[Curve], order: _Order
         "yLabel": plot.y_label,
         "marks": [{"metric": metric, "at": at} for metric, at in marks.items() if at is not None],
         "shared": all(curve.x == curves[0].x for curve in curves),  # else each tracker has points of its own
-        "curves": [{"x": _numbers(curve.x, 4), "y": _numbers(curve.y)} for curve in curves],
+        "curves": [{"x": _numbers(curve.x, 4), "y": _numbers(curve.y, 3)} for curve in curves],
         # Of precision and recall, the point whose values stand in the table.
         "points": [_numbers([scores["Re"], scores["Pr"]]) for scores in found] if main == "F" else [],
     }
@@ -199,10 +199,12 @@ def _moment(moment: Moment, order: _Order) -> dict:
     }
 
 
-def _number(value: float | None, digits: int = 3) -> float | None:
-    """Rounded; None where there is no number, which JSON cannot write."""
+def _number(value: float | None, digits: int = 2) -> float | None:
+    """Rounded, once, to the digits that are shown, so that the page says what the tables say; None where there is no
+    number, which JSON cannot write.
+    """
     return round(float(value), digits) if value is not None and math.isfinite(value) else None
 
 
-def _numbers(values, digits: int = 3) -> list[float | None]:
+def _numbers(values, digits: int = 2) -> list[float | None]:
     return [_number(value, digits) for value in values]
