@@ -382,7 +382,9 @@ def test_cut_off_and_damaged_archives_are_named(tmp_path, mode):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"Rar!\x1a\x07", gzip.compress(b"text"), bz2.compress(b""), lzma.compress(b"x")]
+    "content",
+    [b"", b"Rar!\x1a\x07", gzip.compress(b"text", mtime=0), bz2.compress(b""), lzma.compress(b"x")],
+    ids=["empty", "rar", "gzip", "bzip2", "xz"],
 )
 def test_other_files_are_no_archives(tmp_path, content):
     (tmp_path / "x.rar").write_bytes(content)
