@@ -16,7 +16,16 @@ from lib.data.datasets import build_store, load_dataset
 from lib.evaluation import drop as drop_module
 from lib.evaluation.drop import FILLS, LONGEST, PATTERNS, Drop, Dropper
 from lib.evaluation.report import Report, TrackerScores
-from lib.evaluation.results import find_companion, find_results, read_boxes, read_drop, read_numbers, write_result
+from lib.evaluation.results import (
+    find_companion,
+    find_results,
+    read_boxes,
+    read_drop,
+    read_numbers,
+    read_record,
+    write_record,
+    write_result,
+)
 from lib.evaluation.robustness import RobustnessCurve, robustness_curves, robustness_table
 from lib.evaluation.runner import Job, run_sequences
 from lib.structures import Frame
@@ -312,11 +321,14 @@ def test_a_sequence_that_starts_without_its_target(tmp_path, sequences):
 
 def test_finished_are_those_of_the_same_drop(tmp_path, sequences):
     frames = sum(map(len, sequences))
-    for text in ("aux:0.3", "aux:0.4", "aux:0.4:random:blackout:1", "aux:0.4:block", "rgb:0.4", "aux", None):
-        assert len(looked(sequences, tmp_path, text)) == frames, text
-        assert looked(sequences, tmp_path, text) == []
-    assert not list(tmp_path.glob("*_drop.txt")) and read_drop(tmp_path) == ""
     looked(sequences, tmp_path, "aux:0.3")
+    for text in ("aux:0.4", "aux:0.3:random:blackout:1", "aux:0.3:block", "rgb:0.3", "aux", None):
+        with pytest.raises(ValueError, match="of a run with drop aux:0.3:random:blackout:0, this one has"):
+            looked(sequences, tmp_path, text)
+        folder = tmp_path / str(text)
+        assert len(looked(sequences, folder, text)) == frames and looked(sequences, folder, text) == []
+    assert not list((tmp_path / "None").glob("*_drop.txt")) and read_drop(tmp_path / "None") == ""
+    assert looked(sequences, tmp_path, "aux:0.3") == [], "nothing was overwritten"
     path = tmp_path / f"{sequences[0].name}_drop.txt"
     for damage in (path.unlink, lambda: path.write_text("0\n" * len(sequences[0]))):
         damage()
@@ -325,7 +337,7 @@ def test_finished_are_those_of_the_same_drop(tmp_path, sequences):
 
 def test_results_of_several_drops_are_not_one(tmp_path, sequences):
     looked(sequences[:1], tmp_path, "aux:0.3")
-    looked(sequences[1:], tmp_path, None)
+    write_record(tmp_path, read_record(tmp_path) | {"other": {"fingerprint": "x", "data": "y"}})
     with pytest.raises(ValueError, match="mixes results with different parts of the input dropped"):
         read_drop(tmp_path)
 
@@ -348,8 +360,10 @@ def test_the_command_makes_a_folder_for_each_and_goes_on(run_command, tmp_path):
     assert done.returncode == 0 and done.stderr.count("2 of 2 sequences are finished already") == 3
     done = run_command(*command, "aux:0.3", "--name", "mine")
     assert done.returncode == 0 and (root / "mine/LasHeR/run.json").is_file(), done.stderr
-    done = run_command(*command, "aux:0.3", "rgb", "--name", "mine")
+    done = run_command(*command, "aux:0.3", "--drop", "rgb", "--name", "mine")
     assert done.returncode == 0 and (root / "mine_drop_rgb/LasHeR/run.json").is_file(), done.stderr
+    done = run_command("test.py", "static", "debug", "--dataset_name", "LasHeR", "--name", "mine_drop_rgb")
+    assert done.returncode == 1 and "with drop rgb, this one has no drop" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,11 @@ def test_what_protocols_do_with_frames_without_a_box(tmp_path):
     assert found["pytracking"] == pytest.approx({"PR": 100 * 4 / 6, "NPR": 100 * 5 / 6, "SR": perfect * 4 / 6})
 
 
+def test_rows_that_are_no_box_are_counted_in_the_report(tmp_path):
+    save(tmp_path, annotate(GT), [GT[0], [np.nan] * 4, [9, 9, 0, 5], GT[3]])
+    assert "t: 2 rows in 1 results are no box." in score(LASHER, tmp_path, [annotate(GT)]).notes
+
+
 def test_pytracking_fills_short_results_and_takes_rgb_alone(tmp_path):
     annotation = replace(annotate(GT), aux_boxes_xywh=np.array(GT, float) + [30, 0, 0, 0])
     save(tmp_path, annotation, [*GT[:2], [40, 10, 20, 20]])

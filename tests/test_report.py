@@ -220,12 +220,30 @@ def test_a_stranger_gets_everything_with_one_command(shared, tmp_path):
     )
 
 
+def test_an_old_report_leaves_no_file_beside_the_new_one(tmp_path):
+    for annotation in three_sequences():
+        (tmp_path / "gt").mkdir(exist_ok=True)
+        np.savetxt(tmp_path / "gt" / f"{annotation.name}.txt", annotation.boxes_xywh, delimiter=",")
+        save(tmp_path / "r", annotation)
+    common = ["--benchmark", "LasHeR", "--annotations", tmp_path / "gt", "--output_dir", tmp_path / "out"]
+    one, two = (["--results", f"{name}={tmp_path / 'r'}"] for name in "ab")
+    done = run(*common, *one, *two, "--protocol", "official,strict")
+    assert done.returncode == 0 and (tmp_path / "out/strict/report.html").is_file(), done.stderr
+    assert len(Report.from_json(tmp_path / "out/report.json").trackers) == 2, "a repeated option adds"
+    for name in ("robustness.png", "mine.txt"):
+        (tmp_path / "out" / name).write_text("old")
+    assert run(*common, *one).returncode == 0
+    assert not (tmp_path / "out/robustness.png").exists() and not list((tmp_path / "out/strict").iterdir())
+    assert (tmp_path / "out/mine.txt").is_file() and (tmp_path / "out/report.html").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (["--protocol", "otb"], "unknown protocol 'otb'; known: official, strict, pytracking"),
         (["--attributes", "nowhere"], "nowhere: no attributes of these sequences"),
         (["--results", "a=nowhere"], "a: no result folder nowhere"),
+        (["--output_dir", COMMAND], "analysis_results.py: is a file, expected a folder"),
         (["--annotations", "nowhere"], "--annotations nowhere: no such folder"),
         (["--protocol", "official, strictest"], "unknown protocol 'strictest'"),
     ],

@@ -28,6 +28,7 @@ from lib.evaluation.benchmarks import BENCHMARKS, PROTOCOLS, Benchmark, under_pr
 from lib.evaluation.evaluate import Results, load_results, overlap_traces, score_results
 from lib.evaluation.html import write_html
 from lib.evaluation.moments import Moment, draw_moments, find_moments
+from lib.evaluation.palette import PLOTS
 from lib.evaluation.plots import draw_plots
 from lib.evaluation.report import Report
 from lib.evaluation.rules import LongTermRule, MultiStartRule
@@ -48,9 +49,15 @@ class Truth(NamedTuple):
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset_name", "--benchmark", required=True, choices=BENCHMARKS, help="what to score")
-    parser.add_argument("--results", nargs="+", default=[], metavar="NAME=DIR", help="raw results, anywhere")
-    parser.add_argument("--trackers", nargs="+", default=[], metavar="TRACKER/CONFIG", help="raw results in save_dir")
+    parser.add_argument(
+        "--benchmark", "--dataset_name", dest="dataset_name", required=True, choices=BENCHMARKS, help="what to score"
+    )
+    parser.add_argument(
+        "--results", nargs="+", action="extend", default=[], metavar="NAME=DIR", help="raw results, anywhere"
+    )
+    parser.add_argument(
+        "--trackers", nargs="+", action="extend", default=[], metavar="TRACKER/CONFIG", help="raw results in save_dir"
+    )
     parser.add_argument("--save_dir", type=Path, default="output", help="with neither of them: all trackers found here")
     parser.add_argument(
         "--annotations", type=Path, help="folder of <sequence>.txt, or the data set; else as configured"
@@ -136,6 +143,19 @@ def worst_moments(
     return draw_moments(find_moments(traces, MOMENTS), truth.sequences, boxes)
 
 
+def clear_report(folder: Path) -> None:
+    """Removes what an earlier run left in the folder, so that no old table or figure stands beside the new ones."""
+    if not (folder / "report.json").is_file():
+        return
+    plots = [plot.file for plot in PLOTS.values()] + ["attributes", "robustness"]
+    names = [f"report.{suffix}" for suffix in ("json", "md", "csv", "tex", "html")] + [
+        "sequences.csv",
+        "attributes.csv",
+    ]
+    for name in [*names, *(f"{plot}{suffix}" for plot in plots for suffix in (".png", ".pdf"))]:
+        (folder / name).unlink(missing_ok=True)
+
+
 def save_all(report: Report, results: Results, truth: Truth, folder: Path) -> list[Path]:
     """Tables, plots and the page; returns their paths."""
     traces = overlap_traces(results)
@@ -149,15 +169,19 @@ def main() -> None:
     benchmark = BENCHMARKS[args.dataset_name]
     chosen = [under_protocol(benchmark, name) for name in dict.fromkeys(map(str.strip, args.protocol.split(",")))]
     folders = find_folders(args)
+    folder = args.output_dir or args.save_dir / "test" / "reports" / benchmark.name
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output_dir {folder}: is a file, expected a folder")
     truth = load_truth(args, benchmark)
     loaded = [load_results(rules, truth.annotations, folders, args.allow_missing) for rules in chosen]
     reports = [
         score_results(rules, results, truth.source, load_attributes(args, rules, results, truth))
         for rules, results in zip(chosen, loaded, strict=True)
     ]
-    folder = args.output_dir or args.save_dir / "test" / "reports" / benchmark.name
     first = reports[0].with_beside(reports[1:])
     print(page(first))
+    for place in (folder, *(folder / protocol for protocol in PROTOCOLS)):
+        clear_report(place)
     targets = [folder, *(folder / report.protocol for report in reports[1:])]
     for report, results, target in zip([first, *reports[1:]], loaded, targets, strict=True):
         print(*save_all(report, results, truth, target), sep="\n")

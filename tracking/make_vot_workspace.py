@@ -71,7 +71,8 @@ def main() -> None:
     sequences = load_dataset(args.dataset, build_store(load_config("transcmd", args.config, args.set), args.dataset))
     write_workspace(output, stack, sequences, {name: command})
     logger.info("%s: %d sequences of %s, tracker %s. Next:", output, len(sequences), args.dataset, name)
-    results = ["python", "tracking/analysis_results.py", "--benchmark", args.dataset, "--results"]
+    results = [sys.executable, "tracking/analysis_results.py", "--benchmark", args.dataset, "--config", args.config]
+    results += [word for setting in args.set for word in ("--set", setting)] + ["--results"]
     for line in (
         ["cd", str(output.absolute())],
         toolkit_command("test", "--sequence", f"sequences/{sequences[0].name}", name),

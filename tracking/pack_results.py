@@ -34,7 +34,9 @@ def parse_args() -> argparse.Namespace:
     source.add_argument("--unpack", type=Path, metavar="ARCHIVE", help="zip or tar file to read")
     parser.add_argument("--output", type=Path, required=True, help="the .zip file, or with --unpack a folder")
     parser.add_argument("--benchmark", choices=BENCHMARKS, help="whose tool shall read the archive")
-    parser.add_argument("--name", default="", help="the tracker's; with --unpack: take its results alone")
+    parser.add_argument(
+        "--name", default="", help="the tracker's, default: its folder's; with --unpack: its results alone"
+    )
     parser.add_argument("--annotations", type=Path, help="folder of annotations, or the data set")
     parser.add_argument("--allow-missing", action="store_true", help="pack the sequences that are there")
     parser.add_argument("--force", action="store_true", help="overwrite files")
@@ -54,15 +56,23 @@ def main() -> None:
 
 def pack(args: argparse.Namespace) -> None:
     """Checks, packs and writes one tracker's results."""
-    benchmark, tracker = BENCHMARKS[args.benchmark], args.name or "TransCMD"
+    benchmark, tracker = BENCHMARKS[args.benchmark], args.name or folder_name(args.results, args.benchmark)
     if args.output.suffix != ".zip":
         raise ValueError(f"--output {args.output}: expected a name that ends in .zip")
     names, dropped = check(args, benchmark, tracker), read_drop(args.results)
     members = pack_results(args.results, FORMS[benchmark.name], tracker, names)
     write_files(args.output.parent, {args.output.name: make_zip(members)}, args.force)
     print(f"{args.output}: {len(members)} files of {tracker} on {benchmark.name}")
+    if not args.annotations:
+        print("note: lengths were not checked; --annotations does that")
     if dropped:
         print(f"note: part of the input was dropped in these results ({dropped})")
+
+
+def folder_name(folder: Path, benchmark: str) -> str:
+    """What the tracker is called by its folder: <name>, or <tracker>/<config>/<benchmark> as test.py lays it out."""
+    path = folder.absolute()
+    return path.name if path.name != benchmark else f"{path.parents[1].name}_{path.parent.name}"
 
 
 def check(args: argparse.Namespace, benchmark: Benchmark, tracker: str) -> list[str] | None:

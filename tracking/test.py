@@ -48,7 +48,12 @@ def parse_args() -> argparse.Namespace:
         "--device", default="", help="for all workers, e.g. cpu or mps; default: the GPUs, else the CPU"
     )
     parser.add_argument(
-        "--drop", nargs="+", default=[], metavar="SPEC", help="e.g. rgb, aux:0.3, both:0.3:switched:freeze"
+        "--drop",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="SPEC",
+        help="e.g. rgb, aux:0.3, both:0.3:switched:freeze",
     )
     parser.add_argument("--drop_seed", type=int, default=0, help="of specifications that do not end in one")
     parser.add_argument("--name", help="folder of the results instead of the experiment's name")

@@ -40,7 +40,7 @@ def read_attributes(folder: Path, attributes: tuple[str, ...], sequences: list[s
         if (place / ORDER).is_file():
             attributes = tuple((place / ORDER).read_text(encoding="utf-8-sig").replace(",", " ").split())
     if missing := [name for name in sequences if not (found / f"{name}.txt").is_file()]:
-        raise FileNotFoundError(f"{found}: no attributes of {len(missing)} sequences: {', '.join(missing)}")
+        raise FileNotFoundError(f"{found}: no attributes of {len(missing)} sequences: {_some(missing)}")
     rows = np.stack([_read_flags(found / f"{name}.txt", len(attributes)) for name in sequences])
     return dict(zip(attributes, rows.T, strict=True))
 
@@ -77,7 +77,11 @@ def _read_flags(path: Path, count: int) -> np.ndarray:
 def _by_attribute(folder: Path, sequences: list[str]) -> dict[str, np.ndarray]:
     names = _words(folder / NAMES)
     if missing := sorted(set(sequences) - set(names)):
-        raise FileNotFoundError(f"{folder / NAMES}: does not name {len(missing)} sequences: {', '.join(missing)}")
+        raise FileNotFoundError(f"{folder / NAMES}: does not name {len(missing)} sequences: {_some(missing)}")
     order = [names.index(name) for name in sequences]
     paths = sorted(path for path in folder.glob("*.txt") if path.name not in (NAMES, ORDER))
     return {path.stem: _read_flags(path, len(names))[order] for path in paths}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", …; are these another benchmark's?" if len(names) > 5 else "")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.evaluation.annotations import Annotation
-from lib.evaluation.benchmarks import PROTOCOLS, Benchmark
+from lib.evaluation.benchmarks import OFFICIAL, PROTOCOLS, Benchmark
 from lib.evaluation.loading import check_annotations, load_outputs
 from lib.evaluation.multistart import load_runs, score_multi_start
 from lib.evaluation.report import Report, TrackerScores
@@ -20,7 +20,7 @@ from lib.evaluation.results import read_drop
 from lib.evaluation.rules import LongTermRule, MultiStartRule, ScoringRule
 from lib.evaluation.scorers import Output, Scored, score_frames, score_long_term
 from lib.evaluation.statistics import compare, interval, resampled_weights
-from lib.utils.boxes import iou_xywh
+from lib.utils.boxes import iou_xywh, is_valid
 
 FPS_NOTE = "FPS: of the tracker's own time as its files give it; processes that share a machine slow each other down."
 SURE_NOTE = "Intervals and comparisons: bootstrap over sequences, 2,000 resamples, the same ones for all trackers."
@@ -74,7 +74,11 @@ def load_results(
         found[tracker], lacking = LOADERS[type(benchmark.rule)](benchmark, annotations, tracker, Path(folder))
         problems += lacking
     if problems and not allow_missing:
-        raise ValueError(f"{benchmark.name}: results are missing or do not fit: {'; '.join(problems)}")
+        rules = "" if benchmark.protocol == OFFICIAL else f" (protocol {benchmark.protocol})"
+        raise ValueError(
+            f"{benchmark.name}{rules}: results are missing or do not fit: {'; '.join(problems)}; "
+            "--allow-missing scores what all trackers have"
+        )
     scored = [annotation for annotation in annotations if all(annotation.name in o for o in found.values())]
     if not results or not scored:
         reason = "; ".join(problems) or f"{len(results)} trackers, {len(annotations)} annotated sequences"
@@ -103,7 +107,7 @@ def score_results(
         resampled = scored.combine(weights) if len(results.annotations) > 1 else {}
         samples[tracker] = resampled.get(list(benchmark.metrics)[-1])
         trackers[tracker] = _tracker_scores(results, scored, resampled, attributes, tracker)
-        remarks = [*other_lengths(results, tracker, benchmark.rule.every), *scored.remarks]
+        remarks = [*other_lengths(results, tracker, benchmark.rule.every), *no_boxes(outputs), *scored.remarks]
         notes += [f"{tracker}: {remark}" for remark in remarks]
     report = Report(
         benchmark=benchmark.name,
@@ -159,6 +163,13 @@ def other_lengths(results: Results, tracker: str, every: int) -> list[str]:
         if rows != frames and not output.runs:
             (short if rows < frames else long).append(f"{annotation.name} ({rows} of {frames})")
     return [f"too {word}: {', '.join(names)}." for word, names in (("short", short), ("long", long)) if names]
+
+
+def no_boxes(outputs: list[Output]) -> list[str]:
+    """A remark on rows that are no box, where each should be one: a rule takes another row for them, or a miss."""
+    counts = [int(np.count_nonzero(~is_valid(o.boxes_xywh))) for o in outputs if o.scores is None and not o.runs]
+    found = [count for count in counts if count]
+    return [f"{sum(found)} rows in {len(found)} results are no box."] if found else []
 
 
 def overlap_traces(results: Results) -> dict[str, dict[str, np.ndarray]]:

@@ -70,7 +70,7 @@ def load_outputs(
     if annotations and not any(paths.values()):
         raise ValueError(
             f"{tracker}: {folder} holds no result of {benchmark.name}'s {len(names)} sequences, expected for example "
-            f"{names[0]}.txt{_whose(benchmark, folder)}"
+            f"{names[0]}.txt{_whose(benchmark, folder) or _inside(folder)}"
         )
     runs = {entry["fingerprint"] for name, entry in read_record(folder).items() if paths.get(name)}
     if len(runs) > 1:
@@ -115,6 +115,12 @@ def _whose(benchmark: Benchmark, folder: Path) -> str:
         ):
             return f"; these look like results of {name}"
     return ""
+
+
+def _inside(folder: Path) -> str:
+    """A hint at the folders in a folder, which may be meant, or nothing."""
+    folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return f"; there are folders in it: {', '.join(folders[:5])}" if folders else ""
 
 
 def make_output(rule: Rule, annotation: Annotation, path: Path, boxes: np.ndarray) -> Output:

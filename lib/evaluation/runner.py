@@ -62,9 +62,10 @@ def run_sequences(sequences: list[Sequence], job: Job, workers: int = 1, num_gpu
     """Tracks every sequence that has no finished result yet; returns the failed ones with the reason.
 
     Raises:
-        KeyboardInterrupt: stopped; finished sequences are kept.
+        KeyboardInterrupt: stopped; finished sequences are kept. ValueError: the folder holds results of another drop.
     """
     record = read_record(job.folder)
+    _refuse_other_drops(record, job)
     todo = [s for s in sequences if not is_finished(s, job, record)]
     if len(todo) < len(sequences):
         logger.info(
@@ -84,6 +85,15 @@ def run_sequences(sequences: list[Sequence], job: Job, workers: int = 1, num_gpu
                 record[sequence.name] = _entry(sequence, job)
                 write_record(job.folder, record)
     return failed
+
+
+def _refuse_other_drops(record: dict, job: Job) -> None:
+    others = sorted({entry.get("drop", "") for entry in record.values()} - {str(job.drop or "")})
+    if others:
+        there, here = (f"drop {text}" if text else "no drop" for text in (others[0], str(job.drop or "")))
+        raise ValueError(
+            f"{job.folder} holds results of a run with {there}, this one has {here}: take another --name or remove them"
+        )
 
 
 def track_sequence(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], bool] = lambda: False) -> None:
