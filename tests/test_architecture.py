@@ -1,4 +1,4 @@
-"""The design, kept true: who imports whom, what must not be written, tables that hold what they promise."""
+"""The layout of the code: which room may import which, which libraries stay where, what each file must say."""
 
 import ast
 import re
@@ -10,77 +10,98 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "lib").rglob("*.py"))
-# A package may import those of lower rank, and itself; equal ranks do not know each other.
-RANK = {
-    "utils": 0,
-    "structures": 0,
-    "config": 0,
-    "data": 1,
-    "models": 1,
-    "losses": 2,
-    "tracker": 3,
-    "train": 4,
-    "evaluation": 4,
+BASE = {"structures", "utils"}
+TRAINED = BASE | {"models", "losses", "config"}  # a configuration's choices come from the tables of models and losses
+SCORING = BASE | {"data", "results", "evaluation"}
+# Room → rooms that it may import. No room imports one that imports it.
+MAY_IMPORT = {
+    "utils": set(),
+    "structures": set(),
+    "data": BASE,
+    "models": BASE,
+    "losses": BASE | {"models"},
+    "config": BASE | {"models", "losses"},
+    "train": TRAINED | {"data"},
+    "tracker": BASE | {"data", "models", "config"},
+    "results": BASE | {"data"},
+    "running": BASE | {"data", "results", "tracker"},
+    "evaluation": BASE | {"data", "results"},
+    "report": SCORING,
+    "vot": SCORING | {"models", "config", "tracker"},
+    "study": SCORING | TRAINED | {"train", "report"},
 }
-BUILDERS = {"config": {"tracker", "train"}}  # who may read configurations
 NO_TORCH = (
-    "structures.py",
-    "data/crop.py",
-    "data/image.py",
-    "utils/boxes.py",
-    "utils/files.py",
-    "tracker/postprocess.py",
-    "evaluation/metrics.py",
-    "evaluation/annotations.py",
-    "evaluation/evaluate.py",
-    "evaluation/plots.py",
-    "evaluation/html.py",
-    "evaluation/vot.py",
-    "evaluation/vot_workspace.py",
-    "tracker/base.py",
+    "structures",
+    "data.crop",
+    "data.drop",
+    "data.image",
+    "utils.boxes",
+    "utils.files",
+    "utils.paths",
+    "tracker.postprocess",
+    "tracker.base",
+    "tracker.baselines",
+    "results.raw",
+    "evaluation.metrics",
+    "evaluation.annotations",
+    "evaluation.evaluate",
+    "evaluation.vot_measures",
+    "report.plots",
+    "report.html",
+    "vot.workspace",
 )
-TIMM = {"models/convert.py", "models/vit.py", "models/weights.py"}
+TIMM = {"models/vit.py", "models/weights/convert.py", "models/weights/read.py"}
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES}
+ids = [str(path.relative_to(ROOT)) for path in FILES]
 
 
-def imports(path: Path, with_type_checking: bool = False) -> set[str]:
-    """Modules that a file imports, full names."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    skipped = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            skipped |= {id(child) for child in ast.walk(node)}
+def imports(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, also for types alone."""
     names = set()
-    for node in ast.walk(tree):
-        if id(node) in skipped and not with_type_checking:
-            continue
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(node.module)
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= inside & MODULES or {node.module}
     return names
 
 
-def package(path: Path) -> str:
+def room(path: Path) -> str:
     return path.relative_to(ROOT / "lib").parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_one_way(path):
-    own = package(path)
-    for name in imports(path, with_type_checking=True):
-        if not name.startswith("lib.") or own == "__init__":
-            continue
-        other = name.split(".")[1]
-        if other in BUILDERS:
-            assert own in BUILDERS[other] | {other}, f"{path} imports {name}"
-        else:
-            assert other == own or RANK[other] < RANK[own], f"{path} imports {name}"
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_every_room_is_in_the_list_and_the_list_has_no_circle():
+    assert {room(path) for path in FILES} - {"__init__"} == set(MAY_IMPORT)
+    for name, others in MAY_IMPORT.items():
+        for other in others:
+            assert name not in MAY_IMPORT[other], f"{name} and {other} may import each other"
+
+
+@pytest.mark.parametrize("path", FILES, ids=ids)
+def test_a_room_imports_only_what_it_may(path):
+    for name in imports(path):
+        if name.startswith("lib.") and room(path) != "__init__":
+            other = name.split(".")[1]
+            assert other == room(path) or other in MAY_IMPORT[room(path)], f"{path} imports {name}"
+
+
+def test_no_two_modules_import_each_other():
+    modules = {module(path): path for path in FILES}
+    needs = {name: imports(path) & set(modules) - {name} for name, path in modules.items()}
+    done: set[str] = set()
+    while ready := {name for name, others in needs.items() if name not in done and others <= done}:
+        done |= ready
+    assert not set(needs) - done, "these modules are part of an import circle or import one"
 
 
 @pytest.mark.parametrize("name", NO_TORCH)
-def test_what_a_device_shares_needs_no_torch(name):
-    module = "lib." + name.removesuffix(".py").replace("/", ".")
-    code = f"import sys, {module}; sys.exit(bool({{'torch', 'timm', 'torchvision'}} & set(sys.modules)))"
+def test_module_imports_no_torch(name):
+    code = f"import sys, lib.{name}; sys.exit(bool({{'torch', 'timm', 'torchvision'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
@@ -89,23 +110,30 @@ def test_timm_and_matplotlib_stay_where_they_are():
         name = path.relative_to(ROOT / "lib").as_posix()
         libraries = {module.split(".")[0] for module in imports(path)}
         assert "timm" not in libraries or name in TIMM, name
-        assert "matplotlib" not in libraries or name == "evaluation/plots.py", name
+        assert "matplotlib" not in libraries or name == "report/plots.py", name
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_habits_that_we_left_behind(path):
+@pytest.mark.parametrize("path", FILES, ids=ids)
+def test_names_with_a_leading_underscore_stay_in_their_file(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("lib."):
+            assert not [alias.name for alias in node.names if alias.name.startswith("_")], node.module
+
+
+@pytest.mark.parametrize("path", FILES, ids=ids)
+def test_discouraged_patterns_do_not_occur(path):
     text = path.read_text(encoding="utf-8")
-    assert not re.search(r"\.cuda\(\)", text), "devices are picked in utils/misc.py"
-    assert not re.search(r"torch\.load\((?!.*weights_only=True)", text), "checkpoints never run code"
-    assert not re.search(r"getattr\(cfg|cfg\.get\(", text), "defaults stand in config/transcmd.py"
+    assert not re.search(r"\.cuda\(\)", text), "devices are chosen in utils/misc.py"
+    assert not re.search(r"torch\.load\((?!.*weights_only=True)", text), "loading a checkpoint must not run code"
+    assert not re.search(r"getattr\(cfg|cfg\.get\(", text), "defaults stand in config/schema.py"
     assert not re.search(r"\bimport \*", text)
-    assert len(text.splitlines()) <= 300, "a file fits a few screens"
+    assert "METHOD.md" not in text, "cite docs/method.md, which is part of the repository"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_public_functions_say_what_they_do(path):
+@pytest.mark.parametrize("path", FILES, ids=ids)
+def test_public_functions_have_docstrings(path):
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            named_by_fields = isinstance(node, ast.ClassDef) and any(isinstance(n, ast.AnnAssign) for n in node.body)
-            short = isinstance(node, ast.FunctionDef) and len(node.body) <= 2
-            assert ast.get_docstring(node) or named_by_fields or short, f"{path}: {node.name}"
+            is_record = isinstance(node, ast.ClassDef) and any(isinstance(n, ast.AnnAssign) for n in node.body)
+            is_short = isinstance(node, ast.FunctionDef) and len(node.body) <= 2
+            assert ast.get_docstring(node) or is_record or is_short, f"{path}: {node.name}"

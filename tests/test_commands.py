@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.weights import epoch_path, read_checkpoint
-from lib.tracker.build import network_settings
+from lib.models.build import network_settings
+from lib.models.weights.read import read_checkpoint
+from lib.utils.paths import epoch_path
 from tests.conftest import ROOT
 
 CHECKPOINTS = "output/checkpoints/train/transcmd/debug"

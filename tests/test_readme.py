@@ -13,7 +13,8 @@ import torch
 
 from lib.config.loader import load_config
 from lib.models.build import build_model
-from lib.models.weights import epoch_path, read_checkpoint
+from lib.models.weights.read import read_checkpoint
+from lib.utils.paths import epoch_path
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What each part of the method is worth: the ladder of METHOD.md B.10 and its controls, over several seeds.
+"""What each part of the method is worth: the ladder and its controls, over several seeds (docs/method.md).
 
 python tracking/ablation.py --seeds 1 2 3 --jobs 2
 python tracking/ablation.py --rows scratch joint --seeds 1
@@ -20,7 +20,7 @@ from pathlib import Path
 import _init_paths
 
 from lib.config.loader import load_config
-from lib.evaluation.ladder import ROWS, Row, to_json, to_markdown
+from lib.study.ladder import ROWS, Row, to_json, to_markdown
 from lib.utils.cli import run_child, run_command
 from lib.utils.files import write_text
 
@@ -123,7 +123,7 @@ def train(args: argparse.Namespace, config: str, seed: int, children: list[subpr
 
 def finished(args: argparse.Namespace, config: str, seed: int) -> bool:
     """Whether a run has its last checkpoint and was validated after it."""
-    from lib.train.predecessors import is_finished, newest
+    from lib.train.prerequisites import is_finished, newest
 
     path = newest("transcmd", f"ablation/{config}", folder(args, seed))
     if path is None or not is_finished(path) or not (record := path.with_name("validation.json")).is_file():
@@ -141,8 +141,8 @@ def fill_caches(args: argparse.Namespace, seed: int) -> None:
 
 def report(args: argparse.Namespace) -> int:
     """Writes ladder.json, ladder.md and ladder.png of every finished run, of whatever rows and seeds."""
-    from lib.evaluation.plots import plot_ladder
-    from lib.train.predecessors import newest
+    from lib.study.ladder import draw_ladder
+    from lib.train.prerequisites import newest
 
     rows = []
     for name, (title, reference) in ROWS.items():
@@ -154,8 +154,7 @@ def report(args: argparse.Namespace) -> int:
         rows.append(row)
     write_text(args.save_dir / "ladder.json", to_json(rows))
     write_text(args.save_dir / "ladder.md", to_markdown(rows))
-    if any(row.seeds for row in rows):
-        plot_ladder([row for row in rows if row.seeds], args.save_dir / "ladder")
+    draw_ladder(rows, args.save_dir / "ladder")
     print(to_markdown(rows))
     return 0
 

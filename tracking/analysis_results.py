@@ -26,13 +26,13 @@ from lib.evaluation.annotations import (
 from lib.evaluation.attributes import find_folder, read_attributes
 from lib.evaluation.benchmarks import BENCHMARKS, PROTOCOLS, Benchmark, under_protocol
 from lib.evaluation.evaluate import Results, load_results, overlap_traces, score_results
-from lib.evaluation.html import write_html
-from lib.evaluation.moments import Moment, draw_moments, find_moments
-from lib.evaluation.palette import PLOTS
-from lib.evaluation.plots import draw_plots
 from lib.evaluation.report import Report
 from lib.evaluation.rules import LongTermRule, MultiStartRule
-from lib.evaluation.tables import page, save_report
+from lib.report.html import write_html
+from lib.report.moments import Moment, draw_moments, find_moments
+from lib.report.palette import PLOTS
+from lib.report.plots import draw_plots
+from lib.report.tables import page, save_report
 from lib.utils.cli import run_command
 
 MOMENTS = 24  # thumbnails in report.html

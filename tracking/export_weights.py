@@ -10,9 +10,10 @@ import _init_paths  # noqa: F401
 import torch
 
 from lib.config.loader import config_name, load_config
-from lib.models.build import build_model
-from lib.models.weights import load_exact, net_of, read_checkpoint, write_net
-from lib.tracker.build import check_settings, default_checkpoint
+from lib.models.build import build_model, check_settings
+from lib.models.weights.read import net_of, read_checkpoint, write_net
+from lib.models.weights.report import load_exact
+from lib.tracker.build import default_checkpoint
 from lib.utils.cli import run_command
 
 

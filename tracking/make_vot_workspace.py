@@ -17,14 +17,15 @@ from pathlib import Path
 
 import _init_paths
 
-from lib.config.loader import config_name, find_config, load_config, to_plain
+from lib.config.loader import config_name, find_config, load_config
 from lib.data.datasets import build_store, load_dataset
 from lib.data.storage import DiskStore
 from lib.data.synthetic import write_datasets
-from lib.evaluation.vot_selftest import check_scores
-from lib.evaluation.vot_workspace import LONG_TERM, STACKS, run_toolkit, toolkit_command, write_workspace
-from lib.tracker.base import BASELINES, TRACKERS
+from lib.tracker.baselines import BASELINES, TRACKERS
 from lib.utils.cli import run_command
+from lib.utils.trees import to_plain
+from lib.vot.selftest import check_scores
+from lib.vot.workspace import LONG_TERM, STACKS, run_toolkit, toolkit_command, write_workspace
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ def random_weights(config: str, folder: Path) -> Path:
     import torch
 
     from lib.models.build import build_model
-    from lib.models.weights import write_net
+    from lib.models.weights.read import write_net
 
     torch.manual_seed(SEED)
     cfg, path = load_config("transcmd", config), folder / f"{config}.safetensors"

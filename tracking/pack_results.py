@@ -19,11 +19,11 @@ from lib.evaluation.annotations import (
     annotations_from_sequences,
     holds_annotations_alone,
 )
-from lib.evaluation.archive import FORMS, list_results, list_runs, make_zip, pack_results
 from lib.evaluation.benchmarks import BENCHMARKS, Benchmark
 from lib.evaluation.evaluate import load_results
-from lib.evaluation.results import experiment_folder, read_drop
-from lib.evaluation.unpack import unpack_results, write_files
+from lib.results.pack import FORMS, list_results, list_runs, make_zip, pack_results
+from lib.results.raw import experiment_folder, read_drop
+from lib.results.unpack import unpack_results, write_files
 from lib.utils.cli import run_command
 
 

@@ -21,15 +21,17 @@ from pathlib import Path
 import _init_paths  # noqa: F401
 import torch
 
-from lib.config.loader import config_name, load_config, to_plain
+from lib.config.loader import config_name, load_config
 from lib.data.datasets import build_store, load_dataset
+from lib.data.drop import Drop
 from lib.data.sequence import Sequence
-from lib.evaluation.debug import MODES
-from lib.evaluation.drop import Drop
-from lib.evaluation.runner import Job, run_sequences
-from lib.tracker.base import BASELINES, TRACKERS
-from lib.tracker.build import build_tracker, default_checkpoint, network_settings
+from lib.models.build import network_settings
+from lib.running.debug import MODES
+from lib.running.runner import Job, run_sequences
+from lib.tracker.baselines import BASELINES, TRACKERS
+from lib.tracker.build import build_tracker, default_checkpoint
 from lib.utils.cli import run_command
+from lib.utils.trees import to_plain
 
 logger = logging.getLogger(__name__)
 

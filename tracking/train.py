@@ -72,7 +72,7 @@ def train_chain(args: argparse.Namespace) -> int:
 
     Values of --set hold for all of them.
     """
-    from lib.train.predecessors import is_finished, newest, training_order
+    from lib.train.prerequisites import is_finished, newest, training_order
 
     def finished(config: str) -> bool:
         path = newest(args.script, config_name(config), args.save_dir)

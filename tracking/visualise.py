@@ -13,13 +13,14 @@ import torch
 
 from lib.config.loader import config_name, load_config
 from lib.data.loader import build_loaders
-from lib.evaluation.visualise import draw_paths, draw_reconstruction, pick_telling
-from lib.models.weights import find_weights, load_exact, net_of, read_checkpoint
+from lib.models.build import check_settings
+from lib.models.weights.read import find_weights, net_of, read_checkpoint
+from lib.models.weights.report import load_exact
 from lib.structures import Pair, Sample, to_device
-from lib.tracker.build import check_settings
+from lib.study.views import draw_paths, draw_reconstruction, pick_telling
 from lib.train.build import Surroundings, build_task
 from lib.train.checkpoint import read_training_state
-from lib.train.predecessors import finished_checkpoint
+from lib.train.prerequisites import finished_checkpoint
 from lib.utils.cli import run_command
 from lib.utils.files import atomic_path
 from lib.utils.misc import pick_device, seed_step

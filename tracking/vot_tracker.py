@@ -17,7 +17,8 @@ from lib.config.loader import load_config
 from lib.data.sequence import Sequence
 from lib.data.storage import DiskStore
 from lib.structures import Frame
-from lib.tracker.base import BASELINES, TRACKERS, Tracker
+from lib.tracker.base import Tracker
+from lib.tracker.baselines import BASELINES, TRACKERS
 from lib.utils.cli import run_command
 
 MODALITY = "rgbd"

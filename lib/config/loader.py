@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from easydict import EasyDict
 
-from lib.config import transcmd
+from lib.config import schema as transcmd
+from lib.utils.trees import flatten, to_plain
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCRIPTS = {"transcmd": transcmd}
@@ -76,13 +77,6 @@ def config_name(config: str) -> str:
 def dump_config(cfg: EasyDict) -> str:
     """The tree as YAML text; `load_config` reads it back to an equal tree."""
     return yaml.safe_dump(to_plain(cfg), sort_keys=False, default_flow_style=None, width=120)
-
-
-def to_plain(cfg: Any) -> Any:
-    """The tree as plain dicts and lists, fit for a checkpoint."""
-    if isinstance(cfg, dict):
-        return {key: to_plain(value) for key, value in cfg.items()}
-    return [to_plain(value) for value in cfg] if isinstance(cfg, list | tuple) else cfg
 
 
 def _layers(path: Path) -> Iterator[tuple[Path, dict]]:
@@ -173,15 +167,6 @@ def _nearest(name: str, schema) -> str:
     known = [key for key, _ in flatten(schema.DEFAULTS)]
     near = difflib.get_close_matches(name, known + sorted({k.rsplit(".", 1)[0] for k in known if "." in k}), n=1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def flatten(cfg: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields ("TRAIN.LR", value) for every leaf; an empty table counts as a leaf."""
-    for key, value in cfg.items():
-        if isinstance(value, dict) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _resolve_paths(cfg: EasyDict, schema, folder: Path) -> None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.evaluation.results import read_boxes, read_numbers
-from lib.evaluation.vot import Anchor, anchors_of, read_anchors
+from lib.data.sequence import Sequence
+from lib.results.raw import read_boxes, read_numbers
+from lib.results.vot_files import Anchor, anchors_of, read_anchors
 from lib.utils.boxes import is_valid, xyxy_to_xywh
 from lib.utils.files import parse_rows
-
-if TYPE_CHECKING:
-    from lib.data.sequence import Sequence
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,10 @@ from lib.evaluation.benchmarks import OFFICIAL, PROTOCOLS, Benchmark
 from lib.evaluation.loading import check_annotations, load_outputs
 from lib.evaluation.multistart import load_runs, score_multi_start
 from lib.evaluation.report import Report, TrackerScores
-from lib.evaluation.results import read_drop
 from lib.evaluation.rules import LongTermRule, MultiStartRule, ScoringRule
 from lib.evaluation.scorers import Output, Scored, score_frames, score_long_term
 from lib.evaluation.statistics import compare, interval, resampled_weights
+from lib.results.raw import read_drop
 from lib.utils.boxes import iou_xywh, is_valid
 
 FPS_NOTE = "FPS: of the tracker's own time as its files give it; processes that share a machine slow each other down."

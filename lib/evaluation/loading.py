@@ -8,7 +8,9 @@ import numpy as np
 
 from lib.evaluation.annotations import Annotation
 from lib.evaluation.benchmarks import Benchmark
-from lib.evaluation.results import (
+from lib.evaluation.rules import Rule
+from lib.evaluation.scorers import Output
+from lib.results.raw import (
     experiment_folder,
     find_companion,
     find_results,
@@ -17,9 +19,7 @@ from lib.evaluation.results import (
     read_numbers,
     read_record,
 )
-from lib.evaluation.rules import Rule
-from lib.evaluation.scorers import Output
-from lib.evaluation.vot import read_confidences
+from lib.results.vot_files import read_confidences
 
 # Names of sequences that one benchmark has and the others have not, to say whose results a folder holds. RGBT210 shares
 # its names with RGBT234: there the lengths tell.

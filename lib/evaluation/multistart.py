@@ -9,10 +9,11 @@ import numpy as np
 from lib.evaluation.annotations import Annotation
 from lib.evaluation.benchmarks import Benchmark
 from lib.evaluation.report import Curve
-from lib.evaluation.results import experiment_folder
 from lib.evaluation.rules import MultiStartRule
 from lib.evaluation.scorers import Output, Scored
-from lib.evaluation.vot import Sums, eao, find_run, read_trajectory, run_overlaps, sum_runs, weighted_ratio
+from lib.evaluation.vot_measures import Sums, eao, run_overlaps, sum_runs, weighted_ratio
+from lib.results.raw import experiment_folder
+from lib.results.vot_files import find_run, read_trajectory
 
 
 def load_runs(

@@ -17,7 +17,7 @@ from lib.evaluation.annotations import Annotation
 from lib.evaluation.benchmarks import Benchmark
 from lib.evaluation.report import Curve
 from lib.evaluation.rules import CENTRE_ERROR, NORMALISED_ERROR, OVERLAP, Metric, ScoringRule
-from lib.evaluation.vot import long_term_frames
+from lib.evaluation.vot_measures import long_term_frames
 from lib.utils.boxes import iou_xywh, is_valid
 
 

@@ -1,4 +1,4 @@
-"""The loss of masked patches (METHOD.md B.4 and B.11; ours)."""
+"""The loss of masked patches (docs/method.md, CMAE; ours)."""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from torch import nn
 
 from lib.models.fusion import FUSIONS
@@ -10,6 +13,9 @@ from lib.models.mae import CMAE
 from lib.models.student import Student
 from lib.models.teacher import Teacher
 from lib.models.vit import VARIANTS, Normalize, ViT
+from lib.models.weights.read import net_of, read_checkpoint
+from lib.models.weights.report import load_exact
+from lib.utils.trees import flatten, to_plain
 
 MODELS = {"student": Student, "teacher": Teacher}
 
@@ -37,6 +43,44 @@ def build_model(cfg) -> nn.Module:
         head=HEADS[model.HEAD.TYPE](vit.width, model.HEAD.NUM_CHANNELS),
         normalize=Normalize(cfg.DATA.MEAN, cfg.DATA.STD),
     )
+
+
+def load_trained_model(cfg, checkpoint: str | Path) -> nn.Module:
+    """The network that `cfg` describes with the weights of a checkpoint, on the CPU.
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        ValueError: no checkpoint, or one of another network, also where its tensors have the same shapes.
+    """
+    model, content = build_model(cfg), read_checkpoint(checkpoint)
+    load_exact(model, net_of(content, checkpoint), str(checkpoint))
+    check_settings(content, cfg, checkpoint)
+    return model
+
+
+def check_settings(content: dict[str, Any], cfg, checkpoint: Path) -> None:
+    """Raises ValueError where a checkpoint's content says that it was trained as another network than cfg's."""
+    trained, wanted = network_settings(content.get("config", {})), network_settings(to_plain(cfg))
+    for key, value in trained.items():
+        if wanted.get(key, value) != value:
+            raise ValueError(f"{checkpoint}: trained with {key} {value}, the config says {wanted[key]}")
+
+
+def network_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Of a whole configuration what a network's answer depends on, {'MODEL.BACKBONE.STRIDE': 16, ...}."""
+    keys = (
+        "DATA.MEAN",
+        "DATA.STD",
+        "DATA.TEMPLATE.SIZE",
+        "DATA.TEMPLATE.FACTOR",
+        "DATA.SEARCH.SIZE",
+        "DATA.SEARCH.FACTOR",
+    )
+    return {
+        key: value
+        for key, value in flatten(config)
+        if key in keys or (key.startswith("MODEL.") and not key.startswith("MODEL.PRETRAIN"))
+    }
 
 
 def build_mae(cfg, model: nn.Module) -> CMAE:

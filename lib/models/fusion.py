@@ -13,7 +13,7 @@ PATHS = ("rgb", "aux", "joint")  # of the teacher's fusion, in the order of its 
 
 
 class SimpleFusion(nn.Module):
-    """The student's fusion: the mean of both modalities plus a low-rank correction (METHOD.md B.2; ours).
+    """The student's fusion: the mean of both modalities plus a low-rank correction (docs/method.md, The student; ours).
 
     F = (S_rgb + S_aux) / 2 + W2 GELU(W1 LN([S_rgb ; S_aux])), with W2 zero at the start, so that training begins with
     the plain mean.
@@ -36,8 +36,9 @@ class SimpleFusion(nn.Module):
 
 
 class MultiPathFusion(nn.Module):
-    """The teacher's fusion: three readings of both modalities, weighed for each token (METHOD.md B.3). Published: that
-    there are several paths; ours: these three and their weights.
+    """The teacher's fusion: the sum of three paths, weighted per token (docs/method.md, The teacher).
+
+    Published: that there are several paths; ours: these three and their weights.
 
     "rgb" is RGB enhanced by the auxiliary modality, "aux" the reverse, "joint" the mean over both after attention among
     all; F = sum_k a_k P_k with a = softmax over the paths. The templates of both modalities serve as further keys.

@@ -1,4 +1,4 @@
-"""CMAE, the complementarity-aware masked autoencoder (METHOD.md B.4).
+"""CMAE, the complementarity-aware masked autoencoder (docs/method.md, CMAE).
 
 Published: patches chosen inside a modality are masked and reconstructed with the help of the other one. Ours: how they
 are chosen (`masking.py`), the decoder and the target.

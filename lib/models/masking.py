@@ -1,4 +1,4 @@
-"""Scores of locations → which tokens of which modality are masked (METHOD.md B.4).
+"""Scores of locations → which tokens of which modality are masked (docs/method.md, CMAE).
 
 Published: chosen patches inside a modality are masked. Ours: how they are chosen. Pure functions of their arguments and
 torch's random numbers.

@@ -1,4 +1,4 @@
-"""The student: one ViT that both modalities share, a small fusion, a centre head (METHOD.md B.2).
+"""The student: one ViT that both modalities share, a small fusion, a centre head (docs/method.md, The student).
 
 Published: one shared light stream and a simple fusion, 6.5 M parameters. Ours: joint attention at chosen layers, the
 modality embeddings, the rank of the fusion and the width of the head.

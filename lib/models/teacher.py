@@ -1,4 +1,4 @@
-"""The teacher: two ViT streams that exchange what they see, and a fusion along several paths (METHOD.md B.3).
+"""The teacher: two streams with exchange stages, and a fusion along several paths (docs/method.md, The teacher).
 
 Published: a stronger network with a stream for each modality and a sophisticated fusion, whose paths the student learns
 to choose from. Ours: everything else, i.e. the exchange stages and their gates, the three paths and their weights.

@@ -1,6 +1,6 @@
 """The vision transformer that every network here is made of: embedding, positions, blocks, sizes.
 
-Published: ViTs on template and search tokens, as in OSTrack. Ours: the sizes below `vit_tiny` (METHOD.md B.2).
+Published: ViTs on template and search tokens, as in OSTrack. Ours: the sizes below `vit_tiny`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class ViT(nn.Module):
         """Normalised crops (B, 3, S, S) → (B, N + prefix, D): template, search, prefix, with positions.
 
         Args:
-            mask: (B, N) bool; there, `vector` (B, D) stands in for what is seen (METHOD.md B.4).
+            mask: (B, N) bool; there, `vector` (B, D) stands in for what is seen (docs/method.md, CMAE).
         """
         tokens = torch.cat([self.patch_embed(template), self.patch_embed(search)], dim=1)
         if mask is not None:
@@ -134,7 +134,7 @@ def center_tokens(grid: int) -> list[int]:
 
 
 def quarter_ends(depth: int) -> list[int]:
-    """The last block of each quarter of a network, counted from 1: 3, 6, 9, 12 of twelve (METHOD.md B.11)."""
+    """The last block of each quarter of a network, counted from 1: 3, 6, 9, 12 of twelve (docs/method.md, Balance)."""
     return sorted({math.ceil(depth * quarter / 4) for quarter in (1, 2, 3, 4)})
 
 

@@ -1,4 +1,4 @@
-"""The trained tracker: crop, forward, postprocess. One template, no update (METHOD.md B.9, as OSTrack)."""
+"""The trained tracker: crop, forward, postprocess. One template, no update (docs/method.md, Tracking, as OSTrack)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How strongly each distillation loss pulls, beside the tracking loss (METHOD.md B.11; ours)."""
+"""How strongly each distillation loss pulls, beside the tracking loss (docs/method.md, Balance; ours)."""
 
 from __future__ import annotations
 

@@ -8,15 +8,17 @@ from typing import NamedTuple
 
 from torch import nn
 
-from lib.config.loader import load_config, to_plain
-from lib.losses.distill import DISTILL_LOSSES, Network
-from lib.models.build import build_mae, build_model
-from lib.models.weights import find_weights, load_exact, net_of, read_checkpoint
-from lib.tracker.build import check_settings, network_settings
+from lib.config.loader import load_config
+from lib.losses import DISTILL_LOSSES
+from lib.losses.common import FeatureSpec
+from lib.models.build import build_mae, build_model, load_trained_model, network_settings
+from lib.models.vit import quarter_ends
+from lib.models.weights.read import find_weights
 from lib.train.balance import Balance
-from lib.train.predecessors import finished_checkpoint
+from lib.train.prerequisites import finished_checkpoint
 from lib.train.tasks import DistillTask, PretrainTask, Task, TrackTask
 from lib.train.teacher_cache import CachedTeacher
+from lib.utils.trees import to_plain
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,10 @@ def build_distill(cfg, model: nn.Module, surroundings: Surroundings) -> DistillT
     """Training of a student with a teacher."""
     teacher = load_teacher(cfg, surroundings)
     weights = {name: cfg.TRAIN.DISTILL[name] for name in DISTILL_LOSSES if cfg.TRAIN.DISTILL[name]}
-    networks = [Network(vit.width, vit.depth, vit.template_tokens) for vit in (model.streams[0], teacher.streams[0])]
+    networks = [
+        FeatureSpec(vit.width, vit.depth, vit.template_tokens, tuple(quarter_ends(vit.depth)))
+        for vit in (model.streams[0], teacher.streams[0])
+    ]
     losses = {name: DISTILL_LOSSES[name](*networks) for name in weights}
     balance = Balance(tuple(weights), surroundings.total_steps, cfg.TRAIN.DISTILL.BALANCE)
     if cfg.TRAIN.TEACHER.CACHE:
@@ -80,10 +85,7 @@ def load_teacher(cfg, surroundings: Surroundings) -> nn.Module:
             )
     else:
         path = finished_checkpoint(surroundings.script, own.CONFIG, surroundings.save_dir, "TRAIN.TEACHER.CONFIG")
-    content = read_checkpoint(path)
-    teacher = build_model(teacher_cfg)
-    load_exact(teacher, net_of(content, path), str(path))
-    check_settings(content, teacher_cfg, path)
+    teacher = load_trained_model(teacher_cfg, path)
     logger.info("teacher: %s", path)
     return teacher
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from lib.models.weights import NET_NAME, checkpoint_folder, epoch_path, read_checkpoint
+from lib.models.weights.read import read_checkpoint
 from lib.utils.files import atomic_path
+from lib.utils.paths import NET_NAME, checkpoint_folder, epoch_path
 
 
 class CheckpointFolder:

@@ -7,20 +7,22 @@ from pathlib import Path
 
 import torch
 
-from lib.config.loader import dump_config, flatten, to_plain
+from lib.config.loader import dump_config
 from lib.data.loader import build_loaders
-from lib.models.convert import convert
-from lib.models.weights import find_weights, load_fitting, read_foreign
+from lib.models.weights.convert import convert
+from lib.models.weights.read import find_weights, read_foreign
+from lib.models.weights.report import load_fitting
 from lib.train.build import Surroundings, build_task
 from lib.train.checkpoint import CheckpointFolder, read_training_state
 from lib.train.logger import RunLogger
 from lib.train.optim import build_optimizer, build_scheduler
-from lib.train.predecessors import finished_checkpoint
+from lib.train.prerequisites import finished_checkpoint
 from lib.train.tasks import Task
 from lib.train.trainer import Trainer, TrainerOptions
 from lib.utils import distributed
 from lib.utils.files import write_text
 from lib.utils.misc import count_parameters, pick_device, seed_step
+from lib.utils.trees import flatten, to_plain
 
 logger = logging.getLogger(__name__)
 

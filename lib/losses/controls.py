@@ -1,0 +1,61 @@
+"""Feature losses that SCFD is compared with in the ablation (docs/method.md, "SCFD")."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lib.losses.common import (
+    FeatureLoss,
+    Logs,
+    block_features,
+    cosine,
+    in_float32,
+    normalize,
+    token_weights,
+    weighted,
+)
+from lib.structures import Sample, TrackOutput
+
+
+class PlainCosine(FeatureLoss):
+    """Control of SCFD: the tokens of each modality matched by cosine, at the same layers with the same weights."""
+
+    @in_float32
+    def forward(
+        self, student: TrackOutput, teacher: TrackOutput, sample: Sample, progress: float
+    ) -> tuple[Tensor, Logs]:
+        """Returns the loss, a scalar; nothing to log."""
+        weight = token_weights(sample.search_box, student, self.template_tokens)
+        losses = [
+            weighted(1 - cosine(normalize(project(s)), normalize(t)), weight)
+            for (own, other), project in zip(self.layers, self.project, strict=True)
+            for s, t in zip(block_features(student, own), block_features(teacher, other), strict=True)
+        ]
+        return torch.stack(losses).mean(), {}
+
+
+class ContentStyle(FeatureLoss):
+    """Control of SCFD after CKD: content is the instance-normalised tokens, style is mean and deviation per channel."""
+
+    CONTENT_WEIGHT = 0.1  # as published there
+
+    @in_float32
+    def forward(
+        self, student: TrackOutput, teacher: TrackOutput, sample: Sample, progress: float
+    ) -> tuple[Tensor, Logs]:
+        """Returns the loss, a scalar; nothing to log."""
+        losses = []
+        for (own, other), project in zip(self.layers, self.project, strict=True):
+            for s, t in zip(block_features(student, own), block_features(teacher, other), strict=True):
+                (s_content, s_style), (t_content, t_style) = (_content_style(normalize(f)) for f in (project(s), t))
+                content = (s_content - t_content).square().mean()
+                losses.append(self.CONTENT_WEIGHT * content + (s_style - t_style).square().mean())
+        return torch.stack(losses).mean(), {}
+
+
+def _content_style(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, N, D) → instance-normalised tokens, and each channel's mean and deviation (B, 2, D)."""
+    variance, mean = torch.var_mean(tokens, dim=1, keepdim=True, correction=0)
+    deviation = (variance + 1e-5).sqrt()
+    return (tokens - mean) / deviation, torch.cat([mean, deviation], dim=1)

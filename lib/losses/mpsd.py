@@ -1,0 +1,69 @@
+"""MPSD, multi-path selection distillation (docs/method.md, "MPSD"). Published: name and aim; ours: the formula."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lib.losses.common import FeatureSpec, Logs, cosine, in_float32, normalize, token_weights, weighted
+from lib.losses.tracking import box_iou
+from lib.models.fusion import PATHS
+from lib.structures import Sample, TrackOutput
+
+PATH_TEMPERATURE, PATH_FLOOR, LEARNABILITY = 0.2, 0.15, 0.5  # tau_p; shared floor of pi; eta at the start
+MIN_TEACHER_IOU = 0.3  # samples on which the teacher's IoU is lower do not train the fusion
+
+
+class MPSD(nn.Module):
+    """Teaches a simple fusion which of the teacher's fusion paths to follow on each sample.
+
+    Per sample, pi = softmax((per-path IoU + eta * learnability) / tau) with a floor, where the per-path IoU is that of
+    the teacher's head on the path. Samples with a teacher IoU below MIN_TEACHER_IOU add nothing.
+
+    Args:
+        selection: "reliability"; "uniform" and "fused" (the fused output alone, without paths) are controls.
+    """
+
+    def __init__(self, student: FeatureSpec, teacher: FeatureSpec, selection: str = "reliability"):
+        super().__init__()
+        self.paths = () if selection == "fused" else PATHS
+        self.selection = selection
+        self.project = nn.ModuleDict({k: nn.Linear(student.width, teacher.width) for k in ("fused", *self.paths)})
+        self.template_tokens = student.template_tokens
+
+    @in_float32
+    def forward(
+        self, student: TrackOutput, teacher: TrackOutput, sample: Sample, progress: float
+    ) -> tuple[Tensor, Logs]:
+        """Returns the loss, a scalar, and values to log."""
+        weight = token_weights(sample.search_box, student, self.template_tokens)[:, self.template_tokens :]
+        targets = {"fused": teacher.features["fused"], **{k: teacher.paths[k].features["fused"] for k in self.paths}}
+        own = student.features["fused"].float()
+        distance = {
+            name: weighted(1 - cosine(normalize(self.project[name](own)), normalize(target)), weight)
+            for name, target in targets.items()
+        }
+        reliable = (box_iou(teacher.boxes, sample.search_box) >= MIN_TEACHER_IOU).float()
+        loss, logs = distance["fused"], {"mpsd/trusted": reliable.mean()}
+        if self.paths:
+            path_distance = torch.stack([distance[name] for name in self.paths], dim=1)
+            path_iou = torch.stack([box_iou(teacher.paths[k].boxes, sample.search_box) for k in self.paths], dim=1)
+            if self.selection == "uniform":
+                pi = torch.full_like(path_iou, 1 / len(self.paths))
+            else:
+                pi = select_paths(path_iou, path_distance.detach(), progress)
+            loss = loss + (pi * path_distance).sum(dim=1)
+            logs["mpsd/entropy"] = -(pi * pi.log()).sum(dim=1).mean()  # log 3 = 1.10 where nothing is selected
+            logs.update({f"mpsd/pi_{name}": share for name, share in zip(self.paths, pi.mean(dim=0), strict=True)})
+        return (reliable * loss).mean(), logs
+
+
+def select_paths(path_iou: Tensor, distance: Tensor, progress: float) -> Tensor:
+    """Weights of the K paths: (B, K) per-path IoU and distance to the student → (B, K), at least 0.15 / K, sum 1.
+
+    Args:
+        progress: share of the training that is done, in [0, 1]; the distance counts in the first half only.
+    """
+    eta = LEARNABILITY * max(0.0, 1 - 2 * progress)
+    pi = ((path_iou + eta * (1 - distance)) / PATH_TEMPERATURE).softmax(dim=1)
+    return (1 - PATH_FLOOR) * pi + PATH_FLOOR / path_iou.shape[1]

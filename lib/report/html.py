@@ -1,0 +1,210 @@
+"""Report → report.html: one file that needs neither a server nor a network.
+
+The page is `report_template.html` with the data as JSON inside it; what is shown how is decided there. Nothing of the
+data becomes markup: `<`, `>` and `&` are written as JSON escapes, and the page's script sets text alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import math
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lib.data.drop import Drop
+from lib.evaluation.benchmarks import PROTOCOLS
+from lib.evaluation.report import Comparison, Curve, Report
+from lib.report.moments import Moment
+from lib.report.palette import COLOURS, DASHES, PLOTS, Plot
+from lib.report.robustness import base_name, robustness_curves
+from lib.report.tables import protocols
+from lib.utils.files import write_text
+
+TEMPLATE = Path(__file__).with_name("report_template.html")
+ABSENT = 255  # in a trace: no overlap, as the target is absent or the result ends before
+LINE_WIDTH = 1.6  # pixels; dashes are counted in it
+
+Traces = dict[str, dict[str, np.ndarray]]
+
+
+def write_html(report: Report, traces: Traces, moments: list[Moment], path: Path) -> None:
+    """Writes the page, atomically; the same input gives the same bytes.
+
+    Args:
+        traces: tracker → sequence → (N,) overlap in [0, 1] of every frame, NaN where there is no target. May be empty:
+            then the page has no overlap over time.
+        moments: thumbnails, see `moments.py`; may be empty.
+    """
+    record = json.dumps(page_data(report, traces, moments), separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        record = record.replace(character, f"\\u{ord(character):04x}")
+    parts = {"title": html.escape(report.title), "data": record}
+    template = TEMPLATE.read_text(encoding="utf-8")
+    # In one pass, so that a title which reads like a placeholder stays what it is.
+    write_text(path, re.sub(r"\{\{(title|data)\}\}", lambda match: parts[match[1]], template))
+
+
+class _Order(NamedTuple):
+    """Names by place; the page's script knows trackers and sequences by their places alone."""
+
+    trackers: list[str]  # best first
+    sequences: list[str]  # worst first
+
+
+def page_data(report: Report, traces: Traces, moments: list[Moment]) -> dict:
+    """What the page's script reads. Trackers stand in the order of the ranking, sequences with the worst first."""
+    order = _Order(report.ranked(report.metrics[-1]), [name for name, _ in report.worst_first()])
+    return {
+        "title": report.title,
+        "badges": _badges(report),
+        "protocol": f"Protocol {report.protocol}: {PROTOCOLS.get(report.protocol, 'not described')}.",
+        "metrics": list(report.metrics),
+        "trackers": [
+            _style(place) | _tracker(report, name, order) | {"traces": _encode(traces.get(name, {}), order)}
+            for place, name in enumerate(order.trackers)
+        ],
+        "protocols": protocols(report) if report.beside else [],
+        "plots": _plots(report, order),
+        "comparisons": [_comparison(comparison, order) for comparison in report.comparisons],
+        "robustness": _robustness(report),
+        "attributes": [{"name": name, "count": count} for name, count in report.attributes.items()],
+        "sequences": [{"name": name, "frames": _frames(traces, name)} for name in order.sequences],
+        "moments": [_moment(moment, order) for moment in moments],
+        "notes": list(report.notes),
+        "missing": list(report.missing),
+    }
+
+
+def _badges(report: Report) -> list[str]:
+    """What a reader must know before comparing these scores with others."""
+    badges = [report.source] if report.source else []
+    if report.sequences < report.all_sequences and not report.source:
+        badges.append(f"incomplete: {report.sequences} of {report.all_sequences} sequences")
+    if report.missing:
+        badges.append(f"{len(report.missing)} left out, see below")
+    if not report.verified:
+        badges.append("not verified against published figures")
+    return badges
+
+
+def _style(place: int) -> dict:
+    dash = DASHES[place % len(DASHES)]
+    lengths = [] if dash == "-" else [round(LINE_WIDTH * length, 2) for length in dash[1]]
+    return {"colour": COLOURS[place % len(COLOURS)], "dash": lengths}
+
+
+def _tracker(report: Report, name: str, order: _Order) -> dict:
+    """Lists of scores: one for each metric."""
+    tracker, metrics = report.trackers[name], report.metrics
+    return {
+        "name": name,
+        "label": _label(name, tracker.drop),
+        "fps": _number(tracker.fps, 1),
+        "scores": _numbers(tracker.scores[metric] for metric in metrics),
+        "intervals": [_numbers(tracker.intervals.get(metric, ()), 1) for metric in metrics],
+        "sequences": [_numbers(tracker.per_sequence[s][metric] for s in order.sequences) for metric in metrics],
+        "attributes": [_numbers(tracker.attributes[a][metric] for a in report.attributes) for metric in metrics],
+    }
+
+
+def _label(name: str, drop: str) -> str:
+    """The tracker's name where there is little room: with what was dropped in few words."""
+    if not drop:
+        return name
+    dropped = Drop.parse(drop)
+    return f"{base_name(name, dropped)} − {dropped.brief}"
+
+
+def _robustness(report: Report) -> list[dict]:
+    """Curves of scores over the share of frames that lack a picture, in per cent."""
+    return [
+        _style(place)
+        | {"name": f"{curve.tracker}: {curve.condition}"}
+        | {"x": _numbers(100 * rate for rate in curve.rates), "y": _numbers(curve.scores)}
+        for place, curve in enumerate(robustness_curves(report))
+    ]
+
+
+def _plots(report: Report, order: _Order) -> list[dict]:
+    """One plot for all metrics that are read from the same curves, as OP50, OP75 and SR are."""
+    groups: list[tuple[list[str], list[Curve]]] = []
+    for metric in report.metrics:
+        curves = [report.trackers[name].curves.get(metric) for name in order.trackers]
+        if not all(curve and curve.x for curve in curves):
+            continue
+        lines = [curve[:2] for curve in curves]
+        shared = next((metrics for metrics, others in groups if [other[:2] for other in others] == lines), None)
+        if shared:
+            shared.append(metric)
+        else:
+            groups.append(([metric], curves))
+    return [_plot(report, metrics, curves, order) for metrics, curves in groups]
+
+
+def _plot(report: Report, metrics: list[str], curves: list[Curve], order: _Order) -> dict:
+    main = next((metric for metric in reversed(metrics) if metric in PLOTS), metrics[-1])
+    plot = PLOTS.get(main, Plot(main, main, "Threshold", f"{main} (%)"))
+    best = report.trackers[order.trackers[0]]
+    marks = {metric: best.curves[metric].score_at for metric in metrics}
+    found = [report.trackers[name].scores for name in order.trackers]
+    return {
+        "title": f"{plot.title} ({', '.join(metrics)})",
+        "xLabel": plot.x_label,
+        "yLabel": plot.y_label,
+        "marks": [{"metric": metric, "at": at} for metric, at in marks.items() if at is not None],
+        "shared": all(curve.x == curves[0].x for curve in curves),  # else each tracker has points of its own
+        "curves": [{"x": _numbers(curve.x, 4), "y": _numbers(curve.y, 3)} for curve in curves],
+        # Of precision and recall, the point whose values stand in the table.
+        "points": [_numbers([scores["Re"], scores["Pr"]]) for scores in found] if main == "F" else [],
+    }
+
+
+def _comparison(comparison: Comparison, order: _Order) -> dict:
+    return {
+        "better": order.trackers.index(comparison.better),
+        "worse": order.trackers.index(comparison.worse),
+        "text": str(comparison),
+        "interval": _numbers([comparison.low, comparison.high]),
+    }
+
+
+def _frames(traces: Traces, sequence: str) -> int:
+    return max((len(tracked[sequence]) for tracked in traces.values() if sequence in tracked), default=0)
+
+
+def _encode(traces: dict[str, np.ndarray], order: _Order) -> list[str]:
+    """Of each sequence, one byte per frame as base64; "" where there is no trace."""
+    return [base64.b64encode(quantise(traces[name])).decode() if name in traces else "" for name in order.sequences]
+
+
+def quantise(overlap: np.ndarray) -> bytes:
+    """(N,) in [0, 1] or NaN → one byte per frame: whole per cent, or ABSENT."""
+    absent = np.isnan(overlap)
+    percent = np.rint(100 * np.clip(np.where(absent, 0, overlap), 0, 1))
+    return np.where(absent, ABSENT, percent).astype(np.uint8).tobytes()
+
+
+def _moment(moment: Moment, order: _Order) -> dict:
+    return {
+        "sequence": order.sequences.index(moment.sequence),
+        "tracker": order.trackers.index(moment.tracker),
+        "frame": moment.frame,
+        "overlap": _number(moment.overlap),
+        "jpeg": base64.b64encode(moment.jpeg).decode(),
+    }
+
+
+def _number(value: float | None, digits: int = 2) -> float | None:
+    """Rounded, once, to the digits that are shown, so that the page says what the tables say; None where there is no
+    number, which JSON cannot write.
+    """
+    return round(float(value), digits) if value is not None and math.isfinite(value) else None
+
+
+def _numbers(values, digits: int = 2) -> list[float | None]:
+    return [_number(value, digits) for value in values]

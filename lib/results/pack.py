@@ -1,0 +1,178 @@
+"""Raw results → the archive that a benchmark's authors or the VOT toolkit take. FORMS: which benchmark reads what.
+
+The same results give the same bytes: names are sorted, times fixed. `unpack.py` reads archives back.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lib.results.raw import (
+    boxes_text,
+    experiment_folder,
+    find_companion,
+    find_results,
+    holds_boxes,
+    is_vot,
+    numbers_text,
+    read_boxes,
+    read_numbers,
+)
+from lib.results.vot_files import read_confidences, read_trajectory
+
+
+class Form(NamedTuple):
+    """How a benchmark's own tool wants a tracker's files. Paths take {tracker} and {sequence}."""
+
+    boxes: str  # path in the archive; of RUNS that of the sequence's folder
+    delimiter: str = ","
+    corners: bool = False  # x1 y1 x2 y1 x2 y2 x1 y2 instead of x y w h
+    codes: bool = False  # a frame without a box is one of the VOT toolkit's codes, not NaN
+    score: str = ""  # path of the confidences, if they are wanted
+    time: str = ""  # path of the seconds
+    runs: bool = False  # there are many runs for each sequence, in the VOT toolkit's files: packed as they are
+
+
+COMMA = Form("{tracker}/{sequence}.txt")
+BLANK = COMMA._replace(delimiter=" ")
+TAB = COMMA._replace(delimiter="\t")
+CORNERS = Form("{tracker}/{tracker}_{sequence}.txt", delimiter=" ", corners=True)
+# The first frame has its given box, with our confidence of 1, as in published results: the toolkit then scores the
+# archive as we score the files.
+UNSUPERVISED = Form(
+    "{tracker}/rgbd-unsupervised/{sequence}/{sequence}_001.txt",
+    codes=True,
+    score="{tracker}/rgbd-unsupervised/{sequence}/{sequence}_001_confidence.value",
+    time="{tracker}/rgbd-unsupervised/{sequence}/{sequence}_001_time.value",
+)
+RUNS = Form("{tracker}/baseline/{sequence}", runs=True)
+FORMS = {
+    "LasHeR": COMMA,
+    "LasHeR_all": COMMA,
+    "RGBT234": CORNERS,
+    "RGBT210": CORNERS,
+    "GTOT": CORNERS,
+    "VTUAV_ST": BLANK,
+    "VTUAV_LT": BLANK,
+    "DepthTrack": UNSUPERVISED,
+    "CDTB": UNSUPERVISED,
+    "RGBD1K": UNSUPERVISED,
+    "STC": TAB,
+    "VOT-RGBD2022": RUNS,
+    "VisEvent": COMMA,
+    "COESOT": COMMA,
+}
+INITIALISED, UNKNOWN = "1", "0"  # the toolkit's codes for the frame that starts it and for one without an answer
+RUN_FILE = r"_\d{8}(\.txt|\.bin|_\w+\.value)"  # after the sequence's name
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can hold
+
+
+def pack_results(folder: Path, form: Form, tracker: str, names: Collection[str] | None = None) -> dict[str, bytes]:
+    """Reads a tracker's raw results and puts them into a form: path in the archive → content.
+
+    Args:
+        names: of the sequences; None: all that have a result here.
+
+    Raises:
+        ValueError: results that are missing, all listed in one message; a file that cannot be read or has no box; a
+            tracker's name that cannot name a folder.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", tracker):
+        raise ValueError(f"tracker '{tracker}': expected letters, digits, '-', '_' and '.', as it names a folder")
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    folder = experiment_folder(Path(folder))
+    listed = list_runs(folder) if form.runs else list_results(folder)
+    if names is not None:
+        found = listed if form.runs else find_results(folder, names)
+        listed = {name: found.get(name) for name in names}
+    if missing := sorted(name for name, path in listed.items() if path is None):
+        raise ValueError(f"{folder}: no result of {len(missing)} of {len(listed)} sequences: {', '.join(missing)}")
+    if not listed:
+        what = "<sequence>/<sequence>_00000000.txt" if form.runs else "<sequence>.txt"
+        raise ValueError(f"{folder}: no result, expected {what}")
+    members: dict[str, bytes] = {}
+    for name, path in listed.items():
+        members |= (_pack_runs if form.runs else _pack_sequence)(path, form, tracker, name)
+    return members
+
+
+def list_results(folder: Path) -> dict[str, Path]:
+    """All box files of a folder by the name before .txt, in our own layout or the VOT toolkit's."""
+    plain = {path.stem: path for path in sorted(folder.glob("*.txt")) if holds_boxes(path)}
+    nested = (path / f"{path.name}_001" for path in sorted(folder.iterdir()) if path.is_dir())
+    files = (stem.with_name(stem.name + suffix) for stem in nested for suffix in (".txt", ".bin"))
+    return {path.parent.name: path for path in files if path.is_file()} | plain
+
+
+def list_runs(folder: Path) -> dict[str, Path]:
+    """The folders of sequences that hold runs from anchors, by name."""
+    return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and _run_files(path)}
+
+
+def _run_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if re.fullmatch(re.escape(folder.name) + RUN_FILE, path.name)]
+
+
+def _pack_sequence(path: Path, form: Form, tracker: str, name: str) -> dict[str, bytes]:
+    boxes = read_boxes(path)
+    if not len(boxes):
+        raise ValueError(f"{path}: no box; run the sequence again")
+    if form.corners and (turned := np.flatnonzero((boxes[:, 2:] < 0).any(axis=1))).size:
+        raise ValueError(f"{path}, row {turned[0] + 1}: a size below 0, which corners would turn into a proper box")
+    place = {"tracker": tracker, "sequence": name}
+    members = {form.boxes.format(**place): _rows(boxes, form).encode()}
+    for suffix, target in (("_score", form.score), ("_time", form.time)):
+        companion = find_companion(path, suffix) if target else None
+        if companion is not None:
+            # A confidence that the toolkit leaves blank is one of 0.
+            values = (read_confidences if is_vot(path) and suffix == "_score" else read_numbers)(companion)
+            if len(values) != len(boxes):
+                raise ValueError(f"{companion}: {len(values)} rows for the {len(boxes)} boxes in {path.name}")
+            members[target.format(**place)] = numbers_text(values).encode()
+        elif suffix == "_score" and target:
+            raise ValueError(f"{path}: no confidences beside it, which the benchmark's tool needs")
+    return members
+
+
+def _rows(boxes_xywh: np.ndarray, form: Form) -> str:
+    rows = boxes_xywh
+    if form.corners:
+        x1, y1, x2, y2 = (*boxes_xywh[:, :2].T, *(boxes_xywh[:, :2] + boxes_xywh[:, 2:]).T)
+        rows = np.stack([x1, y1, x2, y1, x2, y2, x1, y2], axis=1)
+    text = boxes_text(rows, form.delimiter)
+    if not form.codes or not np.isnan(boxes_xywh).any():
+        return text
+    lines = [
+        UNKNOWN if lost else line for line, lost in zip(text.splitlines(), np.isnan(rows).any(axis=1), strict=True)
+    ]
+    if np.isnan(rows[0]).any():
+        lines[0] = INITIALISED
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _pack_runs(folder: Path, form: Form, tracker: str, name: str) -> dict[str, bytes]:
+    members, target = {}, form.boxes.format(tracker=tracker, sequence=name)
+    for path in _run_files(folder):
+        if path.suffix != ".value" and not len(read_trajectory(path)):
+            raise ValueError(f"{path}: the run has no frame; run the sequence again")
+        members[f"{target}/{path.name}"] = path.read_bytes()
+    return members
+
+
+def make_zip(members: Mapping[str, bytes]) -> bytes:
+    """A zip of these files that depends on nothing else."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in sorted(members):
+            info = zipfile.ZipInfo(name, EARLIEST)
+            info.create_system, info.external_attr, info.compress_type = 3, 0o644 << 16, zipfile.ZIP_DEFLATED
+            archive.writestr(info, members[name], compresslevel=9)
+    return buffer.getvalue()

@@ -1,0 +1,223 @@
+"""Raw result files: what a tracker leaves behind for one sequence, and what other trackers have published.
+
+    <folder>/<sequence>.txt          x y w h per frame, tabs, 4 decimals; row 0 is the given box
+    <folder>/<sequence>_time.txt     seconds per frame            <sequence>_score.txt    confidence per frame
+    <folder>/<sequence>_drop.txt     what a frame lacked, see `drop.py`; only where something was taken away
+
+Reading also takes commas and blanks, a tracker's name before the sequence's (`OTR_car.txt`), and the VOT toolkit's
+layout (`car/car_001.txt` with `car_001_confidence.value` and `car_001_time.value`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from lib.results.vot_files import read_trajectory
+from lib.utils.boxes import xyxy_to_xywh
+from lib.utils.files import parse_rows, write_text
+
+# What follows the sequence's name in files that hold one number per frame; the VOT toolkit's endings for the same.
+RECORD = "run.json"
+RESULT_SUFFIXES = ("_time", "_score")
+DROP_SUFFIX = "_drop"
+COMPANIONS = (*RESULT_SUFFIXES, DROP_SUFFIX)
+EXPERIMENTS = ("rgbd-unsupervised", "baseline")  # what the VOT toolkit calls the folders in a tracker's own
+VOT_ENDINGS = {"_time": "_time.value", "_score": "_confidence.value"}
+
+
+def read_record(folder: Path) -> dict[str, dict[str, str]]:
+    """Which run each of our own results in a folder comes from, by sequence; empty for other trackers' results."""
+    try:
+        return json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}  # without it nothing counts as finished
+
+
+def read_drop(folder: Path) -> str:
+    """What was taken from the input of our own results in a folder, see `drop.py`; "" for nothing.
+
+    Raises:
+        ValueError: a folder that mixes several.
+    """
+    drops = sorted({entry.get("drop", "") for entry in read_record(folder).values()})
+    if len(drops) > 1:
+        raise ValueError(f"{folder} mixes results with different parts of the input dropped: {', '.join(drops)}")
+    return drops[0] if drops else ""
+
+
+def write_record(folder: Path, record: dict[str, dict[str, str]]) -> None:
+    """Writes what `read_record` reads."""
+    write_text(Path(folder) / RECORD, json.dumps(record, indent=1))
+
+
+def write_result(
+    folder: Path,
+    name: str,
+    boxes_xywh: np.ndarray,
+    times: np.ndarray,
+    scores: np.ndarray,
+    drops: np.ndarray | None = None,
+) -> None:
+    """Writes the files of one sequence, the boxes last: a sequence whose box file exists is complete.
+
+    Args:
+        boxes_xywh: (N, 4) image pixels.
+        times: (N,) seconds.
+        scores: (N,) confidence.
+        drops: (N,) what each frame lacked, see `drop.py`; None: nothing, and an older file that says so is removed.
+
+    Raises:
+        ValueError: they do not have the same number of frames, or another sequence's file is in the way.
+    """
+    boxes, times, scores = np.asarray(boxes_xywh), np.asarray(times), np.asarray(scores)
+    frames = len(boxes)
+    if boxes.shape != (frames, 4) or times.shape != (frames,) or scores.shape != (frames,):
+        shapes = f"{boxes.shape}, {times.shape}, {scores.shape}"
+        raise ValueError(f"{name}: expected (N, 4) boxes, (N,) times and (N,) scores, got {shapes}")
+    if drops is not None and np.shape(drops) != (frames,):
+        raise ValueError(f"{name}: {np.shape(drops)} drops for {frames} frames")
+    folder = Path(folder)
+    _refuse_overwriting(folder, name)
+    write_text(folder / f"{name}_time.txt", numbers_text(times))
+    write_text(folder / f"{name}_score.txt", numbers_text(scores))
+    if drops is not None:
+        write_text(folder / f"{name}{DROP_SUFFIX}.txt", "".join(f"{code}\n" for code in drops.tolist()))
+    elif (stale := folder / f"{name}{DROP_SUFFIX}.txt").is_file() and not holds_boxes(stale):
+        stale.unlink()
+    write_text(folder / f"{name}.txt", boxes_text(boxes))
+
+
+def _refuse_overwriting(folder: Path, name: str) -> None:
+    """Sequences may be called x and x_time: raises ValueError where one's file would replace the other's."""
+    for suffix in COMPANIONS:
+        taken = folder / f"{name}{suffix}.txt"
+        if taken.is_file() and first_row_length(taken) > 1:
+            raise ValueError(f"{taken} holds the boxes of sequence '{taken.stem}': '{name}' would overwrite them")
+    own = folder / f"{name}.txt"
+    if own.is_file() and not holds_boxes(own):
+        raise ValueError(f"{own} holds numbers of another sequence: the boxes of '{name}' would overwrite them")
+
+
+def boxes_text(rows: np.ndarray, delimiter: str = "\t") -> str:
+    """(N, 4) or (N, 8) numbers as lines with 4 decimals."""
+    return "".join(delimiter.join(f"{value:.4f}" for value in row) + "\n" for row in np.asarray(rows).tolist())
+
+
+def numbers_text(values: np.ndarray) -> str:
+    """(N,) numbers as lines with 6 decimals."""
+    return "".join(f"{value:.6f}\n" for value in np.asarray(values).tolist())
+
+
+def read_boxes(path: Path, round_corners: bool = False) -> np.ndarray:
+    """Reads one box per row as (N, 4) float64 xywh.
+
+    Rows of 8 numbers are the corners of a quadrilateral and become the axis-aligned box around it, without a one-pixel
+    shift. A row with a single number is one of the VOT toolkit's codes (initialised, lost) and becomes NaN.
+
+    Args:
+        round_corners: such boxes to whole pixels, halves away from zero.
+
+    Raises:
+        ValueError: a row of another length, or a word that is no number, with file and line.
+    """
+    path = Path(path)
+    if path.suffix == ".bin":
+        return read_trajectory(path)
+    return parse_boxes(path.read_text(encoding="utf-8-sig"), str(path), is_vot(path), round_corners)
+
+
+def parse_boxes(text: str, source: str, with_codes: bool = False, round_corners: bool = False) -> np.ndarray:
+    """What `read_boxes` does, of a text. `source` is named in errors; `with_codes`: the VOT toolkit's may be in it."""
+    if with_codes:
+        text = "\n".join("nan nan nan nan" if line.strip().isdecimal() else line for line in text.splitlines())
+    rows = parse_rows(text, source, columns=(4, 8))
+    if rows.shape[1] == 4:
+        return rows
+    corners = rows.reshape(-1, 4, 2)
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    boxes = xyxy_to_xywh(np.concatenate([low, high], axis=1))
+    return np.sign(boxes) * np.floor(np.abs(boxes) + 0.5) if round_corners else boxes
+
+
+def read_numbers(path: Path) -> np.ndarray:
+    """Reads one number per line as (N,) float64; a blank line (the VOT toolkit's first frame) is NaN.
+
+    Raises:
+        ValueError: a line that is no number, with file and line.
+    """
+    return parse_numbers(Path(path).read_text(encoding="utf-8-sig"), str(path))
+
+
+def parse_numbers(text: str, source: str) -> np.ndarray:
+    """What `read_numbers` does, of a text; `source` is named in errors."""
+    lines = text.rstrip().splitlines()
+    return parse_rows("\n".join(line.strip() or "nan" for line in lines), source, columns=(1,))[:, 0]
+
+
+def find_results(folder: Path, names: Collection[str]) -> dict[str, Path | None]:
+    """The box file of each sequence of a benchmark, or None.
+
+    `OTR_old_man.txt` belongs to `old_man`, not to `man`, if both are among the names.
+
+    Raises:
+        ValueError: several files could be meant.
+    """
+    folder, listing = Path(folder), None
+    paths = {name: _own_file(folder, name) for name in names}
+    for name in (name for name, path in paths.items() if path is None):
+        if listing is None:  # asked for once, not for each sequence
+            listing = [path for path in sorted(folder.glob("*_*.txt")) if path.stem not in paths and holds_boxes(path)]
+        paths[name] = _prefixed_file(listing, name, names)
+    return paths
+
+
+def experiment_folder(folder: Path) -> Path:
+    """A tracker's folder, or the one of an experiment of the VOT toolkit in it."""
+    return next((folder / name for name in EXPERIMENTS if (folder / name).is_dir()), folder)
+
+
+def _own_file(folder: Path, name: str) -> Path | None:
+    for path in (folder / f"{name}.txt", folder / name / f"{name}_001.txt", folder / name / f"{name}_001.bin"):
+        if path.is_file() and holds_boxes(path):
+            return path
+    return None
+
+
+def _prefixed_file(listing: list[Path], name: str, names: Collection[str]) -> Path | None:
+    ending = f"_{name}"
+    found = [path for path in listing if path.stem.endswith(ending)]
+    if found:  # sequences that own files with the same ending
+        longer = tuple(f"_{other}" for other in names if other.endswith(ending))
+        found = [path for path in found if not path.stem.endswith(longer)]
+    if len(found) > 1:
+        raise ValueError(
+            f"{found[0].parent}: {', '.join(path.name for path in found)} may all be the result of '{name}'"
+        )
+    return found[0] if found else None
+
+
+def find_companion(path: Path, suffix: str) -> Path | None:
+    """The file beside a box file with one number per frame, or None. `suffix` is one of COMPANIONS."""
+    ending = VOT_ENDINGS.get(suffix, f"{suffix}.value") if is_vot(path) else f"{suffix}.txt"
+    companion = path.with_name(path.stem + ending)
+    return companion if companion.is_file() and first_row_length(companion) <= 1 else None
+
+
+def is_vot(path: Path) -> bool:
+    """Whether a box file lies in the VOT toolkit's layout, <sequence>/<sequence>_001.txt."""
+    return path.stem == f"{path.parent.name}_001"
+
+
+def holds_boxes(path: Path) -> bool:
+    """False for times, scores or drops of another sequence. One may itself be called x_time, so the rows decide."""
+    return not path.stem.endswith(COMPANIONS) or first_row_length(path) != 1
+
+
+def first_row_length(path: Path) -> int:
+    """How many numbers the first line of a result file holds."""
+    with path.open(encoding="utf-8-sig") as file:
+        return len(file.readline().replace(",", " ").split())

@@ -1,0 +1,221 @@
+"""Tracker × sequences → result files. Finished sequences are skipped, failed ones listed, nothing is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from lib.data.drop import Drop, Dropper
+from lib.data.sequence import Sequence
+from lib.results.raw import (
+    DROP_SUFFIX,
+    RESULT_SUFFIXES,
+    read_boxes,
+    read_numbers,
+    read_record,
+    write_record,
+    write_result,
+)
+from lib.running.debug import DebugWriter
+from lib.tracker.base import Tracker
+from lib.utils.cli import StopRequest, ignore_interrupt, worker_context
+from lib.utils.misc import available_cores
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """How every sequence of a run is tracked. Picklable, so that workers get it once.
+
+    Args:
+        make_tracker: device name → tracker; called once per worker.
+        fingerprint: names the weights and settings; results of another one are not reused.
+        drop: which pictures the tracker does not get; None: it gets all.
+        debug: "", "pictures" or "video".
+    """
+
+    make_tracker: Callable[[str], Tracker]
+    folder: Path
+    fingerprint: str
+    drop: Drop | None = None
+    debug: str = ""
+
+
+class Stopped(RuntimeError):
+    """The run was interrupted while this sequence was tracked."""
+
+
+def run_sequences(sequences: list[Sequence], job: Job, workers: int = 1, num_gpus: int = 0) -> dict[str, str]:
+    """Tracks every sequence that has no finished result yet; returns the failed ones with the reason.
+
+    Raises:
+        KeyboardInterrupt: stopped; finished sequences are kept. ValueError: the folder holds results of another drop.
+    """
+    record = read_record(job.folder)
+    _refuse_other_drops(record, job)
+    todo = [s for s in sequences if not is_finished(s, job, record)]
+    if len(todo) < len(sequences):
+        logger.info(
+            "%s: %d of %d sequences are finished already", job.folder, len(sequences) - len(todo), len(sequences)
+        )
+    for sequence in todo:  # an old result must not pass for one of this run, should this one not get there
+        (job.folder / f"{sequence.name}.txt").unlink(missing_ok=True)
+    failed: dict[str, str] = {}
+    bar = tqdm(total=sum(map(len, todo)), unit="frame", disable=None, leave=False)
+    with logging_redirect_tqdm(), bar:
+        for sequence, error in _track_all(todo, job, workers, num_gpus):
+            bar.update(len(sequence))
+            if error:
+                failed[sequence.name] = error
+                logger.error("%s failed: %s", sequence.name, error)
+            else:
+                record[sequence.name] = _entry(sequence, job)
+                write_record(job.folder, record)
+    return failed
+
+
+def _refuse_other_drops(record: dict, job: Job) -> None:
+    others = sorted({entry.get("drop", "") for entry in record.values()} - {str(job.drop or "")})
+    if others:
+        there, here = (f"drop {text}" if text else "no drop" for text in (others[0], str(job.drop or "")))
+        raise ValueError(
+            f"{job.folder} holds results of a run with {there}, this one has {here}: take another --name or remove them"
+        )
+
+
+def track_sequence(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], bool] = lambda: False) -> None:
+    """Tracks one sequence from its first visible frame on and writes its result files.
+
+    The rows before that frame repeat its box, so that result and annotation have equal length; their time is NaN. Times
+    are of `track()` and `initialize()` alone, without reading images.
+    """
+    start, frames = sequence.first_visible, len(sequence)
+    boxes = np.repeat(sequence.boxes_xywh[start][None], frames, axis=0)
+    times, scores = np.full(frames, np.nan), np.ones(frames)
+    dropper = Dropper(job.drop, sequence.name, frames, start)
+    frame = dropper.apply(start, sequence.frame(start))
+    begin = time.perf_counter()
+    tracker.initialize(frame, boxes[start])
+    times[start] = time.perf_counter() - begin
+    with DebugWriter(job.debug, job.folder, sequence) as debug:
+        for index in range(start + 1, frames):
+            if stop():
+                raise Stopped
+            frame = dropper.apply(index, sequence.frame(index))
+            begin = time.perf_counter()
+            boxes[index], scores[index] = tracker.track(frame)
+            times[index] = time.perf_counter() - begin
+            debug.add(index, frame, boxes[index], scores[index], tracker)
+    write_result(job.folder, sequence.name, boxes, times, scores, dropper.codes if job.drop else None)
+
+
+def is_finished(sequence: Sequence, job: Job, record: dict) -> bool:
+    """True where all files of the result are whole and the run that made them was the same, on the same data."""
+    if record.get(sequence.name) != _entry(sequence, job) or job.debug:
+        return False
+    try:
+        path = job.folder / f"{sequence.name}.txt"
+        lengths = {len(read_boxes(path)), *(len(read_numbers(_beside(path, suffix))) for suffix in RESULT_SUFFIXES)}
+        if job.drop:
+            codes = job.drop.schedule(sequence.name, len(sequence), sequence.first_visible)
+            if not np.array_equal(read_numbers(_beside(path, DROP_SUFFIX)), codes):
+                return False
+        return lengths == {len(sequence)}
+    except (ValueError, FileNotFoundError):
+        return False
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.stem + suffix + path.suffix)
+
+
+def _entry(sequence: Sequence, job: Job) -> dict[str, str]:
+    """What a result depends on: the run's settings, the data as far as the annotation and file names tell, drops."""
+    data = hashlib.sha256(repr((sequence.rgb_keys, sequence.aux_keys)).encode() + sequence.boxes_xywh.tobytes())
+    entry = {"fingerprint": job.fingerprint, "data": data.hexdigest()[:16]}
+    return {**entry, "drop": str(job.drop)} if job.drop else entry
+
+
+def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> Iterator[tuple[Sequence, str]]:
+    """Yields each sequence as it is done, with the error or ''. One worker is this process."""
+    workers = min(workers, len(todo))
+    if workers <= 1:
+        tracker = job.make_tracker(_device(0, num_gpus)) if todo else None
+        for sequence in todo:
+            yield sequence, _attempt(tracker, sequence, job)
+        return
+    context = worker_context("torch", "timm.models.vision_transformer")  # the slow imports
+    stop, counter = context.Event(), context.Value("i", 0)
+    arguments = (job, counter, workers, num_gpus, stop)
+    pool = ProcessPoolExecutor(workers, context, initializer=_Worker.start, initargs=arguments)
+    with StopRequest() as request:  # an exception while processes start would leave the pool waiting for ever
+        try:
+            futures = {pool.submit(_Worker.run, sequence): sequence for sequence in todo}
+            pending = set(futures)
+            while pending and not request.requested:
+                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield futures[future], _outcome(future)
+        finally:
+            stop.set()  # the sequences in progress end at their next frame
+            pool.shutdown(cancel_futures=True)
+    if request.requested:
+        raise KeyboardInterrupt("finished sequences are kept; run again to go on")
+
+
+def _outcome(future) -> str:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return "a worker process died or could not start (out of memory? see above); run again to go on"
+
+
+def _attempt(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], bool] = lambda: False) -> str:
+    """Tracks one sequence; returns the reason where its data is at fault, so that the others go on."""
+    try:
+        track_sequence(tracker, sequence, job, stop)
+    except (ValueError, OSError, cv2.error) as error:
+        return f"{error}"
+    except Stopped:
+        return "stopped"
+    return ""
+
+
+def _device(index: int, num_gpus: int) -> str:
+    return f"cuda:{index % num_gpus}" if num_gpus else "cpu"
+
+
+class _Worker:
+    """State of a worker process: the tracker is built once, not per sequence."""
+
+    job: Job
+    tracker: Tracker
+    stop = None
+
+    @classmethod
+    def start(cls, job: Job, counter, workers: int, num_gpus: int, stop) -> None:
+        ignore_interrupt()
+        with counter.get_lock():
+            index = counter.value
+            counter.value += 1
+        threads = max(1, available_cores() // workers)
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
+        cls.job, cls.stop, cls.tracker = job, stop, job.make_tracker(_device(index, num_gpus))
+
+    @classmethod
+    def run(cls, sequence: Sequence) -> str:
+        return _attempt(cls.tracker, sequence, cls.job, cls.stop.is_set)

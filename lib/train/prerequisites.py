@@ -1,0 +1,78 @@
+"""What an experiment starts from: other experiments, trained before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from lib.config.loader import config_name, load_config
+from lib.train.checkpoint import CheckpointFolder
+from lib.utils.paths import checkpoint_folder
+
+
+def predecessors(cfg) -> dict[str, str]:
+    """Key → experiment that this one needs the result of, the pretrained network first."""
+    needed = {"MODEL.PRETRAIN_CONFIG": cfg.MODEL.PRETRAIN_CONFIG}
+    if cfg.TRAIN.STAGE == "distill" and not cfg.TRAIN.TEACHER.CHECKPOINT:
+        needed["TRAIN.TEACHER.CONFIG"] = cfg.TRAIN.TEACHER.CONFIG
+    return {key: config for key, config in needed.items() if config}
+
+
+def training_order(
+    script: str, config: str, overrides: list[str], finished: Callable[[str], bool] = lambda config: False
+) -> list[str]:
+    """Everything that `config` builds on, directly or not, each before what needs it; `config` itself last.
+
+    Args:
+        finished: whether an experiment is trained already; what it once needed is not asked for again.
+
+    Raises:
+        ValueError: an experiment needs itself.
+    """
+    order: list[str] = []
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise ValueError(f"{' needs '.join((*path, name))}: an experiment cannot need itself")
+        for needed in () if finished(name) else predecessors(load_config(script, name, overrides)).values():
+            visit(needed, (*path, name))
+        if name not in order:
+            order.append(name)
+
+    visit(config, ())
+    return order
+
+
+def finished_checkpoint(script: str, config: str, save_dir: str | Path, key: str) -> Path:
+    """The last checkpoint of a finished run.
+
+    Raises:
+        FileNotFoundError: there is none; names the command that makes it.
+    """
+    command = f"python tracking/train.py --script {script} --config {config}"
+    if Path(save_dir) != Path("output"):
+        command += f" --save_dir {save_dir}"
+    config = config_name(config)
+    path = newest(script, config, save_dir)
+    if path is not None and is_finished(path):
+        return path
+    if path is not None:
+        raise FileNotFoundError(f"{key}: {config} is only trained as far as {path}; go on with {command} --resume")
+    folder = checkpoint_folder(save_dir, script, config)
+    raise FileNotFoundError(f"{key}: nothing in {folder}; train it with {command}, or all that is missing with --chain")
+
+
+def newest(script: str, config: str, save_dir: str | Path) -> Path | None:
+    """The file with the most training in it."""
+    return CheckpointFolder(save_dir, script, config).latest()
+
+
+def is_finished(path: Path) -> bool:
+    """True for the checkpoint of the last epoch that its run was asked for."""
+    record = path.with_name("config.yaml")
+    if not record.is_file():
+        return False
+    epochs = yaml.safe_load(record.read_text(encoding="utf-8"))["TRAIN"]["EPOCH"]
+    return path.name.endswith(f"_ep{epochs:04d}.pth.tar")

@@ -1,0 +1,31 @@
+"""Labels and heat maps on pictures."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+PREDICTED, TRUTH = (255, 60, 60), (60, 230, 60)  # RGB
+
+
+def write_label(picture: np.ndarray, text: str, place: tuple[int, int]) -> None:
+    """White text with a dark shadow, readable on anything; `place` is its left end on the base line, in pixels."""
+    for shift, color in ((1, (0, 0, 0)), (0, (255, 255, 255))):
+        corner = (place[0] + shift, place[1] + shift)
+        cv2.putText(picture, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)
+
+
+def overlay_score(image: np.ndarray, score_map: np.ndarray, at_corners: bool = False) -> np.ndarray:
+    """(S, S, 3) RGB crop with its (h, w) score map in [0, 1] as heat on top.
+
+    Args:
+        at_corners: the values are of the cells' top-left corners, as a head's scores are, not of whole cells.
+    """
+    size = (image.shape[1], image.shape[0])
+    level = cv2.resize((np.clip(score_map, 0, 1) * 255).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    if at_corners:
+        half = np.float32([[1, 0, -size[0] / score_map.shape[1] / 2], [0, 1, -size[1] / score_map.shape[0] / 2]])
+        level = cv2.warpAffine(level, half, size, flags=cv2.INTER_NEAREST)
+    heat = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1]
+    opacity = level[..., None] / 255 * 0.65  # cells without a score leave the picture as it is
+    return (image * (1 - opacity) + heat * opacity).astype(np.uint8)

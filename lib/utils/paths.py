@@ -1,0 +1,17 @@
+"""Where commands leave their files below `save_dir`, as OSTrack lays them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+NET_NAME = "TransCMD"
+
+
+def checkpoint_folder(save_dir: str | Path, script: str, config: str) -> Path:
+    """Where a training run keeps its checkpoints, as OSTrack lays it out."""
+    return Path(save_dir) / "checkpoints" / "train" / script / config
+
+
+def epoch_path(folder: Path, epoch: int) -> Path:
+    """The checkpoint of a finished epoch."""
+    return folder / f"{NET_NAME}_ep{epoch:04d}.pth.tar"

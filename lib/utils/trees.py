@@ -1,0 +1,22 @@
+"""Nested dictionaries of settings, as configurations and checkpoints hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def flatten(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields ("TRAIN.LR", value) for every leaf; an empty dictionary counts as a leaf."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def to_plain(tree: Any) -> Any:
+    """The tree as plain dictionaries and lists, as a checkpoint can hold them."""
+    if isinstance(tree, dict):
+        return {key: to_plain(value) for key, value in tree.items()}
+    return [to_plain(value) for value in tree] if isinstance(tree, list | tuple) else tree

@@ -1,0 +1,178 @@
+"""The table of an ablation: means, errors, paired differences; and the order in which experiments are trained."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lib.config import loader
+from lib.config.loader import load_config
+from lib.models.build import build_model
+from lib.models.weights.read import net_of, read_checkpoint
+from lib.models.weights.report import load_exact
+from lib.study.ladder import ROWS, Row, difference, draw_ladder, from_json, mean_and_error, to_json, to_markdown
+from lib.train.prerequisites import is_finished, training_order
+from tests.conftest import ROOT
+
+
+def validation(value: float) -> dict[str, float]:
+    return {"rgbt/auc": value, "rgbd/auc": value - 0.1, "rgbe/auc": value + 0.1, "rgbt/iou": 0.0, "epoch": 3}
+
+
+def rows(**values: list[float]) -> list[Row]:
+    made = []
+    for name, scores in values.items():
+        row = Row(name, *ROWS[name])
+        for seed, score in enumerate(scores, start=1):
+            row.add(seed, validation(score))
+        made.append(row)
+    return made
+
+
+def test_errors_by_hand():
+    mean, error = mean_and_error([1.0, 2.0, 3.0])
+    assert mean == 2 and error == pytest.approx(1 / math.sqrt(3))
+    assert math.isnan(mean_and_error([5.0])[1])
+
+
+def test_differences_are_paired_by_seed():
+    scratch, joint = rows(scratch=[0.2, 0.5, 0.8], joint=[0.3, 0.6, 0.9])
+    mean, error = difference(joint, scratch)
+    assert mean == pytest.approx(10) and error == pytest.approx(0, abs=1e-9)  # seeds differ, their difference does not
+    assert joint.mean()[1] > 10
+    later = Row("joint", *ROWS["joint"])
+    later.add(9, validation(0.4))
+    with pytest.raises(ValueError, match="joint and scratch have no seed in common"):
+        difference(later, scratch)
+
+
+def test_table_plot_and_file(tmp_path):
+    done = rows(scratch=[0.2, 0.4], joint=[0.3, 0.6], cosine=[0.5])
+    done.insert(2, Row("cmae", *ROWS["cmae"]))  # not run yet
+    text = to_markdown(done)
+    assert "| + joint attention | 45.00 ± 15.00 | 45.0 | 35.0 | 55.0 | from scratch | +15.00 ± 5.00 | 2 |" in text
+    assert "+ CMAE" not in text
+    assert "| plain cosine for SCFD | 50.00 | 50.0 | 40.0 | 60.0 |  |  | 1 |" in text
+    (tmp_path / "ladder.json").write_text(to_json(done))
+    again = from_json(tmp_path / "ladder.json")
+    assert to_markdown(again) == text
+    assert all(path.stat().st_size > 5000 for path in draw_ladder(again, tmp_path / "ladder"))
+
+
+def test_the_whole_distillation_is_compared_with_none():
+    text = to_markdown(rows(cmae=[0.2, 0.4], response=[0.3, 0.6]))
+    assert text.splitlines()[-1] == "+ response (all) against + CMAE: +15.00 ± 5.00"
+    assert "against + CMAE:" not in to_markdown(rows(cmae=[0.2, 0.4]))
+
+
+def test_every_row_has_an_experiment_and_a_reference():
+    for name, (_, reference) in ROWS.items():
+        cfg = load_config("transcmd", f"ablation/{name}")
+        assert reference in ("", *ROWS)
+        assert cfg.TEST.EPOCH == 0 and cfg.TRAIN.EPOCH * cfg.DATA.TRAIN.SAMPLE_PER_EPOCH >= 1500 * cfg.TRAIN.BATCH_SIZE
+
+
+def test_each_row_differs_from_the_one_before_in_what_it_adds_alone():
+    def flat(name):
+        cfg = load_config("transcmd", f"ablation/{name}")
+        return dict(loader.flatten(cfg))
+
+    changed = {
+        "joint": {"MODEL.BACKBONE.INTERACTION_LAYERS"},
+        "cmae": {"MODEL.PRETRAIN_CONFIG"},
+        "scfd": {"TRAIN.STAGE", "TRAIN.DISTILL.SCFD"},
+        "mpsd": {"TRAIN.DISTILL.MPSD"},
+        "response": {"TRAIN.DISTILL.RESPONSE"},
+        "joint_longer": {"TRAIN.EPOCH", "TRAIN.VAL_EPOCH_INTERVAL"},
+        "cmae_random": {"MODEL.PRETRAIN_CONFIG"},
+        "cmae_redundancy": {"MODEL.PRETRAIN_CONFIG"},
+        "cosine": {"TRAIN.DISTILL.SCFD", "TRAIN.DISTILL.COSINE"},
+        "content_style": {"TRAIN.DISTILL.SCFD", "TRAIN.DISTILL.CONTENT_STYLE"},
+        "mpsd_uniform": {"TRAIN.DISTILL.MPSD", "TRAIN.DISTILL.MPSD_UNIFORM"},
+        "fused": {"TRAIN.DISTILL.MPSD", "TRAIN.DISTILL.FUSED"},
+    }
+    for name, keys in changed.items():
+        own, other = flat(name), flat(ROWS[name][1])
+        assert {key for key in own if own[key] != other[key]} == keys, name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments/transcmd").rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_experiment_can_be_read_and_so_can_what_it_needs(path):
+    name = str(path.relative_to(ROOT / "experiments/transcmd").with_suffix(""))
+    order = training_order("transcmd", name, [])
+    assert order[-1] == name and len(order) == len(set(order))
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("#") and "# command:" in text
+
+
+def test_order_of_a_chain():
+    order = ["rgb_tiny", "pretrain_tiny", "pretrain_teacher_base", "teacher_base", "tiny"]
+    assert training_order("transcmd", "tiny", []) == order
+
+
+def test_a_chain_does_not_ask_what_a_finished_run_once_needed():
+    done = {"pretrain_tiny", "teacher_base"}
+    order = training_order("transcmd", "tiny", [], done.__contains__)
+    assert order == ["pretrain_tiny", "teacher_base", "tiny"]
+
+
+@pytest.mark.parametrize("kind", ["rgbt", "rgbd", "rgbe"])
+def test_students_of_one_task_have_its_teacher(kind):
+    student = load_config("transcmd", f"tiny_{kind}")
+    teacher = load_config("transcmd", student.TRAIN.TEACHER.CONFIG)
+    assert student.TRAIN.TEACHER.CONFIG == f"teacher_base_{kind}"
+    assert teacher.DATA == student.DATA and len(teacher.DATA.TRAIN.DATASETS_NAME) == 1
+
+
+def test_the_teacher_in_the_repository_is_that_of_its_experiment():
+    content = read_checkpoint(ROOT / "pretrained_models/teacher_nano.safetensors")
+    cfg = load_config("transcmd", "teacher_nano")
+    load_exact(build_model(cfg), net_of(content, "teacher_nano"), "teacher_nano")
+    made, now = (dict(loader.flatten(config)) for config in (content["config"], cfg))
+    assert {key for key in made if made[key] != now[key]} == set()
+    assert {key for key in now if key not in made} <= {
+        *(f"DATA.{key}" for key in ("ROOT", "ROOTS", "CACHE")),
+        *(f"TRAIN.TEACHER.{key}" for key in ("CONFIG", "CHECKPOINT", "CACHE")),
+        "MODEL.PRETRAIN_FILE",
+    }
+    assert (ROOT / "pretrained_models/teacher_nano.safetensors").stat().st_size < 8e6
+
+
+def test_rows_of_other_settings_are_not_mixed(run_command, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/settings.json").write_text('{"set": ["TRAIN.LR=1"], "teacher": "", "train_sequences": 200}')
+    done = run_command("ablation.py", "--save_dir", "out", "--rows", "scratch")
+    assert done.returncode == 1 and "out/settings.json: made with" in done.stderr and "--save_dir" in done.stderr
+    done = run_command("ablation.py", "--save_dir", "new", "--teacher", "no.pth")
+    assert done.returncode == 1 and "--teacher no.pth: no such checkpoint" in done.stderr
+
+
+def test_an_experiment_cannot_need_itself(monkeypatch):
+    with pytest.raises(ValueError, match="debug needs debug: an experiment cannot need itself"):
+        training_order("transcmd", "debug", ["MODEL.PRETRAIN_CONFIG=debug"])
+
+
+def test_finished_means_the_last_epoch_that_was_asked_for(tmp_path):
+    last, earlier = tmp_path / "TransCMD_ep0003.pth.tar", tmp_path / "TransCMD_ep0002.pth.tar"
+    assert not is_finished(last)
+    (tmp_path / "config.yaml").write_text("TRAIN: {EPOCH: 3}\n")
+    assert is_finished(last) and not is_finished(earlier)
+
+
+@pytest.mark.slow
+def test_the_command_runs_goes_on_and_reports(tmp_path):
+    """Two rows at a size that teaches nothing: what is finished is kept, what is missing is run."""
+    small = ["DATA.ROOT=" + str(tmp_path / "data"), "DATA.TRAIN.SAMPLE_PER_EPOCH=64", "DATA.VAL.SAMPLE_PER_EPOCH=48"]
+    command = [sys.executable, str(ROOT / "tracking/ablation.py"), "--save_dir", str(tmp_path / "out"), "--seeds", "1"]
+    command += ["--jobs", "2", "--train_sequences", "6", *(word for pair in small for word in ("--set", pair))]
+    for names, ran in ((["scratch"], {"scratch"}), (["scratch", "response"], {"pretrain_complementarity", "response"})):
+        done = subprocess.run([*command, "--rows", *names], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert {line.split()[-1] for line in done.stdout.splitlines() if line.startswith("seed 1,")} == ran
+    table = (tmp_path / "out/ladder.md").read_text()
+    assert "| from scratch |" in table and "| + response (all) |" in table
+    assert (tmp_path / "out/ladder.png").stat().st_size > 5000
+    scores = from_json(tmp_path / "out/ladder.json")[0].scores
+    assert scores["mean"][0] == pytest.approx(np.mean([scores[m][0] for m in ("rgbt", "rgbd", "rgbe")]))

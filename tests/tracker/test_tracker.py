@@ -1,0 +1,307 @@
+"""Trackers, and the runner that turns sequences into result files."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lib.config.loader import load_config
+from lib.data.crop import CropSpec
+from lib.data.datasets import build_store, load_dataset
+from lib.evaluation.annotations import annotations_from_sequences
+from lib.evaluation.benchmarks import LASHER
+from lib.evaluation.evaluate import evaluate
+from lib.models.build import build_model
+from lib.results.raw import read_boxes, read_numbers
+from lib.running.debug import draw_frame
+from lib.running.runner import Job, run_sequences
+from lib.structures import Frame, Prediction, TrackOutput
+from lib.tracker import load_tracker
+from lib.tracker.baselines import BASELINES, StaticTracker
+from lib.tracker.build import build_tracker
+from lib.tracker.transcmd import TransCMDTracker
+from lib.utils.boxes import iou_xywh
+from lib.utils.trees import to_plain
+
+
+@pytest.fixture(scope="module")
+def sequences(demo_data):
+    cfg = load_config("transcmd", "debug", [f"DATA.ROOT={demo_data}"])
+    return {name: load_dataset(name, build_store(cfg, name)) for name in ("LasHeR", "DepthTrack", "VisEvent")}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "debug.pth.tar"
+    torch.save({"net": build_model(load_config("transcmd", "debug")).state_dict()}, path)
+    return path
+
+
+class Oracle(torch.nn.Module):
+    """Stands for a network: answers that the box is wherever the red spot of the search crop is."""
+
+    def forward(self, template, search, modality):
+        red = (search.rgb[0, 0].float() - search.rgb[0, 1].float()) > 100
+        ys, xs = torch.nonzero(red, as_tuple=True)
+        size = search.rgb.shape[-1]
+        low = torch.stack([xs.min(), ys.min()]) / size
+        high = (torch.stack([xs.max(), ys.max()]) + 1) / size
+        center, extent = (low + high) / 2, high - low
+        cell = (center * 8).long()
+        score = torch.full((1, 1, 8, 8), 0.1)
+        score[0, 0, cell[1], cell[0]] = 0.9
+        offset = (center * 8 - cell).view(1, 2, 1, 1).expand(1, 2, 8, 8)
+        return TrackOutput(score, extent.view(1, 2, 1, 1).expand(1, 2, 8, 8), offset, None, {}, {})
+
+
+def spot(x: int, y: int, w: int, h: int) -> Frame:
+    image = np.zeros((200, 300, 3), np.uint8)
+    image[y : y + h, x : x + w, 0] = 255
+    return Frame(image, np.zeros_like(image))
+
+
+def test_tracker_maps_the_networks_answer_back_to_the_image():
+    tracker = TransCMDTracker(Oracle(), CropSpec(64, 2.0), CropSpec(128, 4.0), "rgbt", torch.device("cpu"))
+    path = [(100, 80, 40, 30), (108, 84, 40, 30), (121, 90, 44, 33), (140, 99, 50, 38), (260, 150, 40, 50)]
+    tracker.initialize(spot(*path[0]), np.array(path[0]))
+    for box in path[1:4]:
+        prediction = tracker.track(spot(*box))
+        assert iou_xywh(prediction.box_xywh, np.array(box)) > 0.9
+        assert prediction.score == pytest.approx(0.9)
+
+
+def test_prediction_stays_inside_the_image():
+    tracker = TransCMDTracker(Oracle(), CropSpec(64, 2.0), CropSpec(128, 4.0), "rgbt", torch.device("cpu"))
+    tracker.initialize(spot(270, 160, 30, 40), np.array([270, 160, 30, 40]))
+    x, y, w, h = tracker.track(spot(285, 180, 15, 20)).box_xywh
+    assert x >= 0 and y >= 0 and x + w <= 300 and y + h <= 200 and min(w, h) >= 10
+
+
+@pytest.mark.parametrize("name", ["transcmd", *BASELINES])
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((10, 10, 0, 5), r"\(10, 10, 0, 5\).*w and h > 0"),
+        ((10, 10, -3, 5), "w and h > 0"),
+        ((10, float("nan"), 5, 5), "nan.*finite"),
+        ((300, 10, 20, 20), r"\(300, 10, 20, 20\) lies outside of the 300x200 image"),
+        ((-30, 10, 20, 20), "outside of the 300x200 image"),
+        ((10, 10, 5), "expected finite x y w h"),
+    ],
+)
+def test_bad_init_box_is_refused(name, box, message, checkpoint):
+    tracker = BASELINES[name]() if name in BASELINES else load_tracker("debug", checkpoint, device="cpu")
+    with pytest.raises(ValueError, match=message):
+        tracker.initialize(spot(10, 10, 20, 20), np.array(box))
+
+
+def test_images_of_different_size_are_refused(checkpoint):
+    frame = Frame(np.zeros((20, 30, 3), np.uint8), np.zeros((10, 15, 3), np.uint8))
+    with pytest.raises(ValueError, match="differ in size"):
+        load_tracker("debug", checkpoint, device="cpu").initialize(frame, np.array([5, 5, 5, 5]))
+
+
+def test_five_lines_track_own_frames(checkpoint):
+    tracker = load_tracker("debug", checkpoint, modality="rgbt", device="cpu")
+    tracker.initialize(spot(100, 80, 40, 30), [100, 80, 40, 30])
+    box_xywh, score = tracker.track(spot(104, 82, 40, 30))
+    assert box_xywh.shape == (4,) and box_xywh.dtype == np.float64 and 0 <= score <= 1
+    with pytest.raises(ValueError, match="modality 'thermal'; known: rgb, rgbt"):
+        load_tracker("debug", checkpoint, modality="thermal")
+    with pytest.raises(ValueError, match="device 'cuda:99' cannot be used"):
+        load_tracker("debug", checkpoint, device="cuda:99")
+
+
+def test_tracking_twice_gives_the_same(checkpoint, sequences):
+    def boxes():
+        tracker, sequence = load_tracker("debug", checkpoint, device="cpu"), sequences["LasHeR"][0]
+        tracker.initialize(sequence.frame(0), sequence.boxes_xywh[0])
+        return np.array([tracker.track(sequence.frame(i)).box_xywh for i in range(1, 6)])
+
+    np.testing.assert_array_equal(boxes(), boxes())
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_follow_the_protocol(name, sequences):
+    sequence = sequences["LasHeR"][0]
+    tracker = BASELINES[name]()
+    tracker.initialize(sequence.frame(0), sequence.boxes_xywh[0])
+    prediction = tracker.track(sequence.frame(1))
+    assert isinstance(prediction, Prediction) and 0 <= prediction.score <= 1
+    assert iou_xywh(prediction.box_xywh, sequence.boxes_xywh[1]) > 0.3
+
+
+def test_network_settings_without_parameters_are_checked_as_well(tmp_path):
+    cfg = load_config("transcmd", "debug")
+    model = build_model(cfg)
+    torch.save({"net": model.state_dict(), "config": to_plain(cfg)}, tmp_path / "x.pth")
+    load_tracker("debug", tmp_path / "x.pth", device="cpu")
+    with pytest.raises(ValueError, match=r"trained with MODEL.BACKBONE.INTERACTION_LAYERS \[2\], the config says \[\]"):
+        load_tracker("debug", tmp_path / "x.pth", device="cpu", overrides=["MODEL.BACKBONE.INTERACTION_LAYERS=[]"])
+
+
+def test_frames_of_another_kind_are_refused(checkpoint):
+    tracker, frame = load_tracker("debug", checkpoint, device="cpu"), spot(100, 80, 40, 30)
+    with pytest.raises(ValueError, match=r"track\(\) before initialize"):
+        tracker.track(frame)
+    tracker.initialize(frame, np.array([100, 80, 40, 30]))
+    with pytest.raises(ValueError, match="auxiliary image: expected .H, W, 3. uint8, got .* float64"):
+        tracker.track(Frame(frame.rgb, frame.aux / 255))
+
+
+# runner
+
+
+def static_job(folder, **changes) -> Job:
+    return Job(**{"make_tracker": make_static, "folder": folder, "fingerprint": "static", **changes})
+
+
+def make_static(device: str) -> StaticTracker:
+    return StaticTracker()
+
+
+class Counting(StaticTracker):
+    started = 0
+
+    def initialize(self, frame, box_xywh):
+        Counting.started += 1
+        super().initialize(frame, box_xywh)
+
+
+def make_counting(device: str) -> Counting:
+    return Counting()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_are_complete_and_have_floats(tmp_path, sequences, workers):
+    for name, items in sequences.items():
+        assert run_sequences(items, static_job(tmp_path / name), workers) == {}
+        for sequence in items:
+            boxes = read_boxes(tmp_path / name / f"{sequence.name}.txt")
+            assert boxes.shape == (len(sequence), 4)
+            np.testing.assert_allclose(boxes, np.repeat(sequence.boxes_xywh[:1], len(sequence), 0), atol=1e-4)
+            assert len(read_numbers(tmp_path / name / f"{sequence.name}_time.txt")) == len(sequence)
+            assert (read_numbers(tmp_path / name / f"{sequence.name}_score.txt") == 1).all()
+
+
+def test_finished_sequences_are_skipped_only_if_whole_and_of_the_same_weights(tmp_path, sequences):
+    items, job = sequences["LasHeR"], static_job(tmp_path, make_tracker=make_counting)
+
+    def run(job) -> int:
+        Counting.started = 0
+        assert run_sequences(items, job) == {}
+        return Counting.started
+
+    assert run(job) == 2
+    assert run(job) == 0
+    path = tmp_path / f"{items[0].name}.txt"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")  # a row is lost
+    assert run(job) == 1
+    path.write_text(path.read_text().replace("\t", "\tx", 1))  # a file is damaged
+    assert run(job) == 1
+    path.unlink()
+    assert run(job) == 1
+    assert run(static_job(tmp_path, make_tracker=make_counting, fingerprint="other weights")) == 2
+    (tmp_path / "run.json").write_text("{")  # nothing is known of the files any more
+    assert run(job) == 2
+
+
+def test_results_of_other_data_or_without_scores_are_not_finished(tmp_path, sequences):
+    first, second = sequences["LasHeR"]
+    assert run_sequences([first], static_job(tmp_path)) == {}
+    moved = first.__class__(**{**vars(first), "boxes_xywh": first.boxes_xywh + 1})
+    job = static_job(tmp_path, make_tracker=make_counting)
+    for sequence, damage in ((moved, None), (moved, "_score"), (moved, "_time")):
+        if damage:
+            (tmp_path / f"{first.name}{damage}.txt").unlink()
+        Counting.started = 0
+        assert run_sequences([sequence], job) == {} and Counting.started == 1
+
+
+def test_results_of_two_runs_are_not_scored_as_one(tmp_path, sequences):
+    first, second = sequences["LasHeR"]
+    run_sequences([first], static_job(tmp_path))
+    run_sequences([second], static_job(tmp_path, fingerprint="other weights"))
+    with pytest.raises(ValueError, match="mixes results of 2 runs"):
+        evaluate(LASHER, annotations_from_sequences([first, second]), {"static": tmp_path})
+
+
+def test_a_failed_sequence_leaves_no_older_result(tmp_path, sequences):
+    first, _ = sequences["LasHeR"]
+    run_sequences([first], static_job(tmp_path))
+    broken = first.__class__(**{**vars(first), "aux_keys": ("gone.jpg",) * len(first)})
+    assert list(run_sequences([broken], static_job(tmp_path))) == [first.name]
+    assert not (tmp_path / f"{first.name}.txt").exists()
+
+
+def test_a_sequence_that_starts_without_its_target(tmp_path, sequences):
+    sequence = sequences["LasHeR"][0]
+    visible = sequence.visible.copy()
+    visible[:3] = False
+    late = sequence.__class__(**{**vars(sequence), "visible": visible})
+    assert run_sequences([late], static_job(tmp_path)) == {}
+    boxes = read_boxes(tmp_path / f"{late.name}.txt")
+    np.testing.assert_allclose(boxes, np.repeat(sequence.boxes_xywh[3:4], len(late), 0), atol=1e-4)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_broken_sequence_is_named_and_the_others_finish(tmp_path, sequences, workers):
+    first, second = sequences["VisEvent"]
+    broken = first.__class__(**{**vars(first), "rgb_keys": (*first.rgb_keys[:-1], "gone.png")})
+    failed = run_sequences([broken, second], static_job(tmp_path), workers)
+    assert list(failed) == [first.name] and "gone.png" in failed[first.name]
+    assert not (tmp_path / f"{first.name}.txt").exists() and (tmp_path / f"{second.name}.txt").exists()
+    assert list(json.loads((tmp_path / "run.json").read_text())) == [second.name]
+
+
+def make_killed(device: str):
+    return Killed()
+
+
+class Killed(StaticTracker):
+    """A worker that the system kills, as it does when memory runs out."""
+
+    def track(self, frame):
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_reported_and_does_not_hang(tmp_path, sequences):
+    items = sequences["LasHeR"]
+    failed = run_sequences(items, static_job(tmp_path, make_tracker=make_killed), workers=2)
+    assert set(failed) == {s.name for s in items}
+    assert all("a worker process died" in reason for reason in failed.values())
+
+
+@pytest.mark.parametrize("mode", ["pictures", "video"])
+def test_debug_draws_every_tracked_frame(tmp_path, sequences, checkpoint, mode):
+    import cv2
+
+    sequence = sequences["DepthTrack"][0]
+    cfg = load_config("transcmd", "debug")
+    job = Job(lambda device: build_tracker(cfg, checkpoint, "rgbd", device), tmp_path, "x", debug=mode)
+    assert run_sequences([sequence], job) == {}
+    if mode == "pictures":
+        files = sorted((tmp_path / "debug" / sequence.name).iterdir())
+        assert [f.name for f in files] == [f"{i:05d}.jpg" for i in range(1, len(sequence))]
+        assert cv2.imread(str(files[0])).shape == (240, 240 + 2 * 320, 3)
+    else:
+        video = cv2.VideoCapture(str(tmp_path / "debug" / f"{sequence.name}.mp4"))
+        assert video.get(cv2.CAP_PROP_FRAME_COUNT) == len(sequence) - 1
+
+
+def test_drawn_boxes_lie_where_they_should():
+    frame = Frame(np.zeros((240, 320, 3), np.uint8), np.zeros((240, 320, 3), np.uint8))
+    picture = draw_frame(frame, np.array([100, 60, 50, 40]), np.array([200, 150, 30, 30]), "")
+    assert picture.shape == (240, 640, 3)
+    red = (picture[..., 0] > 150) & (picture[..., 1] < 120)
+    green = (picture[..., 1] > 150) & (picture[..., 0] < 120)
+    for offset in (0, 320):  # in both modalities
+        ys, xs = np.nonzero(red[:, offset : offset + 320])
+        assert abs(xs.min() - 100) <= 2 and abs(xs.max() - 150) <= 2 and abs(ys.min() - 60) <= 2
+        ys, xs = np.nonzero(green[:, offset : offset + 320])
+        assert abs(xs.min() - 200) <= 2 and abs(ys.max() - 180) <= 2

@@ -1,0 +1,340 @@
+"""Training: the loop, resume, checkpoints, schedules, freezing."""
+
+import os
+import signal
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lib.config.loader import load_config
+from lib.data.loader import build_loaders
+from lib.models.build import build_model
+from lib.train.build import TASKS, Surroundings, build_task
+from lib.train.checkpoint import CheckpointFolder
+from lib.train.logger import RunLogger
+from lib.train.optim import OPTIMIZERS, build_optimizer, schedule
+from lib.train.run import build_trainer, matching_state, train
+from lib.utils.misc import seed_step
+from lib.utils.paths import epoch_path
+from lib.utils.trees import to_plain
+
+
+@pytest.fixture
+def cfg(demo_data):
+    return load_config("transcmd", "debug", [f"DATA.ROOT={demo_data}", "TRAIN.DROP_PATH_RATE=0.2"])
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """An untrained teacher's checkpoint."""
+    path = tmp_path_factory.mktemp("teacher") / "teacher.pth.tar"
+    seed_step(1)
+    torch.save({"net": build_model(load_config("transcmd", "debug_teacher")).state_dict()}, path)
+    return path
+
+
+@pytest.fixture(params=TASKS)
+def stage_cfg(request, demo_data, teacher):
+    """The small configuration of every stage."""
+    overrides = [f"DATA.ROOT={demo_data}", "TRAIN.DROP_PATH_RATE=0.2", "MODEL.PRETRAIN_CONFIG=''"]
+    overrides += [f"TRAIN.TEACHER.CHECKPOINT={teacher}"] if request.param == "distill" else []
+    config = {"track": "debug", "pretrain": "debug_pretrain", "distill": "debug_distill"}[request.param]
+    return load_config("transcmd", config, overrides)
+
+
+def make_task(cfg, folder="output", total_steps=8):
+    return build_task(cfg, Surroundings("transcmd", folder, total_steps))
+
+
+def make_trainer(cfg, folder):
+    seed_step(cfg.TRAIN.SEED)
+    checkpoints, logger = (
+        CheckpointFolder(folder, "transcmd", "debug"),
+        RunLogger(folder, "transcmd", "debug", enabled=True),
+    )
+    return build_trainer(cfg, make_task(cfg), build_loaders(cfg), checkpoints, logger, torch.device("cpu"))
+
+
+def weights(trainer):
+    return {name: value.clone() for name, value in trainer.task.state_dict().items()}
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, equal_nan=True, msg=name)
+
+
+@pytest.fixture
+def uninterrupted(cfg, tmp_path):
+    trainer = make_trainer(cfg, tmp_path / "whole")
+    trainer.fit()
+    return weights(trainer)
+
+
+def stop_after(trainer, steps: int, signal_number=signal.SIGINT):
+    """Makes the process signal itself, as Ctrl-C does, in that step of the training."""
+    original, done = trainer.task.after_step, []
+
+    def after_step():
+        original()
+        done.append(1)
+        if len(done) == steps:
+            os.kill(os.getpid(), signal_number)
+
+    trainer.task.after_step = after_step
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("steps", [3, 4, 6])  # in the first epoch, at its end, in the second
+def test_stopped_and_resumed_equals_uninterrupted_training(cfg, tmp_path, uninterrupted, steps, signal_number):
+    first = make_trainer(cfg, tmp_path / "parts")
+    stop_after(first, steps, signal_number)
+    with pytest.raises(KeyboardInterrupt, match=r"kept .*\.pth\.tar; go on with --resume"):
+        first.fit()
+    second = make_trainer(cfg, tmp_path / "parts")
+    second.load_state(matching_state(second.checkpoints.latest(), second))
+    assert (second.epoch, second.step) == divmod(steps, 4)
+    second.fit()
+    assert_same(weights(second), uninterrupted)
+    assert [p.name for p in sorted(second.checkpoints.path.glob("*.tar"))] == [
+        "TransCMD_ep0001.pth.tar",
+        "TransCMD_ep0002.pth.tar",
+    ]
+
+
+def test_a_teachers_kept_answers_change_nothing(stage_cfg, tmp_path):
+    trained = []
+    for cache in ("", str(tmp_path / "answers"), str(tmp_path / "answers")):
+        stage_cfg.TRAIN.TEACHER.CACHE = cache
+        trainer = make_trainer(stage_cfg, tmp_path / f"run{len(trained)}")
+        trainer.fit()
+        trained.append({n: v for n, v in weights(trainer).items() if not n.startswith("teacher.")})
+    for other in trained[1:]:
+        assert_same(other, trained[0])
+    answers = list((tmp_path / "answers").glob("*.safetensors"))
+    assert len(answers) == (8 if stage_cfg.TRAIN.STAGE == "distill" else 0)  # one a step, none for the third run
+
+
+def test_places_of_caches_may_change_before_a_resume(cfg, tmp_path):
+    trainer = make_trainer(cfg, tmp_path / "run")
+    stop_after(trainer, 3)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+    cfg.TRAIN.TEACHER.CACHE, cfg.TRAIN.NUM_WORKER, cfg.DATA.ROOTS = str(tmp_path / "x"), 1, {"LasHeR": "elsewhere"}
+    trainer.config = to_plain(cfg)
+    assert matching_state(trainer.checkpoints.latest(), trainer)["step"] == 3
+    cfg.TRAIN.TEACHER.CONFIG = "another"
+    trainer.config = to_plain(cfg)
+    with pytest.raises(ValueError, match="written with TRAIN.TEACHER.CONFIG"):
+        matching_state(trainer.checkpoints.latest(), trainer)
+
+
+def test_data_loading_processes_change_nothing(cfg, tmp_path, uninterrupted):
+    cfg.TRAIN.NUM_WORKER = 2
+    trainer = make_trainer(cfg, tmp_path / "workers")
+    trainer.fit()
+    assert_same(weights(trainer), uninterrupted)
+
+
+def test_training_learns(cfg, tmp_path):
+    """The loss on one batch, over and over, falls by half: the gradient reaches what matters."""
+    cfg.TRAIN.SCHEDULER.WARMUP_STEPS, cfg.TRAIN.LR = 0, 3e-3
+    trainer = make_trainer(cfg, tmp_path)
+    trainer.scheduler.step = lambda: None  # keep the learning rate
+    sample = next(iter(trainer.train_loader))
+    losses = [trainer._train_step(sample, step)["loss"].item() for step in range(200)]
+    assert losses[-1] < losses[0] / 2
+
+
+def test_non_finite_loss_stops_with_its_terms(cfg, tmp_path):
+    trainer = make_trainer(cfg, tmp_path)
+    with torch.no_grad():
+        trainer.task.model.head.size[0].weight.fill_(float("nan"))
+    with pytest.raises(
+        FloatingPointError, match=r"epoch 1, step 1: the loss is not finite: focal [\d.]+, giou nan, l1 nan"
+    ):
+        trainer.fit()
+    assert trainer.checkpoints.latest() is None
+
+
+def test_validation_reports_each_modality(cfg, tmp_path):
+    values = make_trainer(cfg, tmp_path).validate()
+    assert set(values) == {f"{m}/{k}" for m in ("rgbt", "rgbd", "rgbe") for k in ("iou", "auc")}
+    assert all(0 <= value <= 1 for value in values.values())
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_mixed_precision_trains(cfg, tmp_path, dtype):
+    cfg.TRAIN.AMP, cfg.TRAIN.AMP_DTYPE = True, dtype
+    trainer = make_trainer(cfg, tmp_path)
+    before = weights(trainer)
+    trainer.fit()
+    after = weights(trainer)
+    assert all(torch.isfinite(value).all() for value in after.values())
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_every_stage_resumes_exactly(stage_cfg, tmp_path):
+    whole = make_trainer(stage_cfg, tmp_path / "whole")
+    whole.fit()
+    first = make_trainer(stage_cfg, tmp_path / "parts")
+    stop_after(first, 3)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit()
+    second = make_trainer(stage_cfg, tmp_path / "parts")
+    second.load_state(matching_state(second.checkpoints.latest(), second))
+    second.fit()
+    assert_same(weights(second), weights(whole))
+    assert not any(name.startswith("teacher.") for name in second.state()["helpers"])
+
+
+def test_every_task_returns_attached_terms_and_detached_logs(stage_cfg):
+    task = make_task(stage_cfg)
+    terms, logs = task(next(iter(build_loaders(stage_cfg)[0])), 0.5)
+    assert terms and all(term.requires_grad and term.ndim == 0 for term in terms.values())
+    assert not any(value.requires_grad for value in logs.values())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_backbone_has_its_own_learning_rate(cfg, name):
+    cfg.TRAIN.OPTIMIZER, cfg.TRAIN.LR, cfg.TRAIN.BACKBONE_MULTIPLIER = name, 1e-3, 0.1
+    task = make_task(cfg)
+    groups = {group["name"]: group for group in build_optimizer(cfg, task).param_groups}
+    assert groups["new"]["lr"] == pytest.approx(1e-3) and groups["backbone"]["lr"] == pytest.approx(1e-4)
+    sizes = {name: sum(p.numel() for p in group["params"]) for name, group in groups.items()}
+    assert sum(sizes.values()) == sum(p.numel() for p in task.parameters())
+    assert sizes["backbone"] == sum(p.numel() for p in task.model.vit.parameters())
+
+
+def test_gates_have_a_rate_of_their_own_and_no_decay(demo_data):
+    cfg = load_config("transcmd", "debug_teacher", [f"DATA.ROOT={demo_data}", "TRAIN.GATE_MULTIPLIER=5"])
+    groups = {group["name"]: group for group in build_optimizer(cfg, make_task(cfg)).param_groups}
+    assert groups["gates"]["weight_decay"] == 0 and groups["gates"]["lr"] == pytest.approx(5 * cfg.TRAIN.LR)
+    assert len(groups["gates"]["params"]) == 4  # one stage, two directions, attention and feed-forward
+
+
+def test_frozen_parts_do_not_move(cfg, tmp_path):
+    cfg.TRAIN.FREEZE = ["vit.blocks.0.", "head."]
+    trainer = make_trainer(cfg, tmp_path)
+    before = weights(trainer)
+    trainer.fit()
+    after = weights(trainer)
+    frozen = [name for name in before if name.startswith(("model.vit.blocks.0.", "model.head."))]
+    assert any("running_mean" in name for name in frozen)  # batch statistics stay as well
+    assert all(torch.equal(before[name], after[name]) for name in frozen)
+    assert not torch.equal(before["model.vit.patch_embed.proj.weight"], after["model.vit.patch_embed.proj.weight"])
+
+
+def test_freezing_what_is_not_there_is_an_error(cfg):
+    cfg.TRAIN.FREEZE = ["backbone."]
+    with pytest.raises(
+        ValueError,
+        match=r"TRAIN.FREEZE: no parameter starts with 'backbone.'; the model has fusion, head, modality_embed, vit",
+    ):
+        make_task(cfg)
+
+
+def test_schedules():
+    step = schedule("step", total=100, warmup=0, drop=80, decay=0.1)
+    assert [step(0), step(79), step(80), step(99)] == [1, 1, 0.1, 0.1]
+    cosine = schedule("cosine", total=100, warmup=10, drop=0, decay=0.02)
+    assert cosine(0) == pytest.approx(0.1, rel=1e-2)
+    assert cosine(50) == pytest.approx(0.51) and cosine(100) == pytest.approx(0.02)
+    values = [cosine(i) for i in range(10, 101)]
+    assert values == sorted(values, reverse=True)
+
+
+def test_a_test_set_is_refused_for_training_and_validation(cfg):
+    cfg.DATA.VAL.DATASETS_NAME[0] = "LasHeR"
+    with pytest.raises(ValueError, match="DATA.VAL.DATASETS_NAME: LasHeR is a test set; did you mean LasHeR_val"):
+        build_loaders(cfg)
+
+
+def test_only_milestones_and_the_newest_checkpoint_stay(tmp_path):
+    folder = CheckpointFolder(tmp_path, "transcmd", "x", keep_every=3)
+    for epoch in range(1, 9):
+        folder.save({"epoch": epoch}, epoch)
+    assert folder.epochs() == [3, 6, 8]
+    folder.save_interrupted({"epoch": 8, "step": 5})
+    assert folder.latest() == folder.interrupted
+    folder.save({"epoch": 9}, 9)
+    assert folder.latest() == epoch_path(folder.path, 9) and not folder.interrupted.exists()
+
+
+def test_a_failed_write_keeps_the_old_checkpoint(tmp_path, monkeypatch):
+    folder = CheckpointFolder(tmp_path, "transcmd", "x")
+    folder.save({"epoch": 1}, 1)
+
+    def full_disk(state, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space left.*TransCMD_ep0001.pth.tar"):
+        folder.save({"epoch": 1}, 1)
+    monkeypatch.undo()
+    assert torch.load(epoch_path(folder.path, 1), weights_only=True) == {"epoch": 1}
+    assert len(list(folder.path.iterdir())) == 1  # no half file is left
+
+
+def test_resuming_with_another_model_or_schedule_is_refused(cfg, tmp_path):
+    trainer = make_trainer(cfg, tmp_path)
+    path = trainer.checkpoints.save(trainer.state(), 1)
+    trainer.config = to_plain(cfg)
+    trainer.config["TRAIN"]["LR"] = 0.5
+    with pytest.raises(ValueError, match=r"ep0001\.pth\.tar: written with TRAIN.LR 0.001, the config says 0.5"):
+        matching_state(path, trainer)
+    torch.save({"net": trainer.task.model.state_dict()}, path)
+    with pytest.raises(ValueError, match="config, epoch, helpers.* missing; use it with --finetune"):
+        matching_state(path, trainer)
+
+
+def test_resuming_with_another_number_of_steps_is_refused(cfg, tmp_path):
+    trainer = make_trainer(cfg, tmp_path)
+    state = trainer.state()
+    state["world_size"] = 4
+    path = trainer.checkpoints.save(state, 1)
+    with pytest.raises(ValueError, match="written with world_size 4, this run has 1"):
+        matching_state(path, trainer)
+
+
+def test_non_finite_gradient_stops_before_it_reaches_the_weights(cfg, tmp_path):
+    trainer = make_trainer(cfg, tmp_path)
+    trainer.task.model.vit.norm.weight.register_hook(lambda gradient: gradient * float("nan"))
+    before = weights(trainer)
+    with pytest.raises(FloatingPointError, match="epoch 1, step 1: the gradient is not finite"):
+        trainer.fit()
+    for name, parameter in trainer.task.named_parameters():
+        assert torch.equal(parameter, before[name])
+
+
+def test_an_earlier_run_is_not_overwritten_by_accident(cfg, tmp_path):
+    folder = CheckpointFolder(tmp_path, "transcmd", "debug")
+    folder.save({"epoch": 1}, 1)
+    with pytest.raises(ValueError, match="--resume.*--overwrite"):
+        train(cfg, "transcmd", "debug", tmp_path)
+    assert folder.epochs() == [1]
+
+
+def test_fine_tuning_reports_what_did_not_fit(cfg, tmp_path, caplog):
+    net = make_task(cfg).model.state_dict()
+    net["modality_embed"] = torch.zeros(2, 64)
+    torch.save({"net": {k: v for k, v in net.items() if not k.startswith("head.")}}, tmp_path / "start.pth")
+    cfg.TRAIN.EPOCH = cfg.TEST.EPOCH = 1
+    with caplog.at_level("INFO"):
+        train(cfg, "transcmd", "debug", tmp_path, finetune=str(tmp_path / "start.pth"))
+    assert "mismatched: modality_embed (2, 64) in the file, (4, 64) in the model" in caplog.text
+    assert "missing: head.score.0.weight" in caplog.text
+    log = (tmp_path / "logs" / "transcmd-debug.log").read_text()
+    assert "missing: head.score.0.weight" in log and "validation: rgbt/iou" in log
+    assert list((tmp_path / "tensorboard" / "train" / "transcmd" / "debug").glob("events*"))
+
+
+def test_missing_validation_set_trains_all_the_same(cfg, tmp_path):
+    cfg.DATA.VAL.DATASETS_NAME, cfg.DATA.VAL.DATASETS_RATIO = [], []
+    trainer = make_trainer(cfg, tmp_path)
+    assert trainer.val_loader is None
+    trainer.fit()
+    assert isinstance(trainer.train_loader, DataLoader) and trainer.epoch == 2
