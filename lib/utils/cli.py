@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from lib.utils.paths import PROJECT
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -91,6 +93,20 @@ def run_child(command: Sequence[str]) -> int:
         except KeyboardInterrupt:
             interrupted = True
             child.terminate()
+
+
+def tracking_command(name: str, *arguments: object, settings: Sequence[str] = ()) -> list[str]:
+    """The command line of one of our commands in this Python.
+
+    Args:
+        name: file in tracking/. settings: values of --set.
+    """
+    return [sys.executable, str(PROJECT / "tracking" / name), *map(str, arguments), *set_words(settings)]
+
+
+def set_words(settings: Sequence[str]) -> list[str]:
+    """["A=1", "B=2"] → ["--set", "A=1", "--set", "B=2"]."""
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 def _terminate(signum, frame) -> None:

@@ -18,11 +18,13 @@ from lib.running.debug import draw_frame
 from lib.running.runner import Job, run_sequences
 from lib.structures import Frame, Prediction, TrackOutput
 from lib.tracker import load_tracker
-from lib.tracker.baselines import BASELINES, StaticTracker
-from lib.tracker.build import build_tracker
+from lib.tracker.baselines import StaticTracker
+from lib.tracker.build import Request, build_tracker, make_transcmd
 from lib.tracker.transcmd import TransCMDTracker
 from lib.utils.boxes import iou_xywh
 from lib.utils.trees import to_plain
+
+UNTRAINED = ("static", "mil")  # trackers that need no files
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def test_prediction_stays_inside_the_image():
     assert x >= 0 and y >= 0 and x + w <= 300 and y + h <= 200 and min(w, h) >= 10
 
 
-@pytest.mark.parametrize("name", ["transcmd", *BASELINES])
+@pytest.mark.parametrize("name", ["transcmd", *UNTRAINED])
 @pytest.mark.parametrize(
     ("box", "message"),
     [
@@ -92,7 +94,7 @@ def test_prediction_stays_inside_the_image():
     ],
 )
 def test_bad_init_box_is_refused(name, box, message, checkpoint):
-    tracker = BASELINES[name]() if name in BASELINES else load_tracker("debug", checkpoint, device="cpu")
+    tracker = build_tracker(Request(name, "debug", checkpoint=checkpoint)).make("rgbt", "cpu")
     with pytest.raises(ValueError, match=message):
         tracker.initialize(spot(10, 10, 20, 20), np.array(box))
 
@@ -123,10 +125,10 @@ def test_tracking_twice_gives_the_same(checkpoint, sequences):
     np.testing.assert_array_equal(boxes(), boxes())
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", UNTRAINED)
 def test_baselines_follow_the_protocol(name, sequences):
     sequence = sequences["LasHeR"][0]
-    tracker = BASELINES[name]()
+    tracker = build_tracker(Request(name)).make("rgbt", "cpu")
     tracker.initialize(sequence.frame(0), sequence.boxes_xywh[0])
     prediction = tracker.track(sequence.frame(1))
     assert isinstance(prediction, Prediction) and 0 <= prediction.score <= 1
@@ -283,7 +285,7 @@ def test_debug_draws_every_tracked_frame(tmp_path, sequences, checkpoint, mode):
 
     sequence = sequences["DepthTrack"][0]
     cfg = load_config("transcmd", "debug")
-    job = Job(lambda device: build_tracker(cfg, checkpoint, "rgbd", device), tmp_path, "x", debug=mode)
+    job = Job(lambda device: make_transcmd(cfg, checkpoint, "cpu", "rgbd", device), tmp_path, "x", debug=mode)
     assert run_sequences([sequence], job) == {}
     if mode == "pictures":
         files = sorted((tmp_path / "debug" / sequence.name).iterdir())
