@@ -30,7 +30,7 @@ from lib.results.raw import (
 )
 from lib.running.debug import DebugWriter
 from lib.tracker.base import Tracker
-from lib.utils.cli import StopRequest, ignore_interrupt, worker_context
+from lib.utils.cli import StopRequest, end_with_parent, ignore_interrupt, worker_context
 from lib.utils.misc import available_cores
 
 logger = logging.getLogger(__name__)
@@ -209,6 +209,7 @@ class _Worker:
     @classmethod
     def start(cls, job: Job, counter, workers: int, num_gpus: int, stop) -> None:
         ignore_interrupt()
+        end_with_parent()
         with counter.get_lock():
             index = counter.value
             counter.value += 1
