@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lib.utils.files import atomic_path
+from lib.utils.paths import PROJECT
 
 # What reading a file that is damaged, or none at all, ends with.
 DAMAGE = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, AttributeError) + (
@@ -28,7 +29,7 @@ TIMM = "timm:"  # before the name of a model whose weights timm downloads
 
 def find_weights(name: str | Path) -> Path:
     """A weight file, looked for as given, then in pretrained_models/."""
-    local = Path(__file__).resolve().parents[2] / "pretrained_models" / name
+    local = PROJECT / "pretrained_models" / name
     return local if local.is_file() and not Path(name).is_file() else Path(name)
 
 
