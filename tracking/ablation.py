@@ -47,7 +47,7 @@ def main() -> int:
         workers=args.workers,
         device=args.device,
         settings=args.set,
-        say=partial(print, flush=True),
+        show=partial(print, flush=True),
     )
     if args.report:
         ablation.report()

@@ -53,7 +53,7 @@ def run_several(commands: list[list[str]], workers: int) -> None:
 
 def main() -> None:
     args, start = parse_args(), time.monotonic()
-    os.environ.pop("TRANSCMD_DATA", None)  # where real data lie; the demo's have their own place
+    os.environ.pop("TRANSCMD_DATA", None)  # the place of real data; the demo's data have their own
     settings, save_dir = set_words(args.set), ["--save_dir", args.save_dir]
     data_root = load_config("transcmd", "demo", args.set).DATA.ROOT
     run("make_demo_data.py", "--output", data_root, "--workers", str(args.workers))

@@ -73,8 +73,8 @@ def train_prerequisites(args: argparse.Namespace) -> int:
 
     options = ["--mode", args.mode, "--nproc_per_node", str(args.nproc_per_node), "--device", args.device]
     finetune = ["--finetune", args.finetune] if args.finetune else []
-    say = partial(print, flush=True)
-    return train_chain(args.script, args.config, args.save_dir, args.set, options, finetune, say)
+    show = partial(print, flush=True)
+    return train_chain(args.script, args.config, args.save_dir, args.set, options, finetune, show)
 
 
 def launch(processes: int) -> int:

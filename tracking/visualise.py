@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     name, cfg = config_name(args.config), load_config("transcmd", args.config, args.set)
-    check_stage(cfg, name)  # before a checkpoint that it may not have is asked for
+    check_stage(cfg, name)  # first: an experiment of another stage may have no checkpoint
     if args.checkpoint:
         checkpoint = find_weights(args.checkpoint)
     else:

@@ -36,7 +36,7 @@ class Ablation:
         teacher: a checkpoint in place of the one that the rows' YAML names.
         jobs: runs at a time; they share the cores. workers: processes for drawing samples.
         settings: values of --set, for every run.
-        say: is told what begins, and the table.
+        show: prints a line: each run as it starts, and the table.
     """
 
     save_dir: Path
@@ -48,20 +48,20 @@ class Ablation:
     workers: int
     device: str
     settings: Sequence[str]
-    say: Callable[[str], None]
+    show: Callable[[str], None]
 
     def keep_settings(self) -> None:
         """Notes what all runs of a save_dir share. Raises ValueError where earlier ones were made with others."""
         if self.teacher and not self.teacher.is_file():
             raise FileNotFoundError(f"--teacher {self.teacher}: no such checkpoint")
         teacher = str(self.teacher.resolve()) if self.teacher else ""
-        asked = {"set": list(self.settings), "teacher": teacher, "train_sequences": self.train_sequences}
+        settings = {"set": list(self.settings), "teacher": teacher, "train_sequences": self.train_sequences}
         path = self.save_dir / "settings.json"
-        if path.is_file() and (made := json.loads(path.read_text(encoding="utf-8"))) != asked:
+        if path.is_file() and (made := json.loads(path.read_text(encoding="utf-8"))) != settings:
             raise ValueError(
-                f"{path}: made with {made}, asked for {asked}, which do not compare; use another --save_dir"
+                f"{path}: made with {made}, asked for {settings}, which do not compare; use another --save_dir"
             )
-        write_text(path, json.dumps(asked))
+        write_text(path, json.dumps(settings))
 
     def make_data(self) -> int:
         """Makes the synthetic data sets that are missing; returns the exit status of the command."""
@@ -96,7 +96,7 @@ class Ablation:
         """One run, unless it is finished; what it printed is kept. True where it succeeded."""
         if self.is_finished(config, seed):
             return True
-        self.say(f"seed {seed}, {config}")
+        self.show(f"seed {seed}, {config}")
         arguments = ["--config", f"ablation/{config}", "--resume", "--save_dir", self.folder(seed)]
         command = tracking_command("train.py", *arguments, "--device", self.device, settings=self.overrides(seed))
         environment = dict(os.environ)
@@ -113,7 +113,7 @@ class Ablation:
         fill_cache(max(configs, key=lambda cfg: cfg.TRAIN.EPOCH), self.workers)
 
     def report(self) -> None:
-        """Writes the table and the plot of every finished run, of whatever rows and seeds, and says the table."""
+        """Writes the table and the plot of every finished run, of whatever rows and seeds, and shows the table."""
         rows = []
         for name, (title, reference) in ROWS.items():
             row = Row(name, title, reference)
@@ -125,7 +125,7 @@ class Ablation:
         write_text(self.save_dir / "ladder.json", to_json(rows))
         write_text(self.save_dir / "ladder.md", to_markdown(rows))
         draw_ladder(rows, self.save_dir / "ladder")
-        self.say(to_markdown(rows))
+        self.show(to_markdown(rows))
 
     def is_finished(self, config: str, seed: int) -> bool:
         """Whether a run has its last checkpoint and was validated after it."""

@@ -11,7 +11,7 @@ from lib.utils.boxes import is_valid
 
 
 class Tracker(Protocol):
-    """Told where the target is in one frame, a tracker says where it is in the following ones."""
+    """Gets the target's box in one frame and predicts it in the following ones."""
 
     def initialize(self, frame: Frame, box_xywh: np.ndarray) -> None:
         """Raises ValueError for a box that is empty or outside of the image."""

@@ -21,11 +21,11 @@ from lib.utils.cli import set_words
 from lib.utils.paths import checkpoint_folder, epoch_path
 from lib.utils.trees import to_plain
 
-DEFAULT_CONFIG = "tiny"  # tells where data sets lie when no experiment is named
+DEFAULT_CONFIG = "tiny"  # names the place of the data sets when the user names no experiment
 
 
 class Request(NamedTuple):
-    """What a command line says about a tracker.
+    """What a command line asks for.
 
     Args:
         tracker: a key of TRACKERS.
@@ -118,7 +118,7 @@ class TransCMDEntry:
 
 
 def without_device(tracker: Callable[..., Tracker], modality: str, device: str, **arguments: Any) -> Tracker:
-    """Makes a tracker that asks for neither the modality nor the device."""
+    """Makes a tracker that needs neither the modality nor the device."""
     return tracker(**arguments)
 
 
@@ -192,7 +192,7 @@ def find_checkpoint(cfg, config: str, save_dir: str | Path, checkpoint: str | Pa
 
 
 def load_experiment(config: str, settings: Iterable[str]):
-    """The configuration of an experiment. "": the default one's, which tells where data sets lie.
+    """The configuration of an experiment. "": the default one, which names the place of the data sets.
 
     Args:
         settings: values of --set; the tracker's own are left out.

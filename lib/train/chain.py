@@ -17,13 +17,13 @@ def train_chain(
     settings: Sequence[str],
     options: Sequence[str],
     last_options: Sequence[str],
-    say: Callable[[str], None],
+    show: Callable[[str], None],
 ) -> int:
     """Trains everything that the experiment builds on and that is not finished, then the experiment, one by one.
 
     Args:
         settings: values of --set, for all of them. options: of train.py, for all. last_options: for `config` alone.
-        say: is told what begins.
+        show: prints a line: each experiment as it starts.
 
     Returns:
         0, or the exit status of the run that failed.
@@ -36,9 +36,9 @@ def train_chain(
     order = training_order(script, config, list(settings), finished)
     for number, name in enumerate(order, start=1):
         if finished(name):
-            say(f"{number}/{len(order)} {name}: finished")
+            show(f"{number}/{len(order)} {name}: finished")
             continue
-        say(f"{number}/{len(order)} {name}")
+        show(f"{number}/{len(order)} {name}")
         arguments = ["--script", script, "--config", name, "--save_dir", save_dir, *options, "--resume"]
         arguments += last_options if name == config else []
         if code := run_child(tracking_command("train.py", *arguments, settings=settings)):

@@ -71,7 +71,7 @@ class StopRequest:
 
 
 def ignore_interrupt() -> None:
-    """For worker processes, which a Ctrl-C reaches as well: their parent ends them, by SIGTERM if need be."""
+    """For worker processes, which get a Ctrl-C as well: their parent ends them, with SIGTERM if it has to."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -116,8 +116,8 @@ def run_child(command: Sequence[str]) -> int:
 
 
 def start_child(command: Sequence[str], **options) -> subprocess.Popen:
-    """Starts a command as the leader of a process group, so that a Ctrl-C in the terminal does not reach it and all
-    that it starts can be killed. On Linux it gets a SIGTERM when this process, or the thread that calls this, dies.
+    """Starts a command as the leader of a process group, so that it gets no Ctrl-C of the terminal and all that it
+    starts can be killed. On Linux it gets a SIGTERM when this process, or the thread that calls this, dies.
 
     Args:
         options: of subprocess.Popen.

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 TIMEOUT = 300  # seconds that a tracker may take to start, or for one frame
 CHANNELS = ("color", "depth")  # the toolkit's names, which data sets of RGB-D give their folders too
 METADATA = "sequence"  # the file that makes a folder a sequence
-# The toolkit asks for newer versions of itself at every start: at a port where nobody listens.
+# The toolkit looks for newer versions of itself at every start. This proxy does not exist, so that it finds none.
 OFFLINE = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
 OFFLINE |= {"NO_PROXY": "", "no_proxy": ""}
 
@@ -164,7 +164,7 @@ def next_steps(
     """The command lines that test, run and score a tracker in a workspace.
 
     Args:
-        name: of the tracker in the workspace. options: for the analysis, which tell where the data set lies.
+        name: of the tracker in the workspace. options: of the analysis, which name the place of the data set.
     """
     results = f"{name}={(folder / 'results' / name / stack.experiment).absolute()}"
     lines = (
@@ -184,10 +184,10 @@ def toolkit_command(*arguments: str) -> list[str]:
 
 
 def run_toolkit(workspace: Path, *arguments: str, done: str) -> str:
-    """Runs a command of the toolkit without the network and returns what it says.
+    """Runs a command of the toolkit without the network and returns its output.
 
     Args:
-        done: words that it says at the end of a success: it also exits with 0 where a tracker failed.
+        done: what it prints at the end of a success. The exit status is no sign: it is 0 also where a tracker failed.
 
     Raises:
         ValueError: it failed; with its last lines.
@@ -195,14 +195,14 @@ def run_toolkit(workspace: Path, *arguments: str, done: str) -> str:
     command, environment = toolkit_command(*arguments), {**os.environ, **OFFLINE}
     logger.info("%s", shlex.join(command))
     ran = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True)
-    said = ran.stdout + ran.stderr
-    if ran.returncode or done not in said:
-        tail = " | ".join(said.strip().splitlines()[-12:])
+    output = ran.stdout + ran.stderr
+    if ran.returncode or done not in output:
+        tail = " | ".join(output.strip().splitlines()[-12:])
         raise ValueError(
-            f"vot {arguments[0]} failed (exit status {ran.returncode}): {tail or 'it said nothing'}; the tracker's own "
-            f"words lie in {workspace}/logs, or come when its command in trackers.ini is run by hand"
+            f"vot {arguments[0]} failed (exit status {ran.returncode}): {tail or 'no output'}; the tracker's own "
+            f"output is in {workspace}/logs; or run its command in trackers.ini by hand"
         )
-    return said
+    return output
 
 
 def read_analysis(path: Path, experiment: str) -> list:
