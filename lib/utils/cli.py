@@ -90,6 +90,7 @@ def worker_context(*preload: str) -> multiprocessing.context.BaseContext:
     """Starts worker processes afresh, as threads of OpenCV and CUDA do not survive a fork: a child could wait for ever.
 
     Where the system can, they are forked from a server process that has imported the modules `preload` and has neither.
+    These should be of other packages: before Python 3.12 the server could take our own from another checkout.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")

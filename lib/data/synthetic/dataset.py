@@ -148,7 +148,7 @@ def _run(jobs: list[Job], workers: int) -> list[str]:
     if workers == 1:
         return [write_sequence(job) for job in jobs]
     # Ctrl-C is the parent's business: the workers finish what they are at.
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), worker_context(__name__), initializer=ignore_interrupt)
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), worker_context("cv2"), initializer=ignore_interrupt)
     try:
         return list(pool.map(write_sequence, jobs, chunksize=4))
     finally:
