@@ -21,8 +21,30 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What a sequence holds beside RGB → row of the model's modality embedding. "rgb" sequences repeat RGB as auxiliary.
-MODALITIES = {"rgb": 0, "rgbt": 1, "rgbd": 2, "rgbe": 3}
+
+class Modality(NamedTuple):
+    """One kind of auxiliary images."""
+
+    decoder: str  # how its files become pictures: a key of `lib.data.image.DECODERS`
+    words: str  # what the pictures show, for messages
+
+
+# What a sequence holds beside RGB. "rgb" sequences repeat RGB as auxiliary. To add a modality, add its row: networks
+# have a row for each in their modality embedding, and weights are stored with the names of their rows.
+MODALITIES = {
+    "rgb": Modality("color", "RGB again"),
+    "rgbt": Modality("color", "thermal"),
+    "rgbd": Modality("depth", "depth"),
+    "rgbe": Modality("color", "events"),
+}
+
+
+def modality_index(name: str) -> int:
+    """The number that stands for a modality in tensors: its place in MODALITIES. Raises ValueError for another name."""
+    if name not in MODALITIES:
+        known = ", ".join(f"{key} ({modality.words})" for key, modality in MODALITIES.items())
+        raise ValueError(f"modality '{name}' is not known; expected one of: {known}")
+    return list(MODALITIES).index(name)
 
 
 class Frame(NamedTuple):
@@ -46,7 +68,7 @@ class Sample(NamedTuple):
     search: Pair
     template_box: Tensor  # (B, 4) float32 cxcywh
     search_box: Tensor  # (B, 4) float32 cxcywh
-    modality: Tensor  # (B,) int64, see MODALITIES
+    modality: Tensor  # (B,) int64, see `modality_index`
 
 
 class TrackOutput(NamedTuple):

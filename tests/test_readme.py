@@ -53,7 +53,7 @@ def check_chain(workplace):
     for config in ("debug_pretrain", "debug_distill"):
         assert {n: v.shape for n, v in nets[config].items()} == {n: v.shape for n, v in plain.items()}
     state = torch.load(epoch_path(folder / "debug_distill", 2), weights_only=True)
-    assert {name.split(".")[1] for name in state["helpers"] if name.startswith("losses.")} >= {"SCFD", "MPSD"}
+    assert {name.split(".")[1] for name in state["task"] if name.startswith("losses.")} >= {"SCFD", "MPSD"}
     exported = read_checkpoint(workplace / "output/debug_distill.safetensors")["net"]
     assert exported.keys() == plain.keys()  # what helped to train it is not shipped
     picture = cv2.imread(str(workplace / "output/visualised/debug_pretrain.png"))

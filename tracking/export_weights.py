@@ -11,7 +11,7 @@ import torch
 
 from lib.config.loader import config_name, load_config
 from lib.models.build import build_model, check_settings
-from lib.models.weights.read import net_of, read_checkpoint, write_net
+from lib.models.weights.read import network_of, read_checkpoint, write_net
 from lib.models.weights.report import load_exact
 from lib.tracker.build import default_checkpoint
 from lib.utils.cli import run_command
@@ -39,7 +39,7 @@ def main() -> None:
     if output.exists() and not args.overwrite:
         raise FileExistsError(f"{output} is there already: name another --output, or replace it with --overwrite")
     content = read_checkpoint(path)
-    model, net = build_model(cfg), net_of(content, path)
+    model, net = build_model(cfg), network_of(content, path).tensors
     load_exact(model, net, str(path))
     check_settings(content, cfg, path)
     write_net(output, net, portable(content.get("config", {})), getattr(torch, args.dtype))

@@ -14,11 +14,11 @@ import torch
 from lib.config.loader import config_name, load_config
 from lib.data.loader import build_loaders
 from lib.models.build import check_settings
-from lib.models.weights.read import find_weights, net_of, read_checkpoint
+from lib.models.weights.read import find_weights, network_of, read_checkpoint
 from lib.models.weights.report import load_exact
 from lib.structures import Pair, Sample, to_device
 from lib.study.views import draw_paths, draw_reconstruction, pick_telling
-from lib.train.build import Surroundings, build_task
+from lib.train.build import RunInfo, build_task
 from lib.train.checkpoint import read_training_state
 from lib.train.prerequisites import finished_checkpoint
 from lib.utils.cli import run_command
@@ -49,14 +49,14 @@ def main() -> None:
         path = find_weights(args.checkpoint)
     else:
         path = finished_checkpoint("transcmd", name, args.save_dir, "--config")
-    task = build_task(cfg, Surroundings("transcmd", Path(args.save_dir), total_steps=1))
+    task = build_task(cfg, RunInfo("transcmd", Path(args.save_dir), total_steps=1))
     if cfg.TRAIN.STAGE == "pretrain":
         state = read_training_state(Path(path))
         check_settings(state, cfg, path)
-        task.restore(state["net"], state["helpers"])
+        task.restore(state["net"], state["task"])
     else:  # a network alone will do
         content = read_checkpoint(path)
-        load_exact(task.model, net_of(content, path), str(path))
+        load_exact(task.model, network_of(content, path).tensors, str(path))
         check_settings(content, cfg, path)
     task.to(device).eval()
     loader = build_loaders(cfg)[1]

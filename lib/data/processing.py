@@ -9,7 +9,7 @@ import torch
 
 from lib.data.augment import Augmentation, jitter_box
 from lib.data.crop import CropSpec, box_to_crop, crop_pair
-from lib.structures import MODALITIES, Frame, Pair, Sample
+from lib.structures import Frame, Pair, Sample, modality_index
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Processing:
             search=to_pair(search_pair),
             template_box=torch.tensor(template_cxcywh, dtype=torch.float32),
             search_box=torch.tensor(search_cxcywh, dtype=torch.float32),
-            modality=torch.tensor(MODALITIES[modality]),
+            modality=torch.tensor(modality_index(modality)),
         )
 
 

@@ -37,15 +37,15 @@ class CenterHead(nn.Module):
 HEADS = {"center": CenterHead}
 
 
-def read_out(
+def apply_head(
     head: nn.Module, fused: Tensor, paths: dict[str, Tensor], features: dict[str, Tensor], grid: int
 ) -> TrackOutput:
-    """Search tokens (B, hw, D), and those of each fusion path, → the head's answer to all of them, in one call."""
+    """Search tokens (B, hw, D), and those of each fusion path, → the head's output for all of them, in one call."""
     tokens = torch.cat([fused, *paths.values()])
     maps = head(tokens.transpose(1, 2).unflatten(2, (grid, grid)))
     parts = zip(*(part.chunk(1 + len(paths)) for part in (*maps, decode(*maps))), strict=True)
-    whole, *readings = (TrackOutput(*part, {}, {}) for part in parts)
-    outputs = zip(paths.items(), readings, strict=True)
+    whole, *path_outputs = (TrackOutput(*part, {}, {}) for part in parts)
+    outputs = zip(paths.items(), path_outputs, strict=True)
     named = {name: output._replace(features={"fused": path}) for (name, path), output in outputs}
     return whole._replace(features={**features, "fused": fused}, paths=named)
 

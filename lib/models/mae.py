@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from lib.models.masking import STRATEGIES, Masks, choose_masks
-from lib.models.student import embedding_rows
-from lib.models.vit import LayerNorm, attention_received, build_block, center_tokens, sincos_positions
+from lib.models.network import embedding_rows
+from lib.models.vit import LayerNorm, build_block, center_tokens, sincos_positions
 from lib.structures import MODALITIES, Pair, Sample
 
 LAST_DECAY = 0.999  # of the moving average that scores locations
@@ -38,7 +38,8 @@ class CMAE(nn.Module):
         width, depth, heads: of the decoder.
 
     Raises:
-        ValueError: every block sees both modalities, so that none tells how salient a location is in one of them.
+        ValueError: the backbone cannot be masked; or every block sees both modalities, so that none tells how salient a
+            location is in one of them.
     """
 
     def __init__(
@@ -53,22 +54,26 @@ class CMAE(nn.Module):
         heads: int,
     ):
         super().__init__()
-        vit = model.streams[0]
-        apart = set(range(1, vit.depth + 1)) - model.interaction_layers
-        if not apart:
+        backbone = model.streams[0]
+        if not backbone.can_mask:
+            raise ValueError(
+                f"TRAIN.STAGE pretrain: CMAE cannot mask a {type(backbone).__name__}; set MODEL.BACKBONE.TYPE to a ViT"
+            )
+        single_layers = set(range(1, backbone.depth + 1)) - model.joint_layers
+        if not single_layers:
             raise ValueError(
                 "MODEL.BACKBONE.INTERACTION_LAYERS names every block: pretraining needs one that sees a modality alone"
             )
-        self.saliency_layer = max(apart)
+        self.saliency_layer = max(single_layers)
         self.strategy = STRATEGIES[strategy]
         self.ratios = {"mask_ratio": mask_ratio, "other_ratio": other_ratio, "template_ratio": template_ratio}
         self.scorer = copy.deepcopy(model).requires_grad_(False)
         self.scorer.fusion = self.scorer.head = nn.Identity()  # it only encodes
-        self.mask_vectors = nn.Parameter(torch.zeros(len(MODALITIES), vit.width))
+        self.mask_vectors = nn.Parameter(torch.zeros(len(MODALITIES), backbone.width))
         nn.init.trunc_normal_(self.mask_vectors, std=0.02)
-        grids = (vit.template_grid, vit.grid)
-        self.decoder = Decoder(vit.width, grids, 3 * vit.stride**2, width, depth, heads)
-        self.stride = vit.stride
+        grids = (backbone.template_grid, backbone.grid)
+        self.decoder = Decoder(backbone.width, grids, 3 * backbone.stride**2, width, depth, heads)
+        self.stride = backbone.stride
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
     def train(self, mode: bool = True) -> CMAE:
@@ -87,14 +92,14 @@ class CMAE(nn.Module):
     def score(self, template: Pair, search: Pair, modality: Tensor) -> Tensor:
         """(B, hw): how much each search location is worth masking, by the averaged model on the unmasked pair."""
         features = self.scorer.encode(template, search, modality)[2]
-        vit = self.scorer.streams[0]
-        queries, start = center_tokens(vit.template_grid), vit.template_tokens
+        backbone = self.scorer.streams[0]
+        queries, start = center_tokens(backbone.template_grid), backbone.template_tokens
         before, last = (
             [features[f"block{number:02d}/{m}"] for m in ("rgb", "aux")]
-            for number in (self.saliency_layer - 1, vit.depth)
+            for number in (self.saliency_layer - 1, backbone.depth)
         )
         saliency = tuple(
-            attention_received(stream.blocks[self.saliency_layer - 1], tokens, queries)[:, start:]
+            stream.attention_received(self.saliency_layer, tokens, queries)[:, start:]
             for stream, tokens in zip(self.scorer.streams, before, strict=True)
         )
         return self.strategy(saliency, tuple(tokens[:, start:] for tokens in last))

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from lib.models.weights.read import read_checkpoint
+from lib.models.weights.read import FIRST_MODALITIES, current_name, read_checkpoint
+from lib.structures import MODALITIES
 from lib.utils.files import atomic_path
 from lib.utils.paths import NET_NAME, checkpoint_folder, epoch_path
 
@@ -68,11 +69,17 @@ class CheckpointFolder:
 
 
 def read_training_state(path: Path) -> dict[str, Any]:
-    """A checkpoint to go on from. Raises ValueError for a file that holds a network only."""
+    """A checkpoint to go on from, under today's names.
+
+    Raises:
+        ValueError: a file that holds a network only, or one of other modalities.
+    """
     state = read_checkpoint(path)
+    if "helpers" in state:  # the name of "task" in older checkpoints
+        state["task"] = state.pop("helpers")
     expected = {
         "net",
-        "helpers",
+        "task",
         "optimizer",
         "scheduler",
         "scaler",
@@ -84,4 +91,11 @@ def read_training_state(path: Path) -> dict[str, Any]:
     }
     if absent := expected - set(state):
         raise ValueError(f"{path}: cannot go on from it, {', '.join(sorted(absent))} missing; use it with --finetune")
+    names = list(state.get("modalities", FIRST_MODALITIES))
+    if names != list(MODALITIES):
+        raise ValueError(
+            f"{path}: written for the modalities {', '.join(names)}, these are {', '.join(MODALITIES)}: use --finetune"
+        )
+    for part in ("net", "task"):
+        state[part] = {current_name(name): tensor for name, tensor in state[part].items()}
     return state

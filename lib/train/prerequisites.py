@@ -12,7 +12,7 @@ from lib.train.checkpoint import CheckpointFolder
 from lib.utils.paths import checkpoint_folder
 
 
-def predecessors(cfg) -> dict[str, str]:
+def prerequisites(cfg) -> dict[str, str]:
     """Key → experiment that this one needs the result of, the pretrained network first."""
     needed = {"MODEL.PRETRAIN_CONFIG": cfg.MODEL.PRETRAIN_CONFIG}
     if cfg.TRAIN.STAGE == "distill" and not cfg.TRAIN.TEACHER.CHECKPOINT:
@@ -36,7 +36,7 @@ def training_order(
     def visit(name: str, path: tuple[str, ...]) -> None:
         if name in path:
             raise ValueError(f"{' needs '.join((*path, name))}: an experiment cannot need itself")
-        for needed in () if finished(name) else predecessors(load_config(script, name, overrides)).values():
+        for needed in () if finished(name) else prerequisites(load_config(script, name, overrides)).values():
             visit(needed, (*path, name))
         if name not in order:
             order.append(name)

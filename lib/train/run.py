@@ -12,7 +12,7 @@ from lib.data.loader import build_loaders
 from lib.models.weights.convert import convert
 from lib.models.weights.read import find_weights, read_foreign
 from lib.models.weights.report import load_fitting
-from lib.train.build import Surroundings, build_task
+from lib.train.build import RunInfo, build_task
 from lib.train.checkpoint import CheckpointFolder, read_training_state
 from lib.train.logger import RunLogger
 from lib.train.optim import build_optimizer, build_scheduler
@@ -27,7 +27,7 @@ from lib.utils.trees import flatten, to_plain
 logger = logging.getLogger(__name__)
 
 # Settings below DATA, MODEL and TRAIN that may change when a run is resumed.
-INDIFFERENT = ("ROOT", "CACHE", "NUM_WORKER", "PRINT_INTERVAL", "VAL", "SAVE_EPOCH_INTERVAL", "TEACHER.CACHE")
+MAY_CHANGE = ("ROOT", "CACHE", "NUM_WORKER", "PRINT_INTERVAL", "VAL", "SAVE_EPOCH_INTERVAL", "TEACHER.CACHE")
 
 
 def train(
@@ -61,7 +61,7 @@ def train(
     try:
         loaders = build_loaders(cfg, distributed.rank(), distributed.world_size(), pin_memory=device.type == "cuda")
         seed_step(cfg.TRAIN.SEED)
-        task = build_task(cfg, Surroundings(script, Path(save_dir), cfg.TRAIN.EPOCH * len(loaders[0])))
+        task = build_task(cfg, RunInfo(script, Path(save_dir), cfg.TRAIN.EPOCH * len(loaders[0])))
         if not (resume and latest):
             start_from(task, cfg, script, save_dir, finetune)
         task.to(device)
@@ -121,8 +121,9 @@ def start_from(task: Task, cfg, script: str, save_dir: str | Path, finetune: str
         path = finished_checkpoint(script, model.PRETRAIN_CONFIG, save_dir, "MODEL.PRETRAIN_CONFIG")
     else:
         return
-    net, converted = convert(read_foreign(path), task.model, str(path))
-    report = load_fitting(task.model, net, str(path), converted)
+    read = read_foreign(path)
+    net, converted = convert(read.tensors, task.model, str(path))
+    report = load_fitting(task.model, net, str(path), {**read.converted, **converted})
     logger.info("%s: %s", path, report.describe())
     for line in report.lines():
         logger.info("  %s", line)
@@ -141,7 +142,7 @@ def matching_state(path: Path, trainer: Trainer) -> dict:
     for part in ("MODEL", "DATA", "TRAIN"):
         before, here = (dict(flatten(config.get(part, {}))) for config in (was, now))
         for key in sorted(key for key in before.keys() & here.keys() if before[key] != here[key]):
-            if not key.startswith(INDIFFERENT):
+            if not key.startswith(MAY_CHANGE):
                 raise ValueError(
                     f"{path}: written with {part}.{key} {before[key]}, the config says {here[key]}: "
                     "resume with the same config, or use --finetune"

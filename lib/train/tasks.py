@@ -18,14 +18,14 @@ Terms = dict[str, Tensor]
 
 
 class Task(nn.Module):
-    """Base of the stages. `model` is saved as 'net', every other parameter or buffer of the task as 'helpers'.
+    """Base of the stages. `model` is saved as 'net', every other parameter or buffer of the task as 'task'.
 
     Args:
         freeze: parameters of the model whose names start with one of these are not trained; modules that are frozen
             whole stay in eval mode, so that their batch statistics do not move either.
     """
 
-    external: tuple[str, ...] = ()  # parts that come from elsewhere, unchanged, and are not saved with the run
+    not_saved: tuple[str, ...] = ()  # parts that another run trained and this one does not change
 
     def __init__(self, model: nn.Module, freeze: Sequence[str] = ()):
         super().__init__()
@@ -61,16 +61,16 @@ class Task(nn.Module):
                 module.eval()
         return self
 
-    def helpers_state(self) -> dict[str, Tensor]:
-        """What must be saved besides the model to go on training."""
-        skipped = ("model.", *self.external)
+    def own_state(self) -> dict[str, Tensor]:
+        """What must be saved besides the model to go on training: a loss's projections, CMAE's decoder."""
+        skipped = ("model.", *self.not_saved)
         return {name: value for name, value in self.state_dict().items() if not name.startswith(skipped)}
 
-    def restore(self, net: dict[str, Tensor], helpers: dict[str, Tensor]) -> None:
-        """Takes back what was saved. Raises RuntimeError where it does not fit."""
-        saved = {**{f"model.{name}": value for name, value in net.items()}, **helpers}
-        external = {name: value for name, value in self.state_dict().items() if name.startswith(self.external)}
-        self.load_state_dict({**saved, **(external if self.external else {})})
+    def restore(self, net: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+        """Loads the saved model and `own_state`. Raises RuntimeError where they do not fit."""
+        saved = {**{f"model.{name}": value for name, value in net.items()}, **own}
+        kept = {name: value for name, value in self.state_dict().items() if name.startswith(self.not_saved)}
+        self.load_state_dict({**saved, **(kept if self.not_saved else {})})
 
 
 class TrackTask(Task):
@@ -141,7 +141,7 @@ class DistillTask(Task):
         balance: brings each loss's gradient into proportion once, early in training.
     """
 
-    external = ("teacher.",)
+    not_saved = ("teacher.",)
 
     def __init__(
         self,
@@ -181,7 +181,9 @@ class DistillTask(Task):
             distilled[name] = self.loss_weights[name] * value
             logs.update({key: detail.detach() for key, detail in details.items()})
         if self.training:
-            shares = self.balance.observe(torch.stack(list(terms.values())).sum(), distilled, self._last_block())
+            shares = self.balance.observe(
+                torch.stack(list(terms.values())).sum(), distilled, self._measured_parameters()
+            )
             logs.update({f"share/{name}": share for name, share in shares.items()})
         return {**terms, **self.balance.scale(distilled)}, logs
 
@@ -191,13 +193,14 @@ class DistillTask(Task):
     def after_step(self) -> None:
         self.balance.after_step()
 
-    def _last_block(self) -> list[nn.Parameter]:
-        return [p for p in self.model.streams[0].blocks[-1].parameters() if p.requires_grad]
+    def _measured_parameters(self) -> list[nn.Parameter]:
+        """Those that every loss acts on, at which `Balance` compares gradients."""
+        return [p for p in self.model.streams[0].last_layer.parameters() if p.requires_grad]
 
 
 def gate_size(model: nn.Module) -> Terms:
-    """Mean size of a teacher's gates, under "gates"; nothing for a student."""
-    gates = [p.detach().abs().mean() for name, p in model.named_parameters() if name.endswith("gate")]
+    """Mean absolute value of a teacher's gates, under "gates"; nothing for a student."""
+    gates = [gate.detach().abs().mean() for gate in model.parameter_groups()["gates"]]
     return {"gates": torch.stack(gates).mean()} if gates else {}
 
 

@@ -151,7 +151,7 @@ class Trainer:
         if self.val_loader is None:
             return {}
         self.task.eval()
-        names = {number: name for name, number in MODALITIES.items()}
+        names = list(MODALITIES)
         sums: dict[str, Tensor] = {}
         for sample in self.val_loader:
             sample = to_device(sample, self.device)
@@ -181,7 +181,8 @@ class Trainer:
         """All that is needed to go on, as tensors and plain values."""
         return {
             "net": self.task.model.state_dict(),
-            "helpers": self.task.helpers_state(),
+            "task": self.task.own_state(),
+            "modalities": list(MODALITIES),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -194,7 +195,7 @@ class Trainer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes on from `state()` of a run with the same model and number of steps an epoch."""
-        self.task.restore(state["net"], state["helpers"])
+        self.task.restore(state["net"], state["task"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])

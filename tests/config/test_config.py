@@ -22,9 +22,9 @@ from lib.train.build import TASKS
 from lib.train.optim import OPTIMIZERS
 from lib.utils.trees import flatten, to_plain
 
-LEAVES = dict(flatten(schema.DEFAULTS))
+LEAVES = dict(flatten(schema.build_defaults()))
 TABLES = {key.rsplit(".", depth)[0] for key in LEAVES for depth in range(1, key.count(".") + 1)} | set(schema.FREE_FORM)
-RANGES = {"POSITIVE": schema.POSITIVE, "NOT_NEGATIVE": schema.NOT_NEGATIVE, "FRACTIONS": schema.FRACTIONS}
+RANGES = {"POSITIVE": schema.POSITIVE, "NOT_NEGATIVE": schema.keys_not_negative(), "FRACTIONS": schema.FRACTIONS}
 SOURCES = [
     path
     for folder in ("lib", "tracking")
@@ -244,7 +244,7 @@ def test_an_empty_file_gives_the_defaults(load):
 
 
 def test_loading_twice_gives_independent_configs(load):
-    before = copy.deepcopy(to_plain(schema.DEFAULTS))
+    before = copy.deepcopy(to_plain(schema.build_defaults()))
     first = load("DATA: {TRAIN: {DATASETS_RATIO: [2]}}")
     first.DATA.TRAIN.DATASETS_NAME.append("x")
     first.DATA.TRAIN.DATASETS_RATIO[0] = 9.0
@@ -253,7 +253,7 @@ def test_loading_twice_gives_independent_configs(load):
     second = load("DATA: {TRAIN: {DATASETS_RATIO: [2]}}")
     assert second.DATA.TRAIN.DATASETS_NAME == ["LasHeR_train"] and second.DATA.TRAIN.DATASETS_RATIO == [2.0]
     assert second.DATA.ROOTS == {} and second.TRAIN.LR == 4e-4
-    assert to_plain(schema.DEFAULTS) == before
+    assert to_plain(schema.build_defaults()) == before
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lib.data.augment import Augmentation, jitter_box
 from lib.data.crop import CropSpec, box_to_crop, crop_pair, crop_square
 from lib.data.processing import Processing, to_pair
-from lib.structures import MODALITIES, Frame
+from lib.structures import MODALITIES, Frame, modality_index
 
 TEMPLATE, SEARCH = CropSpec(64, 2.0), CropSpec(128, 4.0)
 JITTERED = CropSpec(64, 2.0, 0.6, 0.1), CropSpec(128, 4.0, 2.0, 0.2)
@@ -158,7 +158,7 @@ def test_shapes_and_types_of_a_sample(modality):
     for box in (sample.template_box, sample.search_box):
         assert box.shape == (4,) and box.dtype == torch.float32
     assert sample.modality.shape == () and sample.modality.dtype == torch.int64
-    assert sample.modality == MODALITIES[modality]
+    assert sample.modality == modality_index(modality)
 
 
 @pytest.mark.parametrize("part", ["template", "search"])

@@ -11,7 +11,7 @@ from lib.data.datasets import DATASETS, load_dataset
 from lib.data.datasets.trackingnet import NumberedKeys
 from lib.data.loader import build_loaders
 from lib.data.storage import DiskStore, open_store
-from lib.structures import MODALITIES
+from lib.structures import modality_index
 from tests.helpers import encode, numbered_picture, pack, read_number, write_file, write_rows
 
 FRAMES = 4
@@ -183,7 +183,7 @@ def test_rgb_tiny_draws_from_all_four_data_sets(all_four):
     first = [sequences[0].name for sequences in train.dataset.datasets]
     assert first == ["cat-1", "GOT-10k_Train_000001", "000000000001.jpg", "a_0"]
     (batch,) = list(train)
-    assert batch.search.rgb.shape == (32, 3, 256, 256) and (batch.modality == MODALITIES["rgb"]).all()
+    assert batch.search.rgb.shape == (32, 3, 256, 256) and (batch.modality == modality_index("rgb")).all()
     assert torch.isfinite(batch.search_box).all() and len(list(val)) == 1
 
 

@@ -15,7 +15,7 @@ from lib.data.processing import Processing
 from lib.data.sampler import MAX_DRAWS, EpochSampler, PairSampler, SampleKey
 from lib.data.sequence import Sequence
 from lib.data.synthetic import DATASETS
-from lib.structures import MODALITIES
+from lib.structures import MODALITIES, modality_index
 from tests.helpers import MemoryStore, encode, pack, write_small
 
 RNG = np.random.default_rng(0)
@@ -253,7 +253,7 @@ def test_loaders_mix_modalities_in_a_batch_of_tensors(root):
         assert batch.search.rgb.shape == batch.search.aux.shape == (count, 3, 128, 128)
         assert batch.search_box.shape == batch.template_box.shape == (count, 4)
         assert {image.dtype for pair in batch[:2] for image in pair} == {torch.uint8}
-    assert set(torch.cat([batch.modality for batch in train]).tolist()) == {MODALITIES[m] for m in MODALITIES} - {0}
+    assert set(torch.cat([batch.modality for batch in train]).tolist()) == {modality_index(m) for m in MODALITIES} - {0}
     assert len(set(train[0].modality.tolist())) > 1
 
 

@@ -20,19 +20,22 @@ from lib.losses.common import FeatureSpec, normalize, pair_layers, token_weights
 from lib.losses.mpsd import MPSD, select_paths
 from lib.losses.scfd import SCFD, spatial_divergence, split
 from lib.losses.tracking import box_iou, to_xyxy
+from lib.models.backbone import quarter_ends
 from lib.models.box_coder import decode
 from lib.models.build import build_model
 from lib.models.fusion import PATHS
 from lib.models.masking import Masks
 from lib.structures import TrackOutput
 from lib.train.balance import Balance, balanced, gradient_norm
-from lib.train.build import TASKS, Surroundings, build_task
+from lib.train.build import TASKS, RunInfo, build_task
 from lib.train.optim import build_optimizer
 from lib.utils.misc import seed_step
 from tests.samples import DEGENERATE, random_output, random_sample, take
 
-NETWORK = FeatureSpec(width=64, depth=2, template_tokens=4, matched_layers=(1, 2))
-WIDE = FeatureSpec(width=32, depth=2, template_tokens=4, matched_layers=(1, 2))  # of another width than the student
+NETWORK = FeatureSpec(width=64, depth=2, template_tokens=4, matched_layers=(1, 2), paths=PATHS)
+WIDE = FeatureSpec(
+    width=32, depth=2, template_tokens=4, matched_layers=(1, 2), paths=PATHS
+)  # of another width than the student
 MIXED = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -64,7 +67,7 @@ def make_task(stage: str, checkpoint, *overrides: str, total_steps: int = 8):
 def built_task(stage: str, checkpoint, overrides: tuple[str, ...], total_steps: int):
     cfg = stage_config(stage, checkpoint, *overrides)
     seed_step(0)
-    return build_task(cfg, Surroundings("transcmd", "output", total_steps))
+    return build_task(cfg, RunInfo("transcmd", "output", total_steps))
 
 
 def stage_config(stage: str, checkpoint, *overrides: str):
@@ -255,12 +258,14 @@ def test_spatial_divergence_differs_from_a_squared_error(monkeypatch):
     ],
 )
 def test_layers_are_paired_at_equal_relative_depth(student, teacher, pairs):
-    assert pair_layers(student, teacher) == pairs
+    specs = [FeatureSpec(8, depth, 4, quarter_ends(depth)) for depth in (student, teacher)]
+    assert pair_layers(*specs) == pairs
 
 
 def test_a_teacher_with_too_few_blocks_is_refused():
-    with pytest.raises(ValueError, match="a teacher of 2 blocks has none for the first of a student of 24"):
-        pair_layers(24, 2)
+    student, teacher = (FeatureSpec(8, depth, 4, quarter_ends(depth)) for depth in (24, 2))
+    with pytest.raises(ValueError, match="a teacher of 2 blocks has no block to match block 6 of a student of 24"):
+        pair_layers(student, teacher)
 
 
 # what the losses promise
@@ -558,13 +563,13 @@ def test_teacher_does_not_change(checkpoint):
     assert any("running_mean" in name for name in teacher)
     assert all(torch.equal(before[name], after[name]) for name in teacher)
     assert all(p.grad is None and not p.requires_grad for p in task.teacher.parameters())
-    moved = [name for name in after if name.startswith("model.vit.") and not torch.equal(before[name], after[name])]
+    moved = [name for name in after if name.startswith("model.encoder.") and not torch.equal(before[name], after[name])]
     assert moved
 
 
 def test_a_checkpoint_holds_the_projections_and_not_the_teacher(checkpoint):
     task = make_task("distill", checkpoint)
-    names = set(task.helpers_state())
+    names = set(task.own_state())
     assert not any(name.startswith(("teacher.", "model.")) for name in names)
     assert {"losses.SCFD.project.0.weight", "losses.MPSD.project.joint.bias", "balance.factors"} <= names
     other = make_task("distill", checkpoint)
@@ -572,7 +577,7 @@ def test_a_checkpoint_holds_the_projections_and_not_the_teacher(checkpoint):
     with torch.no_grad():
         task.losses["SCFD"].project[0].weight.add_(1)
         task.teacher.modality_embed.add_(1)  # is not saved: comes from its own checkpoint
-    other.restore(task.model.state_dict(), task.helpers_state())
+    other.restore(task.model.state_dict(), task.own_state())
     assert (other.balance.factors == 3).all()
     assert torch.equal(other.losses["SCFD"].project[0].weight, task.losses["SCFD"].project[0].weight)
     assert not torch.equal(other.teacher.modality_embed, task.teacher.modality_embed)
@@ -593,7 +598,7 @@ def test_terms_are_weighted_and_balanced(checkpoint):
     assert set(task.losses) == {"SCFD", "MPSD", "COSINE"}  # what has no weight is not built
 
 
-@pytest.mark.parametrize("freeze", ["['vit.blocks.1.']", "['vit.']"])
+@pytest.mark.parametrize("freeze", ["['encoder.blocks.1.']", "['encoder.']"])
 def test_with_a_frozen_last_block_the_weights_do_not_change(checkpoint, freeze):
     task = make_task("distill", checkpoint, f"TRAIN.FREEZE={freeze}").train()
     terms, _ = task(random_sample(), 0.0)

@@ -13,9 +13,9 @@ from lib.models import masking
 from lib.models.build import build_model
 from lib.models.mae import CMAE, from_patches, to_patches
 from lib.models.masking import STRATEGIES, choose_masks, curriculum
-from lib.models.vit import attention_received, build_block, center_tokens
+from lib.models.vit import Variant, ViT, center_tokens
 from lib.structures import Pair, Sample
-from lib.train.build import Surroundings, build_task
+from lib.train.build import RunInfo, build_task
 from lib.train.optim import build_optimizer, build_scheduler
 from lib.utils.misc import seed_step
 from tests.samples import change_images, random_sample
@@ -28,7 +28,7 @@ def make_task(model: str = "student", *overrides: str, total_steps: int = 8):
     config = {"student": "debug_pretrain", "teacher": "debug_teacher"}[model]
     seed_step(0)
     cfg = load_config("transcmd", config, ["TRAIN.STAGE=pretrain", *overrides])
-    return build_task(cfg, Surroundings("transcmd", "output", total_steps))
+    return build_task(cfg, RunInfo("transcmd", "output", total_steps))
 
 
 def log_normal_scores(batch: int, cells: int) -> Tensor:
@@ -134,10 +134,10 @@ def test_strategies_give_finite_and_non_negative_scores(name):
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_attention_received_equals_its_definition(dtype):
     torch.manual_seed(0)
-    block = build_block(64, 2)
-    tokens = torch.randn(3, 20, 64)
+    vit = ViT(Variant(64, 2, 2), template_size=32, search_size=64, stride=16)
+    block, tokens = vit.blocks[1], torch.randn(3, 20, 64)
     with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype is not None):
-        received = attention_received(block, tokens, [1, 2])
+        received = vit.attention_received(2, tokens, [1, 2])
     assert received.dtype == torch.float32
     with torch.no_grad():
         query, key, _ = block.attn.qkv(block.norm1(tokens)).chunk(3, dim=-1)
@@ -168,7 +168,7 @@ def test_scores_follow_their_formula(model):
     assert task.mae.saliency_layer == layer
     saliency, tokens = [], []
     for stream, name in zip(task.model.streams, ("rgb", "aux"), strict=True):
-        received = attention_received(stream.blocks[layer - 1], features[f"block{layer - 1:02d}/{name}"], range(4))
+        received = stream.attention_received(layer, features[f"block{layer - 1:02d}/{name}"], range(4))
         saliency.append(received[:, 4:] / received[:, 4:].mean(dim=1, keepdim=True))
         last = features[f"block02/{name}"][:, 4:]
         tokens.append((last - last.mean(dim=2, keepdim=True)) / last.std(dim=2, correction=0, keepdim=True))
@@ -381,7 +381,7 @@ def test_a_step_trains_the_encoder_and_nothing_else(model):
         assert torch.equal(value, before[name]) == name.startswith(still), name
     task.after_step()
     assert not torch.equal(task.state_dict()["mae.scorer.modality_embed"], before["mae.scorer.modality_embed"])
-    assert all(name.startswith("mae.") for name in task.helpers_state())
+    assert all(name.startswith("mae.") for name in task.own_state())
 
 
 def test_scores_come_from_the_unmasked_pair_without_dropping_blocks():

@@ -17,7 +17,7 @@ from lib.models.head import HEADS
 from lib.models.vit import VARIANTS
 from lib.models.weights.read import read_checkpoint, read_net
 from lib.models.weights.report import load_exact, load_fitting
-from lib.structures import MODALITIES, Pair
+from lib.structures import MODALITIES, Pair, modality_index
 from lib.tracker.postprocess import decode_peak, hann_window
 from lib.utils.misc import count_parameters
 
@@ -82,7 +82,7 @@ def test_modalities_interact_only_in_interaction_layers(student):
 
 def test_the_modality_selects_only_the_embedding_of_the_auxiliary_stream(student):
     template, search, _ = inputs(1)
-    thermal, depth = (student(template, search, torch.tensor([MODALITIES[m]])).features for m in ("rgbt", "rgbd"))
+    thermal, depth = (student(template, search, torch.tensor([modality_index(m)])).features for m in ("rgbt", "rgbd"))
     assert torch.equal(thermal["block01/rgb"], depth["block01/rgb"])
     assert not torch.allclose(thermal["block01/aux"], depth["block01/aux"])
 
@@ -91,12 +91,12 @@ def test_joint_attention_equals_attention_over_concatenated_tokens(student):
     """The reshape that makes a block joint is the same as concatenating the tokens of both modalities."""
     features = student(*inputs(2)).features
     first = torch.cat([features["block01/rgb"], features["block01/aux"]], dim=1)
-    expected = student.vit.blocks[1](first)
+    expected = student.encoder.blocks[1](first)
     torch.testing.assert_close(torch.cat([features["block02/rgb"], features["block02/aux"]], dim=1), expected)
 
 
 def test_normalisation_is_part_of_the_model(student):
-    assert not any("mean" in name or "std" in name for name in student.vit.state_dict())
+    assert not any("mean" in name or "std" in name for name in student.encoder.state_dict())
     white = torch.full((1, 3, 64, 64), 255, dtype=torch.uint8)
     normalised = student.normalize(white)
     expected = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
@@ -110,7 +110,7 @@ def test_wrong_interaction_layer_is_refused():
 
 @pytest.mark.parametrize("name", FUSIONS)
 def test_fusions_train_also_with_a_blank_modality(name):
-    fusion = FUSIONS[name](width=16, template_tokens=4, rank=8)
+    fusion = FUSIONS[name].build(16, 4, 8)
     rgb = torch.randn(2, 20, 16, requires_grad=True)
     fused, _ = fusion(rgb, torch.zeros(2, 20, 16))
     assert fused.shape == (2, 16, 16)
@@ -120,7 +120,7 @@ def test_fusions_train_also_with_a_blank_modality(name):
 
 
 def test_simple_fusion_starts_as_the_mean():
-    fusion = FUSIONS["simple"](width=16, template_tokens=4, rank=8)
+    fusion = FUSIONS["simple"].build(16, 4, 8)
     rgb, aux = torch.randn(2, 20, 16), torch.randn(2, 20, 16)
     torch.testing.assert_close(fusion(rgb, aux)[0], (rgb + aux)[:, 4:] / 2)
 
@@ -190,9 +190,9 @@ def test_gaussian_radius_equals_that_of_cornernet(w, h):
 
 def test_patch_embedding_is_a_linear_map_of_patches(student):
     image = torch.randn(1, 3, 32, 32)
-    tokens = student.vit.patch_embed(image)
+    tokens = student.encoder.patch_embed(image)
     patches = functional.unfold(image, 16, stride=16).transpose(1, 2)
-    expected = patches @ student.vit.patch_embed.proj.weight.flatten(1).T + student.vit.patch_embed.proj.bias
+    expected = patches @ student.encoder.patch_embed.proj.weight.flatten(1).T + student.encoder.patch_embed.proj.bias
     torch.testing.assert_close(tokens, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -203,13 +203,13 @@ def test_report_names_every_key_that_does_not_fit(student):
     net = dict(student.state_dict())
     net["extra"] = torch.zeros(1)
     net["modality_embed"] = torch.zeros(2, 64)
-    del net["vit.norm.weight"]
+    del net["encoder.norm.weight"]
     other = build_model(load_config("transcmd", "debug"))
     report = load_fitting(other, net, "file")
-    assert report.missing == ["vit.norm.weight"] and report.leftover == ["extra"]
+    assert report.missing == ["encoder.norm.weight"] and report.unused == ["extra"]
     assert report.mismatched == ["modality_embed (2, 64) in the file, (4, 64) in the model"]
-    torch.testing.assert_close(other.vit.norm.bias, student.vit.norm.bias)
-    assert torch.equal(other.vit.blocks[0].attn.qkv.weight, student.vit.blocks[0].attn.qkv.weight)
+    torch.testing.assert_close(other.encoder.norm.bias, student.encoder.norm.bias)
+    assert torch.equal(other.encoder.blocks[0].attn.qkv.weight, student.encoder.blocks[0].attn.qkv.weight)
     with pytest.raises(ValueError, match="another architecture.*modality_embed"):
         load_exact(other, net, "file")
 

@@ -10,7 +10,7 @@ from lib.config.loader import load_config
 from lib.models.build import build_model
 from lib.models.fusion import PATHS, CrossBlock, MultiPathFusion
 from lib.structures import Pair
-from lib.train.build import Surroundings, build_task
+from lib.train.build import RunInfo, build_task
 from lib.train.optim import build_optimizer
 from lib.utils.misc import count_parameters, seed_step
 from tests.samples import random_sample, take
@@ -121,7 +121,7 @@ def test_streams_are_equal_copies_at_the_start(teacher):
 def test_gates_open_in_one_step_and_then_the_layers_behind_them_learn():
     cfg = load_config("transcmd", "debug_teacher", ["TRAIN.SCHEDULER.WARMUP_STEPS=0"])
     seed_step(0)
-    task = build_task(cfg, Surroundings("transcmd", "output", 8)).train()
+    task = build_task(cfg, RunInfo("transcmd", "output", 8)).train()
     optimizer = build_optimizer(cfg, task)
     gates = {name: p for name, p in task.model.exchanges.named_parameters() if name.endswith("_gate")}
     behind = {name: p for name, p in task.model.exchanges.named_parameters() if name not in gates}
@@ -171,7 +171,7 @@ def test_modalities_interact_only_from_the_exchange_stage_on(open_teacher):
     before, after = (open_teacher(*inputs(s)).features for s in (sample, changed))
     assert torch.equal(before["block00/rgb"], after["block00/rgb"])
     assert not torch.allclose(before["block01/rgb"], after["block01/rgb"])  # after block 1 the streams exchange
-    assert open_teacher.interaction_layers == frozenset()
+    assert open_teacher.joint_layers == frozenset()
 
 
 def test_attention_of_wider_networks_has_several_heads():
@@ -238,7 +238,7 @@ def test_every_path_is_decoded_by_the_head(teacher):
 def test_paths_are_trained_with_their_weight(teacher):
     sample = random_sample()
     seed_step(0)
-    task = build_task(load_config("transcmd", "debug_teacher"), Surroundings("transcmd", "output", 8)).eval()
+    task = build_task(load_config("transcmd", "debug_teacher"), RunInfo("transcmd", "output", 8)).eval()
     terms, logs = task(sample, 0.0)
     output = task.model(*inputs(sample))
     weights = {"focal": 1.0, "giou": 2.0, "l1": 5.0}

@@ -27,13 +27,19 @@ from lib.models.weights.report import load_fitting
 from lib.train.run import start_from
 from lib.train.tasks import Task
 
-KERNEL = "vit.patch_embed.proj.weight"
+KERNEL = "encoder.patch_embed.proj.weight"
 SMALL = Variant(64, 2, 2)
+
+
+class EncoderAlone(nn.Module):
+    def __init__(self, encoder: ViT):
+        super().__init__()
+        self.encoder, self.streams = encoder, (encoder, encoder)
 
 
 def load_into(vit: ViT, net):
     """Converts `net` into a model of nothing but an encoder."""
-    model = nn.ModuleDict({"vit": vit.eval()})
+    model = EncoderAlone(vit.eval())
     net, converted = convert(net, model, "file")
     return load_fitting(model, net, "file", converted)
 
@@ -73,7 +79,7 @@ def dino(shared):
     path = shared / "weights" / "dinov2_vits14_fp16.safetensors"
     if not path.is_file():
         pytest.skip(f"no {path}")
-    return read_foreign(path)
+    return read_foreign(path).tensors
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +121,8 @@ def test_dino_features_equal_those_of_timm(dino, pictures, grid):
         search_features(vit, image), timm_features(dino_timm(dino, grid * 14), image), atol=1e-4, rtol=1e-4
     )
     assert set(report.converted) == set(report.used)  # all are in half precision
-    assert report.converted["vit.prefix"] == "float16 to float32, from cls_token with pos_embed"
-    assert report.converted["vit.blocks.3.ls1.gamma"] == "float16 to float32"
+    assert report.converted["encoder.prefix"] == "float16 to float32, from cls_token with pos_embed"
+    assert report.converted["encoder.blocks.3.ls1.gamma"] == "float16 to float32"
 
 
 def test_dino_features_are_nearly_the_same_with_larger_patches(dino, pictures):
@@ -146,7 +152,7 @@ def test_folding_layer_scale_does_not_change_dino_features(dino, pictures):
     torch.testing.assert_close(search_features(folded[0], pictures[:1]), features, atol=1e-4, rtol=1e-5)
     for layer in ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias"):
         for number in range(12):
-            how = folded[1].converted[f"vit.blocks.{number}.{layer}"]
+            how = folded[1].converted[f"encoder.blocks.{number}.{layer}"]
             assert how == "float16 to float32, LayerScale folded in"
 
 
@@ -172,11 +178,11 @@ def test_every_kind_of_timm_vit_keeps_its_features(options, prefix):
         vit = ViT(SMALL, 32, 64, 8, prefix_tokens=prefix, layer_scale=layer_scale)
         report = load_into(vit, theirs.state_dict())
         assert (report.missing, report.mismatched) == ([], [])
-        assert report.leftover == ["head.weight", "head.bias"]
+        assert report.unused == ["head.weight", "head.bias"]
         torch.testing.assert_close(search_features(vit, image), timm_features(theirs, image), atol=1e-5, rtol=1e-5)
-        assert report.converted["vit.search_position"] == "from pos_embed"
-        assert report.converted["vit.template_position"] == "from pos_embed, 8x8 to 4x4 cells"
-        assert ("vit.prefix" in report.converted) == bool(prefix)
+        assert report.converted["encoder.search_position"] == "from pos_embed"
+        assert report.converted["encoder.template_position"] == "from pos_embed, 8x8 to 4x4 cells"
+        assert ("encoder.prefix" in report.converted) == bool(prefix)
 
 
 def small_timm(**options):
@@ -186,21 +192,21 @@ def small_timm(**options):
 
 def test_prefix_tokens_that_the_model_lacks_are_reported_as_unused():
     report = load_into(ViT(SMALL, 32, 64, 16), small_timm(reg_tokens=4))
-    assert report.leftover == ["cls_token", "reg_token"] and report.missing == []
+    assert report.unused == ["cls_token", "reg_token"] and report.missing == []
     report = load_into(ViT(SMALL, 32, 64, 16, prefix_tokens=1), small_timm(reg_tokens=4))
-    assert report.leftover == ["cls_token", "reg_token"] and report.missing == ["vit.prefix"]
+    assert report.unused == ["cls_token", "reg_token"] and report.missing == ["encoder.prefix"]
 
 
 def test_other_width_and_depth_are_reported():
     with pytest.raises(
-        ValueError, match=r"nothing in it fits.*shape .*vit\.prefix \(1, 1, 32\) in the file, \(1, 1, 64\)"
+        ValueError, match=r"nothing in it fits.*shape .*encoder\.prefix \(1, 1, 32\) in the file, \(1, 1, 64\)"
     ):
         load_into(ViT(SMALL, 32, 64, 16, prefix_tokens=1), small_timm(embed_dim=32, num_heads=1))
     report = load_into(ViT(SMALL, 32, 64, 16), small_timm(depth=1))
-    assert "vit.blocks.1.norm1.weight" in report.missing and len(report.missing) == 12
+    assert "encoder.blocks.1.norm1.weight" in report.missing and len(report.missing) == 12
     report = load_into(ViT(Variant(64, 1, 2), 32, 64, 16), small_timm(init_values=0.1))
-    assert "blocks.1.ls1.gamma" in report.leftover and "blocks.1.attn.proj.weight" in report.leftover
-    assert report.missing == [] and "blocks.0.ls1.gamma" not in report.leftover
+    assert "blocks.1.ls1.gamma" in report.unused and "blocks.1.attn.proj.weight" in report.unused
+    assert report.missing == [] and "blocks.0.ls1.gamma" not in report.unused
 
 
 @pytest.mark.parametrize("positions", [torch.zeros(1, 12, 64), torch.zeros(17), torch.zeros(17, 64)])
@@ -404,13 +410,13 @@ def test_ostrack_weights_give_the_same_output_in_a_teacher(tmp_path, monkeypatch
         "converted: aux.template_position: from backbone.pos_embed_z",
         "converted: head.score.{0,1,3,4,6,7,9,10,12}.weight: from OSTrack's box_head",
         "converted: head.offset.{1,4,7,10}.num_batches_tracked: from OSTrack's box_head",
-        "left over: backbone.cls_token",
-        "left over: backbone.pos_embed",
+        "not used: backbone.cls_token",
+        "not used: backbone.pos_embed",
         "missing: fusion.joint.query.weight",
         "missing: exchanges.01.to_rgb.ffn_gate",
     ):
         assert f"  {line}" in caplog.messages, line
-    assert sum("left over:" in message for message in caplog.messages) == 2
+    assert sum("not used:" in message for message in caplog.messages) == 2
 
 
 def test_ostrack_positions_are_resampled_to_the_crop_sizes(tmp_path, monkeypatch, caplog):
@@ -430,7 +436,7 @@ def test_vipt_prompts_are_reported_as_unused(tmp_path, monkeypatch, caplog):
     path = save_as_ostrack(tmp_path / "ViPT.pth.tar", OrderedDict(ostrack_net() | prompts), monkeypatch)
     with caplog.at_level(logging.INFO):
         start(teacher_config(path))
-    left = {message.removeprefix("  left over: ") for message in caplog.messages if "left over: " in message}
+    left = {message.removeprefix("  not used: ") for message in caplog.messages if "not used: " in message}
     assert left >= prompts.keys() and len([key for key in left if key.startswith("backbone.")]) == 5
 
 
@@ -454,7 +460,7 @@ def test_what_has_another_shape_must_be_named(tmp_path, monkeypatch):
 def test_a_student_takes_one_copy_of_the_ostrack_weights(tmp_path, monkeypatch):
     path = save_as_ostrack(tmp_path / "o.pth.tar", OrderedDict(ostrack_net()), monkeypatch)
     model = start(student_config(path, "[fusion.,modality_embed]"))
-    assert torch.equal(model.vit.blocks[1].mlp.fc1.weight, ostrack_net()["backbone.blocks.1.mlp.fc1.weight"])
+    assert torch.equal(model.encoder.blocks[1].mlp.fc1.weight, ostrack_net()["backbone.blocks.1.mlp.fc1.weight"])
     assert torch.equal(model.head.size[12].bias, ostrack_net()["box_head.conv5_size.bias"])
 
 
@@ -495,7 +501,7 @@ REFUSED = {
 def test_code_in_a_file_is_not_run(tmp_path, monkeypatch, capsys, name):
     victim, path = tmp_path / "created", tmp_path / "evil.pth.tar"
     save_as_ostrack(path, ostrack_net(), monkeypatch, evil=EVIL[name](victim))
-    assert read_foreign(path).keys() == ostrack_net().keys()
+    assert read_foreign(path).tensors.keys() == ostrack_net().keys()
     with pytest.raises(ValueError, match=r"evil\.pth\.tar: refused.*would run code"):
         read_checkpoint(path)  # as tracking/test.py does: what read_foreign bore with is forgotten
     assert not victim.exists() and "never" not in capsys.readouterr().out
@@ -522,9 +528,9 @@ def test_a_foreign_file_must_hold_a_network(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"o\.pth\.tar: holds no network"):
         read_foreign(path)
     torch.save(ostrack_net(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    assert read_foreign(tmp_path / "old.pth").keys() == ostrack_net().keys()
+    assert read_foreign(tmp_path / "old.pth").tensors.keys() == ostrack_net().keys()
     torch.save({"model": ostrack_net()}, tmp_path / "mae.pth")
-    assert read_foreign(tmp_path / "mae.pth").keys() == ostrack_net().keys()
+    assert read_foreign(tmp_path / "mae.pth").tensors.keys() == ostrack_net().keys()
     with pytest.raises(FileNotFoundError, match=r"absent\.pth: no such checkpoint"):
         read_foreign(tmp_path / "absent.pth")
 
@@ -559,6 +565,6 @@ def test_a_stored_config_must_be_a_mapping(tmp_path):
 
 def test_a_network_is_read_from_safetensors(tmp_path):
     save_file(ostrack_net(), tmp_path / "net.safetensors")
-    net = read_foreign(tmp_path / "net.safetensors")
+    net = read_foreign(tmp_path / "net.safetensors").tensors
     assert net.keys() == ostrack_net().keys()
     assert all(torch.equal(net[key], value) for key, value in ostrack_net().items())

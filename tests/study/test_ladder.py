@@ -9,7 +9,7 @@ import pytest
 from lib.config import loader
 from lib.config.loader import load_config
 from lib.models.build import build_model
-from lib.models.weights.read import net_of, read_checkpoint
+from lib.models.weights.read import network_of, read_checkpoint
 from lib.models.weights.report import load_exact
 from lib.study.ladder import ROWS, Row, difference, draw_ladder, from_json, mean_and_error, to_json, to_markdown
 from lib.train.prerequisites import is_finished, training_order
@@ -128,7 +128,7 @@ def test_students_of_one_task_have_its_teacher(kind):
 def test_the_teacher_in_the_repository_is_that_of_its_experiment():
     content = read_checkpoint(ROOT / "pretrained_models/teacher_nano.safetensors")
     cfg = load_config("transcmd", "teacher_nano")
-    load_exact(build_model(cfg), net_of(content, "teacher_nano"), "teacher_nano")
+    load_exact(build_model(cfg), network_of(content, "teacher_nano").tensors, "teacher_nano")
     made, now = (dict(loader.flatten(config)) for config in (content["config"], cfg))
     assert {key for key in made if made[key] != now[key]} == set()
     assert {key for key in now if key not in made} <= {

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from lib.config.loader import load_config
 from lib.data.loader import build_loaders
 from lib.models.build import build_model
-from lib.train.build import TASKS, Surroundings, build_task
+from lib.train.build import TASKS, RunInfo, build_task
 from lib.train.checkpoint import CheckpointFolder
 from lib.train.logger import RunLogger
 from lib.train.optim import OPTIMIZERS, build_optimizer, schedule
@@ -44,7 +44,7 @@ def stage_cfg(request, demo_data, teacher):
 
 
 def make_task(cfg, folder="output", total_steps=8):
-    return build_task(cfg, Surroundings("transcmd", folder, total_steps))
+    return build_task(cfg, RunInfo("transcmd", folder, total_steps))
 
 
 def make_trainer(cfg, folder):
@@ -187,7 +187,7 @@ def test_every_stage_resumes_exactly(stage_cfg, tmp_path):
     second.load_state(matching_state(second.checkpoints.latest(), second))
     second.fit()
     assert_same(weights(second), weights(whole))
-    assert not any(name.startswith("teacher.") for name in second.state()["helpers"])
+    assert not any(name.startswith("teacher.") for name in second.state()["task"])
 
 
 def test_every_task_returns_terms_with_gradient_and_logs_without(stage_cfg):
@@ -205,7 +205,7 @@ def test_backbone_has_its_own_learning_rate(cfg, name):
     assert groups["new"]["lr"] == pytest.approx(1e-3) and groups["backbone"]["lr"] == pytest.approx(1e-4)
     sizes = {name: sum(p.numel() for p in group["params"]) for name, group in groups.items()}
     assert sum(sizes.values()) == sum(p.numel() for p in task.parameters())
-    assert sizes["backbone"] == sum(p.numel() for p in task.model.vit.parameters())
+    assert sizes["backbone"] == sum(p.numel() for p in task.model.encoder.parameters())
 
 
 def test_gates_have_their_own_learning_rate_and_no_weight_decay(demo_data):
@@ -216,22 +216,24 @@ def test_gates_have_their_own_learning_rate_and_no_weight_decay(demo_data):
 
 
 def test_frozen_parameters_do_not_change(cfg, tmp_path):
-    cfg.TRAIN.FREEZE = ["vit.blocks.0.", "head."]
+    cfg.TRAIN.FREEZE = ["encoder.blocks.0.", "head."]
     trainer = make_trainer(cfg, tmp_path)
     before = weights(trainer)
     trainer.fit()
     after = weights(trainer)
-    frozen = [name for name in before if name.startswith(("model.vit.blocks.0.", "model.head."))]
+    frozen = [name for name in before if name.startswith(("model.encoder.blocks.0.", "model.head."))]
     assert any("running_mean" in name for name in frozen)  # batch statistics stay as well
     assert all(torch.equal(before[name], after[name]) for name in frozen)
-    assert not torch.equal(before["model.vit.patch_embed.proj.weight"], after["model.vit.patch_embed.proj.weight"])
+    assert not torch.equal(
+        before["model.encoder.patch_embed.proj.weight"], after["model.encoder.patch_embed.proj.weight"]
+    )
 
 
 def test_freezing_an_unknown_parameter_is_an_error(cfg):
     cfg.TRAIN.FREEZE = ["backbone."]
     with pytest.raises(
         ValueError,
-        match=r"TRAIN.FREEZE: no parameter starts with 'backbone.'; the model has fusion, head, modality_embed, vit",
+        match="TRAIN.FREEZE: no parameter starts with 'backbone.'; the model has encoder, fusion, head, modality_emb",
     ):
         make_task(cfg)
 
@@ -287,7 +289,7 @@ def test_resuming_with_another_model_or_schedule_is_refused(cfg, tmp_path):
     with pytest.raises(ValueError, match=r"ep0001\.pth\.tar: written with TRAIN.LR 0.001, the config says 0.5"):
         matching_state(path, trainer)
     torch.save({"net": trainer.task.model.state_dict()}, path)
-    with pytest.raises(ValueError, match="config, epoch, helpers.* missing; use it with --finetune"):
+    with pytest.raises(ValueError, match="config, epoch, .* missing; use it with --finetune"):
         matching_state(path, trainer)
 
 
@@ -302,7 +304,7 @@ def test_resuming_with_another_number_of_steps_is_refused(cfg, tmp_path):
 
 def test_non_finite_gradient_stops_before_it_reaches_the_weights(cfg, tmp_path):
     trainer = make_trainer(cfg, tmp_path)
-    trainer.task.model.vit.norm.weight.register_hook(lambda gradient: gradient * float("nan"))
+    trainer.task.model.encoder.norm.weight.register_hook(lambda gradient: gradient * float("nan"))
     before = weights(trainer)
     with pytest.raises(FloatingPointError, match="epoch 1, step 1: the gradient is not finite"):
         trainer.fit()
