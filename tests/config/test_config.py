@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import copy
-import fnmatch
+import re
 from pathlib import Path
 
 import pytest
@@ -61,120 +60,18 @@ def refusal(load, *args, **kwargs) -> str:
 # --- source and declaration -----------------------------------------------------------------------------------------
 
 
-class KeyReads:
-    """Which keys a function reads from `cfg`, also through names it gives to parts of it.
-
-    A part of unknown key, `cfg.DATA[part]`, may be any of its keys; what is then read from it must be in one of them.
-    """
-
-    def __init__(self, function: ast.AST):
-        self.function = function
-        self.names: dict[str, set[str]] = {"cfg": {""}}
-        while self._learn_names():
-            pass
-
-    def _learn_names(self) -> bool:
-        before = copy.deepcopy(self.names)
-        for node in ast.walk(self.function):
-            if isinstance(node, ast.Assign):
-                for target in node.targets:
-                    self._bind(target, [node.value])
-            elif isinstance(node, ast.For | ast.comprehension):
-                self._bind(node.target, getattr(node.iter, "elts", []))
-            elif isinstance(node, ast.NamedExpr):
-                self._bind(node.target, [node.value])
-        return self.names != before
-
-    def _bind(self, target: ast.expr, values: list[ast.expr]) -> None:
-        if isinstance(target, ast.Tuple):
-            for position, part in enumerate(target.elts):
-                rows = [value.elts for value in values if isinstance(value, ast.Tuple)]
-                self._bind(part, [row[position] for row in rows if position < len(row)])
-        elif isinstance(target, ast.Name) and (found := set().union(*map(self.keys_of, values))):
-            self.names[target.id] = self.names.get(target.id, set()) | found
-
-    def keys_of(self, node: ast.expr) -> set[str]:
-        """The keys that an expression may stand for; empty for one that has nothing to do with the configuration."""
-        if isinstance(node, ast.Name):
-            return self.names.get(node.id, set())
-        if isinstance(node, ast.Attribute):
-            bases = {""} if node.attr == "cfg" else self.keys_of(node.value)
-            return {f"{base}.{node.attr}".lstrip(".") for base in bases} if node.attr.isupper() else bases
-        if isinstance(node, ast.Subscript):
-            pattern = pattern_of(node.slice)
-            return {
-                key
-                for base in self.keys_of(node.value)
-                for key in (*TABLES, *LEAVES)
-                if key.rpartition(".")[0] == base and fnmatch.fnmatchcase(key.rpartition(".")[2], pattern)
-            }
-        return set()
-
-    def reads(self):
-        """Yields (line, the keys of which one is meant) for every attribute and every subscript with some text."""
-        for node in ast.walk(self.function):
-            named = isinstance(node, ast.Attribute) and node.attr.isupper()
-            if named or (isinstance(node, ast.Subscript) and pattern_of(node.slice) != "*"):
-                if keys := self.keys_of(node):
-                    yield node.lineno, keys
-
-
-def pattern_of(key: ast.expr) -> str:
-    if isinstance(key, ast.Constant):
-        return str(key.value)
-    if isinstance(key, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "*" for part in key.values)
-    return "*"
-
-
-def read_keys(source: str, name: str = "source") -> tuple[set[str], list[str]]:
-    """The declared keys that a source reads, and its reads of keys that are not declared."""
-    found, undeclared = set(), []
-    tree = ast.parse(source)
-    scopes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    for function in scopes:
-        for line, keys in KeyReads(function).reads():
-            declared = {key for key in keys if key in LEAVES or key in TABLES}
-            found |= declared
-            if not declared:
-                undeclared.append(f"{name}:{line}: {' or '.join(sorted(keys))}")
-    return found, undeclared
-
-
-def test_every_key_that_is_read_is_declared_and_every_declared_key_is_read():
-    found, undeclared = set(), []
+def test_every_key_that_is_read_is_declared():
     for path in SOURCES:
-        keys, problems = read_keys(path.read_text(encoding="utf-8"), str(path.relative_to(PROJECT)))
-        found |= keys
-        undeclared += problems
-    found |= {f"TRAIN.DISTILL.{name}" for name in DISTILL_LOSSES}  # read by looping over the table
-    assert not undeclared
-    assert set(LEAVES) <= found and {key for key in found if key.startswith("TRAIN.DISTILL.")} <= set(LEAVES)
+        for key in re.findall(r"\bcfg((?:\.[A-Z][A-Z_0-9]*)+)", path.read_text(encoding="utf-8")):
+            assert key[1:] in LEAVES or key[1:] in TABLES, f"{path} reads cfg{key}"
 
 
-@pytest.mark.parametrize(
-    ("body", "found", "undeclared"),
-    [
-        ("return cfg.TRAIN.LR", {"TRAIN", "TRAIN.LR"}, 0),
-        ("return cfg.TRAIN.LRATE", {"TRAIN"}, 1),
-        ("test = cfg.TEST\n  return test.EPOCH + test.EPOCHS", {"TEST", "TEST.EPOCH"}, 1),
-        ("model, n = cfg.MODEL, 3\n  return model.FUSION.RANK", {"MODEL", "MODEL.FUSION", "MODEL.FUSION.RANK"}, 0),
-        (
-            "d = cfg.DATA[part]\n  return d.SAMPLE_PER_EPOCH",
-            {f"DATA.{p}.SAMPLE_PER_EPOCH" for p in ("TRAIN", "VAL")},
-            0,
-        ),
-        ("return [s.SIZE for s in (cfg.DATA.SEARCH, 3)]", {"DATA.SEARCH", "DATA.SEARCH.SIZE"}, 0),
-        ("return [s.SIDE for s in (cfg.DATA.SEARCH, 3)]", {"DATA.SEARCH"}, 1),
-        ("for n, s in ((1, cfg.TEST), (2, cfg.TRAIN)):\n    s.STAGE", {"TEST", "TRAIN", "TRAIN.STAGE"}, 0),
-        ("return cfg['TRAIN']['SEED'], cfg.TEST[f'{x}_SIZE']", {"TRAIN.SEED", "TEST.SEARCH_SIZE"}, 0),
-        ("return self.cfg.TRAIN.SPEED, other.UPPER", {"TRAIN"}, 1),
-    ],
-)
-def test_the_search_for_keys_sees_aliases_and_wrong_keys(body, found, undeclared):
-    keys, problems = read_keys(f"def f(cfg, part, other):\n  {body}\n")
-    assert found <= keys and len(problems) == undeclared
-    assert "TRAIN.LR" in found or "TRAIN.LR" not in keys
+def test_every_declared_key_is_read():
+    """Its name stands somewhere in the code, with a dot before it or in quotes."""
+    code = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    for key in set(LEAVES) - {f"TRAIN.DISTILL.{name}" for name in DISTILL_LOSSES}:  # read by looping over the table
+        name = key.rpartition(".")[2]
+        assert re.search(rf"\.{name}\b|[\"']{name}[\"']", code), f"nothing reads {key}"
 
 
 def test_lists_in_the_schema_name_keys_of_the_right_type():
