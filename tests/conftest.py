@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +92,11 @@ def make_once(tmp_path_factory):
 @pytest.fixture(scope="session")
 def demo_data(make_once) -> Path:
     """A small synthetic set of all three kinds: 4 training and 2 test sequences each, 12 frames."""
+    # Its readers' worker processes start from this server, which imports torch once; else each of them would.
+    forkserver.set_forkserver_preload(["torch", "torchvision", "cv2", "timm", "lib.data.loader", "lib.running.runner"])
+    forkserver.ensure_running()
     sizes = {"train_sequences": 4, "test_sequences": 2, "train_frames": 12, "test_frames": 12}
-    return make_once("demo", lambda folder: write_datasets(folder, seed=3, workers=2, **sizes))
+    return make_once("demo", lambda folder: write_datasets(folder, seed=3, workers=1, **sizes))
 
 
 @pytest.fixture
