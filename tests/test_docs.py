@@ -31,6 +31,7 @@ def figures(reports, folder, tracker, *metrics):
     return " / ".join(f"{scores[metric]:.2f}" for metric in metrics)
 
 
+@pytest.mark.slow  # half a minute; tests/evaluation checks the published figures themselves
 def test_every_figure_is_what_its_command_gives(reports):
     one_pass = ("PR", "NPR", "SR")
     table = TEXT[TEXT.index("## Every figure") :]

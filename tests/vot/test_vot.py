@@ -447,6 +447,7 @@ def test_over_trax_a_network_tracks_as_it_does_at_home(tmp_path, demo_data):
         assert len(set(scores[1:].tolist())) > 5
 
 
+@pytest.mark.slow  # half a minute; tests/test_readme.py runs the same command
 def test_self_test_as_a_user_runs_it(run_command):
     done = run_command("make_vot_workspace.py", "--self-test", "static", "debug")
     assert done.returncode == 0, done.stderr
