@@ -40,7 +40,7 @@ def inputs(batch: int = 2):
 @pytest.mark.parametrize(
     ("config", "count"), [("tiny", 6_542_597), ("small", 24_436_965), ("base", 92_520_901), ("demo", 1_222_693)]
 )
-def test_number_of_trainable_scalars_is_fixed(config, count):
+def test_number_of_trainable_parameters_is_fixed(config, count):
     assert count_parameters(build_model(load_config("transcmd", config))) == count
 
 
@@ -72,7 +72,7 @@ def test_a_sample_does_not_depend_on_its_batch(student):
         torch.testing.assert_close(alone.score_map, together.score_map[i : i + 1], atol=1e-5, rtol=1e-4)
 
 
-def test_modalities_meet_in_interaction_layers_only(student):
+def test_modalities_interact_only_in_interaction_layers(student):
     template, search, modality = inputs(1)
     changed = search._replace(aux=255 - search.aux)
     before, after = (student(template, s, modality).features for s in (search, changed))
@@ -80,7 +80,7 @@ def test_modalities_meet_in_interaction_layers_only(student):
     assert not torch.allclose(before["block02/rgb"], after["block02/rgb"])  # block 2 is joint
 
 
-def test_modality_picks_the_embedding_of_the_auxiliary_stream_alone(student):
+def test_the_modality_selects_only_the_embedding_of_the_auxiliary_stream(student):
     template, search, _ = inputs(1)
     thermal, depth = (student(template, search, torch.tensor([modality_index(m)])).features for m in ("rgbt", "rgbd"))
     assert torch.equal(thermal["block01/rgb"], depth["block01/rgb"])
@@ -109,7 +109,7 @@ def test_wrong_interaction_layer_is_refused():
 
 
 @pytest.mark.parametrize("name", FUSIONS)
-def test_fusions_train_and_bear_a_blank_modality(name):
+def test_fusions_train_also_with_a_blank_modality(name):
     fusion = FUSIONS[name].build(16, 4, 8)
     rgb = torch.randn(2, 20, 16, requires_grad=True)
     fused, _ = fusion(rgb, torch.zeros(2, 20, 16))
@@ -140,7 +140,7 @@ def test_heads_divide_the_width(name):
     assert VARIANTS[name].width % 4 == 0  # sines and cosines of two axes
 
 
-def test_boxes_survive_encoding_and_decoding():
+def test_decoding_inverts_encoding_of_boxes():
     boxes = torch.rand(64, 4, generator=torch.Generator().manual_seed(0)) * 0.98 + 0.01
     height, width = 5, 8
     grid = torch.tensor([width, height])
@@ -178,7 +178,7 @@ def test_score_target_is_one_in_the_centre_cell_only():
 
 
 @pytest.mark.parametrize(("w", "h"), [(1, 1), (2, 2), (4, 7), (16, 3), (16, 16)])
-def test_gaussian_radius_is_cornernets(w, h):
+def test_gaussian_radius_equals_that_of_cornernet(w, h):
     def root(a, b, c):
         return (b + math.sqrt(b * b - 4 * a * c)) / 2  # as CornerNet's code has it, without division by a
 
@@ -214,7 +214,7 @@ def test_report_names_every_key_that_does_not_fit(student):
         load_exact(other, net, "file")
 
 
-def test_nothing_that_fits_is_an_error(student):
+def test_weights_without_any_matching_key_are_an_error(student):
     with pytest.raises(ValueError, match="file: nothing in it fits"):
         load_fitting(student, {"a": torch.zeros(1)}, "file")
 
@@ -244,7 +244,7 @@ def test_truncated_checkpoint_is_named(tmp_path, student, keep):
         read_checkpoint(path)
 
 
-def test_what_is_no_checkpoint_is_named(tmp_path):
+def test_a_file_that_is_not_a_checkpoint_is_named(tmp_path):
     path = tmp_path / "x.pth"
     path.write_text("hello")
     with pytest.raises(ValueError, match="x.pth"):

@@ -114,7 +114,7 @@ def dino_ours(dino, stride, grid, layer_scale=1e-5):
 
 
 @pytest.mark.parametrize("grid", [37, 16], ids=["as trained", "positions resampled"])
-def test_dino_gives_timms_features(dino, pictures, grid):
+def test_dino_features_equal_those_of_timm(dino, pictures, grid):
     image = functional.interpolate(pictures[:1], (grid * 14, grid * 14), mode="bicubic")
     vit, report = dino_ours(dino, 14, grid)
     torch.testing.assert_close(
@@ -125,7 +125,7 @@ def test_dino_gives_timms_features(dino, pictures, grid):
     assert report.converted["encoder.blocks.3.ls1.gamma"] == "float16 to float32"
 
 
-def test_dino_sees_the_same_with_larger_patches(dino, pictures):
+def test_dino_features_are_nearly_the_same_with_larger_patches(dino, pictures):
     expected = timm_features(dino_timm(dino, 224), pictures)[:, :256]
     larger = functional.interpolate(pictures, (256, 256), mode="bicubic", antialias=True)
     vit, report = dino_ours(dino, 16, 16)
@@ -146,7 +146,7 @@ def test_dino_sees_the_same_with_larger_patches(dino, pictures):
     assert similarity(kernel, grid[:, :16, :16].reshape(1, 256, 384)) < limit
 
 
-def test_dino_with_folded_layer_scale_is_the_same(dino, pictures):
+def test_folding_layer_scale_does_not_change_dino_features(dino, pictures):
     kept, folded = (dino_ours(dino, 14, 16, layer_scale) for layer_scale in (1e-5, 0.0))
     features = search_features(kept[0], pictures[:1])
     torch.testing.assert_close(search_features(folded[0], pictures[:1]), features, atol=1e-4, rtol=1e-5)
@@ -190,7 +190,7 @@ def small_timm(**options):
     return VisionTransformer(num_classes=0, **options).state_dict()
 
 
-def test_prefix_tokens_that_the_model_lacks_are_left_over():
+def test_prefix_tokens_that_the_model_lacks_are_reported_as_unused():
     report = load_into(ViT(SMALL, 32, 64, 16), small_timm(reg_tokens=4))
     assert report.unused == ["cls_token", "reg_token"] and report.missing == []
     report = load_into(ViT(SMALL, 32, 64, 16, prefix_tokens=1), small_timm(reg_tokens=4))
@@ -210,7 +210,7 @@ def test_other_width_and_depth_are_reported():
 
 
 @pytest.mark.parametrize("positions", [torch.zeros(1, 12, 64), torch.zeros(17), torch.zeros(17, 64)])
-def test_positions_that_are_no_grid_are_an_error(positions):
+def test_positions_that_form_no_grid_are_an_error(positions):
     net = small_timm() | {"pos_embed": positions}
     with pytest.raises(ValueError, match="file: cannot be converted: ") as caught:
         load_into(ViT(SMALL, 32, 64, 16), net)
@@ -223,7 +223,7 @@ def test_one_tensor_under_two_names_is_an_error():
         load_into(ViT(SMALL, 32, 64, 16), net)
 
 
-def test_timm_name_downloads(monkeypatch):
+def test_a_timm_name_is_downloaded(monkeypatch):
     def create_model(name, pretrained, num_classes):
         assert (name, pretrained, num_classes) == ("vit_made_up.in1k", True, 0)
         return VisionTransformer(img_size=64, patch_size=16, embed_dim=64, depth=2, num_heads=2, num_classes=0)
@@ -233,12 +233,12 @@ def test_timm_name_downloads(monkeypatch):
     start_from(Task(build_model(cfg)), cfg, "transcmd", "output", None)
 
 
-def test_timm_name_that_does_not_exist():
+def test_an_unknown_timm_name_is_refused():
     with pytest.raises(ValueError, match=r"^timm:vit_nowhere: .*Unknown model \(vit_nowhere\)$"):
         read_foreign("timm:vit_nowhere")
 
 
-def test_timm_without_network_is_one_line(monkeypatch):
+def test_timm_without_network_fails_with_one_line(monkeypatch):
     def create_model(*args, **kwargs):
         raise OSError("Cannot reach the hub.\nPlease check your connection.")
 
@@ -386,7 +386,7 @@ def start(cfg, finetune=None):
 
 
 @torch.no_grad()
-def test_ostrack_becomes_a_teacher(tmp_path, monkeypatch, caplog):
+def test_ostrack_weights_give_the_same_output_in_a_teacher(tmp_path, monkeypatch, caplog):
     net = ostrack_net()
     path = save_as_ostrack(tmp_path / "OSTrack_ep0300.pth.tar", net, monkeypatch)
     with caplog.at_level(logging.INFO):
@@ -419,7 +419,7 @@ def test_ostrack_becomes_a_teacher(tmp_path, monkeypatch, caplog):
     assert sum("not used:" in message for message in caplog.messages) == 2
 
 
-def test_ostracks_positions_follow_the_crops(tmp_path, monkeypatch, caplog):
+def test_ostrack_positions_are_resampled_to_the_crop_sizes(tmp_path, monkeypatch, caplog):
     path = save_as_ostrack(tmp_path / "o.pth.tar", ostrack_net(template=2, search=6), monkeypatch)
     with caplog.at_level(logging.INFO):
         start(teacher_config(path))
@@ -427,7 +427,7 @@ def test_ostracks_positions_follow_the_crops(tmp_path, monkeypatch, caplog):
     assert "  converted: rgb.template_position: from backbone.pos_embed_z" in caplog.messages
 
 
-def test_vipts_prompts_are_left_over(tmp_path, monkeypatch, caplog):
+def test_vipt_prompts_are_reported_as_unused(tmp_path, monkeypatch, caplog):
     prompts = {
         "backbone.patch_embed_prompt.proj.weight": torch.zeros(64, 3, 16, 16),
         "backbone.prompt_blocks.0.conv0_0.weight": torch.zeros(8, 64, 1, 1),
@@ -457,14 +457,14 @@ def test_what_has_another_shape_must_be_named(tmp_path, monkeypatch):
     start(teacher_config(path, "[exchanges.,fusion.,modality_embed,head.]"))
 
 
-def test_student_gets_one_copy(tmp_path, monkeypatch):
+def test_a_student_takes_one_copy_of_the_ostrack_weights(tmp_path, monkeypatch):
     path = save_as_ostrack(tmp_path / "o.pth.tar", OrderedDict(ostrack_net()), monkeypatch)
     model = start(student_config(path, "[fusion.,modality_embed]"))
     assert torch.equal(model.encoder.blocks[1].mlp.fc1.weight, ostrack_net()["backbone.blocks.1.mlp.fc1.weight"])
     assert torch.equal(model.head.size[12].bias, ostrack_net()["box_head.conv5_size.bias"])
 
 
-def test_our_own_files_pass_unchanged(tmp_path):
+def test_our_own_files_are_read_unchanged(tmp_path):
     model = build_model(load_config("transcmd", "debug"))
     net = model.state_dict()
     assert convert(net, model, "file") == (net, {})
@@ -498,7 +498,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", EVIL)
-def test_code_in_a_file_does_not_run(tmp_path, monkeypatch, capsys, name):
+def test_code_in_a_file_is_not_run(tmp_path, monkeypatch, capsys, name):
     victim, path = tmp_path / "created", tmp_path / "evil.pth.tar"
     save_as_ostrack(path, ostrack_net(), monkeypatch, evil=EVIL[name](victim))
     assert read_foreign(path).tensors.keys() == ostrack_net().keys()
@@ -508,7 +508,7 @@ def test_code_in_a_file_does_not_run(tmp_path, monkeypatch, capsys, name):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_torch_does_not_bear_in_a_file_is_refused(tmp_path, monkeypatch, name):
+def test_a_file_that_torch_refuses_is_refused_with_one_line(tmp_path, monkeypatch, name):
     victim, path = tmp_path / "created", tmp_path / "evil.pth.tar"
     save_as_ostrack(path, ostrack_net(), monkeypatch, evil=REFUSED[name](victim))
     with pytest.raises(ValueError, match=r"evil\.pth\.tar: refused") as caught:
@@ -516,14 +516,14 @@ def test_what_torch_does_not_bear_in_a_file_is_refused(tmp_path, monkeypatch, na
     assert not victim.exists() and "\n" not in str(caught.value)
 
 
-def test_the_files_of_these_tests_are_dangerous(tmp_path):
+def test_the_malicious_test_files_do_run_code_when_loaded_without_protection(tmp_path):
     for name, evil in (EVIL | REFUSED).items():
         torch.save({"evil": evil(tmp_path / name)}, tmp_path / "evil.pth")
         torch.load(tmp_path / "evil.pth", weights_only=False)
         assert (tmp_path / name).exists()
 
 
-def test_foreign_file_must_hold_a_network(tmp_path, monkeypatch):
+def test_a_foreign_file_must_hold_a_network(tmp_path, monkeypatch):
     path = save_as_ostrack(tmp_path / "o.pth.tar", nn.Linear(2, 2), monkeypatch)  # the module itself
     with pytest.raises(ValueError, match=r"o\.pth\.tar: holds no network"):
         read_foreign(path)
@@ -537,7 +537,7 @@ def test_foreign_file_must_hold_a_network(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["cut.safetensors", "cut.pth.tar"])
 @pytest.mark.parametrize("keep", [0, 1, 100, 5000, -1])
-def test_damaged_file_is_one_line(tmp_path, monkeypatch, name, keep):
+def test_a_damaged_file_fails_with_one_line(tmp_path, monkeypatch, name, keep):
     path = tmp_path / name
     if path.suffix == ".tar":
         save_as_ostrack(path, ostrack_net(), monkeypatch)
@@ -549,7 +549,7 @@ def test_damaged_file_is_one_line(tmp_path, monkeypatch, name, keep):
     assert "\n" not in str(caught.value)
 
 
-def test_a_network_that_its_type_cannot_hold_is_refused(tmp_path):
+def test_a_value_that_does_not_fit_the_type_is_refused(tmp_path):
     with pytest.raises(ValueError, match="x.safetensors: b does not fit torch.float16"):
         write_net(tmp_path / "x.safetensors", {"a": torch.ones(2), "b": torch.tensor([7e4])}, {}, torch.float16)
     assert not list(tmp_path.iterdir())
@@ -557,13 +557,13 @@ def test_a_network_that_its_type_cannot_hold_is_refused(tmp_path):
     assert read_checkpoint(tmp_path / "x.safetensors")["config"] == {"MODEL": {}}
 
 
-def test_settings_of_a_network_must_be_settings(tmp_path):
+def test_a_stored_config_must_be_a_mapping(tmp_path):
     write_net(tmp_path / "x.safetensors", {"a": torch.ones(2)}, ["MODEL"], torch.float32)
     with pytest.raises(ValueError, match="x.safetensors: not a checkpoint"):
         read_checkpoint(tmp_path / "x.safetensors")
 
 
-def test_safetensors_hold_a_network(tmp_path):
+def test_a_network_is_read_from_safetensors(tmp_path):
     save_file(ostrack_net(), tmp_path / "net.safetensors")
     net = read_foreign(tmp_path / "net.safetensors").tensors
     assert net.keys() == ostrack_net().keys()

@@ -1,7 +1,6 @@
 """The table of an ablation: means, errors, paired differences; and the order in which experiments are trained."""
 
 import math
-import subprocess
 import sys
 
 import numpy as np
@@ -14,7 +13,7 @@ from lib.models.weights.read import network_of, read_checkpoint
 from lib.models.weights.report import load_exact
 from lib.study.ladder import ROWS, Row, difference, draw_ladder, from_json, mean_and_error, to_json, to_markdown
 from lib.train.prerequisites import is_finished, training_order
-from tests.conftest import ROOT
+from tests.processes import ROOT, run
 
 
 def validation(value: float) -> dict[str, float]:
@@ -168,7 +167,7 @@ def test_the_command_runs_goes_on_and_reports(tmp_path):
     command = [sys.executable, str(ROOT / "tracking/ablation.py"), "--save_dir", str(tmp_path / "out"), "--seeds", "1"]
     command += ["--jobs", "2", "--train_sequences", "6", *(word for pair in small for word in ("--set", pair))]
     for names, ran in ((["scratch"], {"scratch"}), (["scratch", "response"], {"pretrain_complementarity", "response"})):
-        done = subprocess.run([*command, "--rows", *names], capture_output=True, text=True)
+        done = run([*command, "--rows", *names], timeout=1800)
         assert done.returncode == 0, done.stdout + done.stderr
         assert {line.split()[-1] for line in done.stdout.splitlines() if line.startswith("seed 1,")} == ran
     table = (tmp_path / "out/ladder.md").read_text()
