@@ -76,6 +76,17 @@ def test_train_test_and_analysis(trained, run_command, tmp_path):
         assert "transcmd/debug" in done.stdout and str(folder / f"{plot}.png") in done.stdout
 
 
+def test_a_tracker_without_an_experiment_needs_no_name_of_one(run_command, tmp_path):
+    done = run_command("test.py", "static", "--dataset_name", "LasHeR")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "output/test/tracking_results/static/default/LasHeR").glob("*_score.txt"))) == 2
+    assert_fails(run_command("test.py", "transcmd", "--dataset_name", "LasHeR"), 2, "transcmd: name the experiment")
+    wrong = run_command("test.py", "nanotrack", "--dataset_name", "LasHeR", "--set", "TRACKER.WEIGHT=x")
+    assert_fails(wrong, 2, "nanotrack has no such argument; did you mean TRACKER.WEIGHTS?")
+    lost = run_command("test.py", "nanotrack", "--dataset_name", "LasHeR", "--set", "TRACKER.WEIGHTS=x")
+    assert_fails(lost, 1, "x/nanotrack_backbone_sim.onnx: no such file", "TRACKER.WEIGHTS")
+
+
 def test_drop_and_debug_and_a_single_sequence(trained, run_command):
     save = ["--save_dir", trained / "output"]
     done = run_command(
