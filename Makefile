@@ -3,16 +3,23 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow browser lint format bench clean
+.PHONY: demo test test-slow test-random browser lint format bench clean
 
 demo: $(READY)
 	$(BIN)/python tracking/run_demo.py
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow --timeout 1800
+
+# The tests of `make test`, RUNS times, each time in another order and with other random numbers.
+RUNS ?= 20
+test-random: $(READY)
+	for seed in $$(seq $(RUNS)); do \
+	  TRANSCMD_TEST_SEED=$$seed $(BIN)/python -m pytest -q -n auto --dist worksteal --random-order-seed=$$seed || exit 1; \
+	done
 
 # What test-slow opens report.html in, on Debian and Ubuntu; as root.
 browser:

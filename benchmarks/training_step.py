@@ -15,7 +15,7 @@ import torch
 
 from lib.config.loader import load_config
 from lib.structures import MODALITIES, Pair, Sample, to_device
-from lib.train.build import Surroundings, build_task
+from lib.train.build import RunInfo, build_task
 from lib.train.optim import build_optimizer
 from lib.utils.cli import run_command
 from lib.utils.misc import pick_device
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     cfg, device = load_config("transcmd", args.config, args.set), pick_device(args.device)
-    task = build_task(cfg, Surroundings("transcmd", Path("output"), args.steps)).to(device)
+    task = build_task(cfg, RunInfo("transcmd", Path("output"), args.steps)).to(device)
     optimizer = build_optimizer(cfg, task)
     sample = to_device(random_sample(cfg.TRAIN.BATCH_SIZE, cfg.DATA.TEMPLATE.SIZE, cfg.DATA.SEARCH.SIZE), device)
     times = {"forward": [], "backward": [], "optimizer": []}

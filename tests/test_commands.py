@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,29 +15,31 @@ import torch
 from lib.models.build import network_settings
 from lib.models.weights.read import read_checkpoint
 from lib.utils.paths import epoch_path
-from tests.conftest import ROOT
+from tests.processes import ROOT, run, run_tracking, started
 
 CHECKPOINTS = "output/checkpoints/train/transcmd/debug"
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, demo_data):
-    """A folder in which `debug` has been trained by the command."""
-    folder = tmp_path_factory.mktemp("trained")
-    done = start("train.py", "--script", "transcmd", "--config", "debug", cwd=folder, data=demo_data)
-    output, _ = done.communicate(timeout=300)
-    assert done.returncode == 0, output
-    return folder
+@pytest.fixture
+def trained(make_once, demo_data, tmp_path):
+    """A folder in which `debug` has been trained by the command; each test has a copy of its own."""
+
+    def train(folder):
+        environment = {"TRANSCMD_DATA": str(demo_data)}
+        done = run_tracking("train.py", "--script", "transcmd", "--config", "debug", cwd=folder, env=environment)
+        assert done.returncode == 0, done.stderr
+
+    return shutil.copytree(make_once("trained", train), tmp_path / "trained")
 
 
-def start(command, *arguments, cwd, data) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "tracking" / command), *map(str, arguments)],
+def start(command, *arguments, cwd, data):
+    """A process that a test can send signals to, started from nothing."""
+    return started(
+        [sys.executable, ROOT / "tracking" / command, *arguments],
         cwd=cwd,
         env={**os.environ, "TRANSCMD_DATA": str(data)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
     )
 
 
@@ -168,25 +171,24 @@ def wait_for(path, text: str, process: subprocess.Popen) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_training_keeps_its_checkpoint_and_goes_on(demo_data, run_command, tmp_path, number):
     arguments = ["--config", "debug", "--set", "DATA.TRAIN.SAMPLE_PER_EPOCH=2000", "--set", "TRAIN.NUM_WORKER=1"]
-    process = start("train.py", *arguments, cwd=tmp_path, data=demo_data)
-    wait_for(tmp_path / "output/logs/transcmd-debug.log", "epoch 1/2 step 4/500", process)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    with start("train.py", *arguments, cwd=tmp_path, data=demo_data) as process:
+        wait_for(tmp_path / "output/logs/transcmd-debug.log", "epoch 1/2 step 4/500", process)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "TransCMD_interrupted.pth.tar; go on with --resume" in output and "Traceback" not in output
+    assert "TransCMD_interrupted.pth.tar; continue with --resume" in output and "Traceback" not in output
     state = torch.load(tmp_path / CHECKPOINTS / "TransCMD_interrupted.pth.tar", weights_only=True)
     assert state["epoch"] == 0 and state["step"] >= 4
-    process = start("train.py", *arguments, "--resume", cwd=tmp_path, data=demo_data)
-    wait_for(tmp_path / "output/logs/transcmd-debug.log", f"epoch 1, step {state['step']}", process)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60) and process.returncode == 130
+    with start("train.py", *arguments, "--resume", cwd=tmp_path, data=demo_data) as process:
+        wait_for(tmp_path / "output/logs/transcmd-debug.log", f"epoch 1, step {state['step']}", process)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) and process.returncode == 130
 
 
 def test_killed_training_leaves_whole_checkpoints(demo_data, tmp_path):
-    process = start("train.py", "--config", "debug", "--set", "TRAIN.EPOCH=500", cwd=tmp_path, data=demo_data)
-    wait_for(tmp_path / "output/logs/transcmd-debug.log", "epoch 3/500", process)
-    process.kill()
-    process.communicate()
+    with start("train.py", "--config", "debug", "--set", "TRAIN.EPOCH=500", cwd=tmp_path, data=demo_data) as process:
+        wait_for(tmp_path / "output/logs/transcmd-debug.log", "epoch 3/500", process)
+        process.kill()
     files = list((tmp_path / CHECKPOINTS).glob("TransCMD_ep*.pth.tar"))
     assert files
     for path in files:
@@ -194,13 +196,13 @@ def test_killed_training_leaves_whole_checkpoints(demo_data, tmp_path):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_interrupted_testing_keeps_finished_sequences(trained, demo_data, tmp_path, threads):
+def test_interrupted_testing_keeps_finished_sequences(demo_data, tmp_path, threads):
     arguments = ["mil", "debug", "--dataset_name", "LasHeR", "DepthTrack", "VisEvent", "--threads", threads]
-    process = start("test.py", *arguments, cwd=tmp_path, data=demo_data)
     folder = tmp_path / "output/test/tracking_results/mil/debug"
-    wait_for(folder / "LasHeR/run.json", "fingerprint", process)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    with start("test.py", *arguments, cwd=tmp_path, data=demo_data) as process:
+        wait_for(folder / "LasHeR/run.json", "fingerprint", process)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in output, output
     assert "Traceback" not in output
     finished = json.loads((folder / "LasHeR/run.json").read_text())
@@ -245,8 +247,6 @@ def test_missing_data_root(run_command, tmp_path):
 
 
 def copy_sequences(demo_data, target, name="LasHeR"):
-    import shutil
-
     shutil.copytree(demo_data / name, target / name)
     return sorted(p for p in (target / name / "testingset").iterdir())
 
@@ -302,7 +302,7 @@ def test_wrong_checkpoints(trained, run_command, tmp_path):
     resumed = ["train.py", "--config", "debug", "--resume", "--save_dir", trained / "output", "--set", "TRAIN.LR=0.5"]
     assert_fails(run_command(*resumed), 1, "written with TRAIN.LR 0.001, the config says 0.5")
     again = ["train.py", "--config", "debug", "--save_dir", trained / "output"]
-    assert_fails(run_command(*again), 1, "is there already", "--resume", "--overwrite")
+    assert_fails(run_command(*again), 1, "exists already", "--resume", "--overwrite")
 
 
 def test_wrong_results(trained, demo_data, run_command, tmp_path):
@@ -328,14 +328,8 @@ def test_full_disk_ends_training_with_one_line(demo_data, run_command, tmp_path)
     (tmp_path / "output/logs").mkdir(parents=True)
     (tmp_path / CHECKPOINTS).mkdir(parents=True)
     limited = f"ulimit -f 20; exec {sys.executable} {ROOT}/tracking/train.py --config debug"  # 20 KiB a file
-    done = subprocess.run(
-        ["bash", "-c", limited],
-        cwd=tmp_path,
-        env={**os.environ, "TRANSCMD_DATA": str(demo_data)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    environment = {**os.environ, "TRANSCMD_DATA": str(demo_data)}
+    done = run(["bash", "-c", limited], cwd=tmp_path, env=environment, timeout=120)
     assert_fails(done, 1, "File too large", "TransCMD_ep0001.pth.tar")
     assert not list((tmp_path / CHECKPOINTS).glob("TransCMD_ep*")), "no half checkpoint under its final name"
 
@@ -346,13 +340,9 @@ def test_full_disk_ends_training_with_one_line(demo_data, run_command, tmp_path)
 def test_another_package_called_lib_never_wins(tmp_path, demo_data):
     (tmp_path / "lib" / "train").mkdir(parents=True)
     (tmp_path / "lib" / "__init__.py").write_text("raise RuntimeError('the wrong lib')")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tracking/train.py"), "--config", "debug", "--print-config"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, ROOT / "tracking/train.py", "--config", "debug", "--print-config"]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0 and "TRAIN:" in done.stdout
     assert f"another package `lib` lies in {tmp_path}" in done.stderr
 

@@ -3,12 +3,11 @@
 import json
 import os
 import re
-import subprocess
 import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.processes import ROOT, run
 
 
 @pytest.mark.slow
@@ -19,7 +18,7 @@ def test_demo_learns_to_use_both_modalities(tmp_path):
     command = [sys.executable, str(ROOT / "tracking/run_demo.py"), "--set", f"DATA.ROOT={tmp_path}/data"]
     users = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}  # conftest.py sets it
     command += ["--save_dir", str(tmp_path / "output")]
-    done = subprocess.run(command, env=users, capture_output=True, text=True)
+    done = run(command, env=users, timeout=1800)
     assert done.returncode == 0, done.stderr[-2000:]
     sys.stdout.write(done.stdout[done.stdout.index("| per cent") :])  # pytest -rP shows it
     rows = dict(re.findall(r"^\| ([a-zA-Z, ()]+?) +\| ([-0-9.| ]+) \|$", done.stdout, re.MULTILINE))

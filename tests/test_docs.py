@@ -3,13 +3,11 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
 from lib.evaluation.benchmarks import BENCHMARKS, PROTOCOLS
-from tests.conftest import ROOT
+from tests.processes import ROOT, run_tracking
 
 TEXT = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -22,10 +20,8 @@ def reports(shared, tmp_path_factory):
     """Output folder → report, of all commands."""
     folder = tmp_path_factory.mktemp("docs")
     for line in COMMANDS:
-        words = [word.replace("$R", str(shared / "reference")) for word in shlex.split(line)[1:]]
-        done = subprocess.run(
-            [sys.executable, str(ROOT / words[0]), *words[1:]], cwd=folder, capture_output=True, text=True, timeout=280
-        )
+        words = [word.replace("$R", str(shared / "reference")) for word in shlex.split(line)[2:]]
+        done = run_tracking("analysis_results.py", *words, cwd=folder)
         assert done.returncode == 0, done.stderr
     return {path.parent.relative_to(folder / "out").as_posix(): path for path in (folder / "out").rglob("report.json")}
 
@@ -35,6 +31,7 @@ def figures(reports, folder, tracker, *metrics):
     return " / ".join(f"{scores[metric]:.2f}" for metric in metrics)
 
 
+@pytest.mark.slow  # half a minute; tests/evaluation checks the published figures themselves
 def test_every_figure_is_what_its_command_gives(reports):
     one_pass = ("PR", "NPR", "SR")
     table = TEXT[TEXT.index("## Every figure") :]

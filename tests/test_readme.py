@@ -1,10 +1,7 @@
 """The README's commands and its Python example are run as they stand."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -15,7 +12,7 @@ from lib.config.loader import load_config
 from lib.models.build import build_model
 from lib.models.weights.read import read_checkpoint
 from lib.utils.paths import epoch_path
-from tests.conftest import ROOT
+from tests.processes import ROOT, run_tracking
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", TEXT, re.DOTALL)
@@ -29,11 +26,11 @@ SMALL = ["--train_sequences", "4", "--test_sequences", "2", "--train_frames", "1
 def workplace(tmp_path_factory):
     """A folder in which all commands of the README have run, on a smaller set than theirs."""
     folder = tmp_path_factory.mktemp("readme")
-    environment = {**os.environ, "TRANSCMD_DATA": str(folder / "data" / "demo")}
+    environment = {"TRANSCMD_DATA": str(folder / "data" / "demo")}
     for line in COMMANDS:
-        words = shlex.split(line)[1:]
-        words = [sys.executable, str(ROOT / words[0]), *words[1:], *(SMALL if "make_demo_data" in line else [])]
-        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+        _, command, *arguments = shlex.split(line)
+        arguments += SMALL if "make_demo_data" in line else []
+        done = run_tracking(command.removeprefix("tracking/"), *arguments, cwd=folder, env=environment)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     return folder
 
@@ -56,7 +53,7 @@ def check_chain(workplace):
     for config in ("debug_pretrain", "debug_distill"):
         assert {n: v.shape for n, v in nets[config].items()} == {n: v.shape for n, v in plain.items()}
     state = torch.load(epoch_path(folder / "debug_distill", 2), weights_only=True)
-    assert {name.split(".")[1] for name in state["helpers"] if name.startswith("losses.")} >= {"SCFD", "MPSD"}
+    assert {name.split(".")[1] for name in state["task"] if name.startswith("losses.")} >= {"SCFD", "MPSD"}
     exported = read_checkpoint(workplace / "output/debug_distill.safetensors")["net"]
     assert exported.keys() == plain.keys()  # what helped to train it is not shipped
     picture = cv2.imread(str(workplace / "output/visualised/debug_pretrain.png"))

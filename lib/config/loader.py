@@ -1,8 +1,7 @@
-"""Reads an experiment: defaults ← YAML (which may build on one other) ← environment ← --set, strictly."""
+"""Reads an experiment: defaults ← YAML (with at most one BASE) ← environment ← --set. Unknown keys are errors."""
 
 from __future__ import annotations
 
-import copy
 import difflib
 import math
 import os
@@ -13,50 +12,51 @@ from typing import Any
 import yaml
 from easydict import EasyDict
 
-from lib.config import schema as transcmd
 from lib.utils.trees import flatten, to_plain
 
 PROJECT = Path(__file__).resolve().parents[2]
-SCRIPTS = {"transcmd": transcmd}
+SCRIPTS = ("transcmd",)  # folders in experiments/
 
 
 class ConfigError(ValueError):
-    """A key, value or file of the configuration is wrong. Commands exit with 2."""
+    """A wrong key, value or file of the configuration. Commands exit with status 2."""
 
     exit_code = 2
 
 
 def load_config(script: str, config: str, overrides: Iterable[str] = ()) -> EasyDict:
-    """Returns a fresh tree for `experiments/<script>/<config>.yaml` (or a path that ends in .yaml).
+    """Returns a new configuration tree for `experiments/<script>/<config>.yaml`, or for a path that ends in .yaml.
 
     Args:
         overrides: "KEY.PATH=VALUE", the value as YAML.
 
     Raises:
         ConfigError: unknown key (with the nearest known one), wrong type, value out of range, conflicting keys,
-            missing or unreadable file; the message names the file or the --set that said so.
+            missing or unreadable file. The message names the file or the --set.
     """
     if script not in SCRIPTS:
         raise ConfigError(f"--script {script}: unknown; known: {', '.join(SCRIPTS)}")
-    schema = SCRIPTS[script]
-    cfg = copy.deepcopy(schema.DEFAULTS)
+    from lib.config import schema  # here: its tables import torch, which takes seconds and not every command needs
+
+    cfg, defaults = schema.build_defaults(), schema.build_defaults()
     _resolve_paths(cfg, schema, PROJECT)
     path = find_config(script, config)
     for layer_path, layer in _layers(path):
-        _merge(cfg, layer, str(layer_path), schema)
+        _merge(cfg, layer, str(layer_path), schema, defaults)
         _resolve_paths(cfg, schema, PROJECT)
     if root := os.environ.get("TRANSCMD_DATA"):
         cfg.DATA.ROOT = root
     for override in overrides:
-        _merge(cfg, _parse_override(override), f"--set {override}", schema)
+        _merge(cfg, _parse_override(override), f"--set {override}", schema, defaults)
     _resolve_paths(cfg, schema, Path.cwd())
     _check_values(cfg, schema, str(path))
-    _check_consistency(cfg, str(path))
+    for problem in (*_size_problems(cfg), *_data_problems(cfg), *_stage_problems(cfg, schema)):
+        raise ConfigError(f"{path}: {problem}")
     return cfg
 
 
 def find_config(script: str, config: str) -> Path:
-    """Path of an experiment's YAML; an unknown name lists the known ones."""
+    """Path of an experiment's YAML. Raises ConfigError, with the known names, for an unknown one."""
     folder = PROJECT / "experiments" / script
     path = Path(config) if config.endswith((".yaml", ".yml")) else folder / f"{config}.yaml"
     if path.is_file():
@@ -68,19 +68,19 @@ def find_config(script: str, config: str) -> Path:
 
 
 def config_name(config: str) -> str:
-    """What an experiment's output folders are called: "ablation/no_joint" stays, a path to a YAML gives its stem."""
+    """Name of an experiment's output folders: the experiment's name, or the stem of a path to a YAML."""
     return (
         Path(config).name.removesuffix(".yaml").removesuffix(".yml") if config.endswith((".yaml", ".yml")) else config
     )
 
 
 def dump_config(cfg: EasyDict) -> str:
-    """The tree as YAML text; `load_config` reads it back to an equal tree."""
+    """The tree as YAML text, which `load_config` reads back to an equal tree."""
     return yaml.safe_dump(to_plain(cfg), sort_keys=False, default_flow_style=None, width=120)
 
 
 def _layers(path: Path) -> Iterator[tuple[Path, dict]]:
-    """The YAML that `path` builds on, if any, then `path` itself."""
+    """The content of the BASE of `path`, if any, then that of `path`."""
     layer = _read_yaml(path)
     base = layer.pop("BASE", None)
     if base is not None:
@@ -95,20 +95,20 @@ def _layers(path: Path) -> Iterator[tuple[Path, dict]]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice; PyYAML would take the last one and drop what stands below the first."""
+    """Refuses a duplicate key. PyYAML would take the last one and silently drop the first."""
 
     def construct_mapping(self, node, deep=False):
         keys = [key.value for key, _ in node.value]
         for key, _ in node.value:
             if keys.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value}", key.start_mark)
         return super().construct_mapping(node, deep)
 
 
 def _read_yaml(path: Path) -> dict:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date that is none
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an invalid date
         raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: expected KEY: value lines, got {type(content).__name__}")
@@ -128,26 +128,26 @@ def _parse_override(override: str) -> dict:
     return value
 
 
-def _merge(cfg: EasyDict, layer: dict, source: str, schema, prefix: str = "") -> None:
+def _merge(cfg: EasyDict, layer: dict, source: str, schema, defaults: EasyDict, prefix: str = "") -> None:
     for key, value in layer.items():
         name = f"{prefix}{key}"
         if prefix[:-1] in schema.FREE_FORM:
             if not isinstance(key, str):
                 raise ConfigError(f"{source}: {name}: expected a name, got {type(key).__name__} {key!r}")
-            cfg[key] = _typed(value, "", name, source)
+            cfg[key] = _typed(value, "", name, source, schema)
         elif key not in cfg:
-            unknown = prefix + next(flatten({key: value}))[0]  # TRIAN.EPOCH says more than TRIAN
-            raise ConfigError(f"{source}: unknown key {unknown}{_nearest(unknown, schema)}")
+            unknown = prefix + next(flatten({key: value}))[0]  # the whole key, e.g. TRIAN.EPOCH
+            raise ConfigError(f"{source}: unknown key {unknown}{_nearest(unknown, defaults)}")
         elif isinstance(cfg[key], dict):
             if not isinstance(value, dict):
                 raise ConfigError(f"{source}: {name}: expected keys below it, got {value!r}")
-            _merge(cfg[key], value, source, schema, f"{name}.")
+            _merge(cfg[key], value, source, schema, defaults, f"{name}.")
         else:
-            cfg[key] = _typed(value, _get(schema.DEFAULTS, name), name, source)
+            cfg[key] = _typed(value, _get(defaults, name), name, source, schema)
 
 
-def _typed(value: Any, default: Any, name: str, source: str) -> Any:
-    """`value` as the type of `default`; int fits float, and so does 1e-4, which YAML 1.1 reads as text."""
+def _typed(value: Any, default: Any, name: str, source: str, schema) -> Any:
+    """`value` with the type of `default`. Float accepts int, and text like 1e-4, as which YAML 1.1 reads it."""
     kind = type(default)
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
         try:
@@ -156,15 +156,15 @@ def _typed(value: Any, default: Any, name: str, source: str) -> Any:
             pass
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
         raise ConfigError(f"{source}: {name}: expected {kind.__name__}, got {type(value).__name__} {value!r}")
-    if name in transcmd.TEXT_LISTS:
+    if name in schema.TEXT_LISTS:
         default = [""]
     if kind is list and default and type(default[0]) in (int, float, str):
-        return [_typed(item, default[0], f"{name}[{i}]", source) for i, item in enumerate(value)]
+        return [_typed(item, default[0], f"{name}[{i}]", source, schema) for i, item in enumerate(value)]
     return value
 
 
-def _nearest(name: str, schema) -> str:
-    known = [key for key, _ in flatten(schema.DEFAULTS)]
+def _nearest(name: str, defaults: EasyDict) -> str:
+    known = [key for key, _ in flatten(defaults)]
     near = difflib.get_close_matches(name, known + sorted({k.rsplit(".", 1)[0] for k in known if "." in k}), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
@@ -193,19 +193,13 @@ def _check_values(cfg: EasyDict, schema, source: str) -> None:
             raise ConfigError(f"{source}: {key}: {value!r} is not a choice; {hint}choices: {', '.join(choices)}")
     rules = (
         (schema.POSITIVE, "greater than 0", lambda v: v > 0),
-        (schema.NOT_NEGATIVE, "at least 0", lambda v: v >= 0),
+        (schema.keys_not_negative(), "at least 0", lambda v: v >= 0),
         (schema.FRACTIONS, "between 0 and 1", lambda v: 0 <= v <= 1),
     )
     for keys, text, holds in rules:
         for key in keys:
             if not holds(value := _get(cfg, key)):
                 raise ConfigError(f"{source}: {key}: expected a value {text}, got {value}")
-
-
-def _check_consistency(cfg: EasyDict, source: str) -> None:
-    """What no single key can tell: sizes that must agree, lists that must have equal length."""
-    for problem in (*_size_problems(cfg), *_data_problems(cfg), *_stage_problems(cfg)):
-        raise ConfigError(f"{source}: {problem}")
 
 
 def _size_problems(cfg: EasyDict) -> Iterator[str]:
@@ -242,11 +236,12 @@ def _data_problems(cfg: EasyDict) -> Iterator[str]:
         yield "DATA.AUGMENT.DROP_RGB + DROP_AUX exceed 1: both modalities are never dropped at once"
 
 
-def _stage_problems(cfg: EasyDict) -> Iterator[str]:
+def _stage_problems(cfg: EasyDict, schema) -> Iterator[str]:
     model, train = cfg.MODEL, cfg.TRAIN
-    fusion = {"student": "simple", "teacher": "multi_path"}[model.TYPE]
-    if model.FUSION.TYPE != fusion:
-        yield f"MODEL.FUSION.TYPE {model.FUSION.TYPE} does not go with MODEL.TYPE {model.TYPE}: expected {fusion}"
+    fitting = [name for name, entry in schema.FUSIONS.items() if model.TYPE in entry.models]
+    if model.FUSION.TYPE not in fitting:
+        expected = " or ".join(fitting)
+        yield f"MODEL.FUSION.TYPE {model.FUSION.TYPE} does not go with MODEL.TYPE {model.TYPE}: expected {expected}"
     if model.PRETRAIN_FILE and model.PRETRAIN_CONFIG:
         yield "MODEL.PRETRAIN_FILE and MODEL.PRETRAIN_CONFIG are both set: a network starts from one of them"
     if train.STAGE == "distill":
@@ -254,7 +249,7 @@ def _stage_problems(cfg: EasyDict) -> Iterator[str]:
             yield f"TRAIN.STAGE distill trains a student, MODEL.TYPE is {model.TYPE}"
         if not train.TEACHER.CONFIG:
             yield "TRAIN.STAGE distill needs TRAIN.TEACHER.CONFIG, the experiment that describes the teacher"
-        if not any(weight for name, weight in train.DISTILL.items() if name != "BALANCE"):
+        if not any(train.DISTILL[name] for name in schema.DISTILL_LOSSES):
             yield "TRAIN.STAGE distill with every weight in TRAIN.DISTILL at 0: use TRAIN.STAGE track"
     decoder = train.PRETRAIN.DECODER
     if decoder.WIDTH % (4 * decoder.HEADS):

@@ -1,9 +1,23 @@
 """Every key of an experiment with its default. A YAML file names only what differs.
 
-Key names follow OSTrack and ViPT where they have one. Lengths are pixels, rates are per epoch or per sample as stated.
+Key names follow OSTrack and ViPT where these have one. Lengths are in pixels; rates are per epoch or per sample, as
+stated. Choices of fusions, backbones, heads and losses are the keys of their tables.
 """
 
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+
 from easydict import EasyDict
+
+from lib.losses import DISTILL_LOSSES
+from lib.models.build import BACKBONES, MODELS
+from lib.models.fusion import FUSIONS
+from lib.models.head import HEADS
+from lib.models.masking import STRATEGIES
+
+STAGES = ("track", "pretrain", "distill")
 
 DEFAULTS = EasyDict(
     DATA=dict(
@@ -46,7 +60,7 @@ DEFAULTS = EasyDict(
             PREFIX_TOKENS=0,  # class and register tokens of pretrained weights
             LAYER_SCALE=0.0,  # start of LayerScale in every block, for weights that have one; 0: none
         ),
-        FUSION=dict(TYPE="simple", RANK=64),  # simple: student; multi_path: teacher
+        FUSION=dict(TYPE="simple", RANK=64),  # a row of FUSIONS, which says whether student or teacher may use it
         HEAD=dict(TYPE="center", NUM_CHANNELS=128),
     ),
     TRAIN=dict(
@@ -66,7 +80,7 @@ DEFAULTS = EasyDict(
             DECAY_RATE=0.1,  # step: factor at the drop; cosine: last LR as a fraction of the first
             WARMUP_STEPS=0,  # linear, from zero
         ),
-        FREEZE=[],  # parameters whose names start with one of these stay as loaded, e.g. [vit.blocks.]
+        FREEZE=[],  # parameters whose names start with one of these stay as loaded, e.g. [encoder.blocks.]
         DROP_PATH_RATE=0.1,
         AMP=False,
         AMP_DTYPE="bfloat16",
@@ -87,14 +101,10 @@ DEFAULTS = EasyDict(
             CHECKPOINT="",  # "": what training that experiment left; in pretrained_models/, or a path
             CACHE="",  # folder in which its answers are kept, for runs that see the same batches; "": none
         ),
-        DISTILL=dict(  # weights of the losses, 0: off
+        DISTILL=dict(  # weight of each row of DISTILL_LOSSES, 0: off; rows that are not named here are off
             SCFD=1.0,  # specific-common features
             MPSD=1.0,  # multi-path selection
             RESPONSE=0.5,  # score map and box
-            COSINE=0.0,  # controls: features by plain cosine
-            CONTENT_STYLE=0.0,  # features as CKD matches them
-            MPSD_UNIFORM=0.0,  # paths without selection
-            FUSED=0.0,  # the fused output without paths
             BALANCE=True,  # bring gradients into proportion once, early on
         ),
         PRINT_INTERVAL=50,  # steps
@@ -110,14 +120,15 @@ DEFAULTS = EasyDict(
     ),
 )
 
-CHOICES = {
+# Key → allowed values. A table is read when a configuration is checked, so every row of it is a choice.
+CHOICES: dict[str, Collection[str]] = {
     "DATA.SAMPLER_MODE": ("causal", "any"),
-    "MODEL.TYPE": ("student", "teacher"),
-    "MODEL.BACKBONE.TYPE": ("vit_micro", "vit_pico", "vit_nano", "vit_tiny", "vit_small", "vit_base"),
-    "MODEL.FUSION.TYPE": ("simple", "multi_path"),
-    "MODEL.HEAD.TYPE": ("center",),
-    "TRAIN.STAGE": ("track", "pretrain", "distill"),
-    "TRAIN.PRETRAIN.STRATEGY": ("complementarity", "random", "redundancy"),
+    "MODEL.TYPE": MODELS,
+    "MODEL.BACKBONE.TYPE": BACKBONES,
+    "MODEL.FUSION.TYPE": FUSIONS,
+    "MODEL.HEAD.TYPE": HEADS,
+    "TRAIN.STAGE": STAGES,
+    "TRAIN.PRETRAIN.STRATEGY": STRATEGIES,
     "TRAIN.OPTIMIZER": ("ADAMW",),
     "TRAIN.SCHEDULER.TYPE": ("step", "cosine"),
     "TRAIN.AMP_DTYPE": ("bfloat16", "float16"),
@@ -132,16 +143,29 @@ NOT_NEGATIVE = (
     "DATA.TEMPLATE.CENTER_JITTER DATA.TEMPLATE.SCALE_JITTER DATA.SEARCH.CENTER_JITTER DATA.SEARCH.SCALE_JITTER "
     "TRAIN.SEED TRAIN.NUM_WORKER TRAIN.BACKBONE_MULTIPLIER TRAIN.WEIGHT_DECAY "
     "TRAIN.LR_DROP_EPOCH TRAIN.SCHEDULER.WARMUP_STEPS TRAIN.GRAD_CLIP_NORM TRAIN.GIOU_WEIGHT TRAIN.L1_WEIGHT "
-    "TRAIN.FOCAL_WEIGHT TRAIN.PATH_WEIGHT TRAIN.GATE_MULTIPLIER TRAIN.PRETRAIN.DECODER.DEPTH TRAIN.DISTILL.SCFD "
-    "TRAIN.DISTILL.MPSD TRAIN.DISTILL.RESPONSE TRAIN.DISTILL.COSINE TRAIN.DISTILL.CONTENT_STYLE "
-    "TRAIN.DISTILL.MPSD_UNIFORM TRAIN.DISTILL.FUSED MODEL.BACKBONE.PREFIX_TOKENS MODEL.BACKBONE.LAYER_SCALE TEST.EPOCH"
+    "TRAIN.FOCAL_WEIGHT TRAIN.PATH_WEIGHT TRAIN.GATE_MULTIPLIER TRAIN.PRETRAIN.DECODER.DEPTH "
+    "MODEL.BACKBONE.PREFIX_TOKENS MODEL.BACKBONE.LAYER_SCALE TEST.EPOCH"
 ).split()
 FRACTIONS = (
     "DATA.AUGMENT.FLIP DATA.AUGMENT.BRIGHTNESS DATA.AUGMENT.GRAYSCALE DATA.AUGMENT.DROP_RGB DATA.AUGMENT.DROP_AUX "
     "TRAIN.SCHEDULER.DECAY_RATE TRAIN.DROP_PATH_RATE TRAIN.PRETRAIN.MASK_RATIO TRAIN.PRETRAIN.OTHER_RATIO "
     "TRAIN.PRETRAIN.TEMPLATE_RATIO"
 ).split()
-TEXT_LISTS = ("TRAIN.FREEZE", "MODEL.PRETRAIN_MISSING")  # lists of text whose default is empty
-FREE_FORM = ("DATA.ROOTS",)  # tables whose keys are the user's
-# Folders: a YAML's are relative to the project, the command line's to the current folder.
+TEXT_LISTS = ("TRAIN.FREEZE", "MODEL.PRETRAIN_MISSING")  # lists of text with an empty default
+FREE_FORM = ("DATA.ROOTS",)  # tables with keys that the user chooses
+# Folders. In a YAML they are relative to the project, on the command line to the current folder.
 PATHS = ("DATA.ROOT", "DATA.ROOTS", "DATA.CACHE", "TRAIN.TEACHER.CACHE")
+
+
+def build_defaults() -> EasyDict:
+    """A new tree of defaults, with a weight for each row of DISTILL_LOSSES."""
+    cfg = copy.deepcopy(DEFAULTS)
+    given = cfg.TRAIN.DISTILL
+    weights = {name: given.get(name, 0.0) for name in DISTILL_LOSSES}
+    cfg.TRAIN.DISTILL = EasyDict({**weights, "BALANCE": given.BALANCE})
+    return cfg
+
+
+def keys_not_negative() -> list[str]:
+    """Keys whose value must be at least 0."""
+    return [*NOT_NEGATIVE, *(f"TRAIN.DISTILL.{name}" for name in DISTILL_LOSSES)]

@@ -42,12 +42,8 @@ def colormap_depth(depth: np.ndarray) -> np.ndarray:
     return cv2.applyColorMap(stretched.astype(np.uint8), cv2.COLORMAP_JET)
 
 
-AUX_DECODERS: dict[str, Callable[[bytes, str], np.ndarray]] = {
-    "rgb": decode_color,
-    "rgbt": decode_color,
-    "rgbd": decode_depth,
-    "rgbe": decode_color,
-}
+# Name → (encoded bytes, source named in errors) → (H, W, 3) uint8; see `Modality.decoder`.
+DECODERS: dict[str, Callable[[bytes, str], np.ndarray]] = {"color": decode_color, "depth": decode_depth}
 
 
 def _decode(data: bytes, mode: int, source: str) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 from lib.data.augment import Augmentation, jitter_box
 from lib.data.crop import CropSpec, box_to_crop, crop_pair
 from lib.data.tensors import pair_tensors
-from lib.structures import MODALITIES, Frame, Sample
+from lib.structures import Frame, Sample, modality_index
 
 
 @dataclass(frozen=True)
@@ -51,5 +51,5 @@ class Processing:
             search=pair_tensors(search_pair),
             template_box=torch.tensor(template_cxcywh, dtype=torch.float32),
             search_box=torch.tensor(search_cxcywh, dtype=torch.float32),
-            modality=torch.tensor(MODALITIES[modality]),
+            modality=torch.tensor(modality_index(modality)),
         )

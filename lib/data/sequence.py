@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from lib.data.image import AUX_DECODERS, decode_color
+from lib.data.image import DECODERS, decode_color
 from lib.data.storage import Store
-from lib.structures import MODALITIES, Frame
+from lib.structures import MODALITIES, Frame, modality_index
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,10 @@ class Sequence:
 
     def __post_init__(self):
         where, frames = f"{self.store.name}/{self.name}", len(self.rgb_keys)
-        if self.modality not in MODALITIES:
-            raise ValueError(f"{where}: modality '{self.modality}'; known: {', '.join(MODALITIES)}")
+        try:
+            modality_index(self.modality)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         if frames != len(self.aux_keys):
             raise ValueError(
                 f"{where}: {frames} RGB images but {len(self.aux_keys)} of the other modality "
@@ -59,7 +61,7 @@ class Sequence:
         if self.modality == "rgb":
             return Frame(rgb, rgb)
         aux_key = self.aux_keys[index]
-        aux = AUX_DECODERS[self.modality](self.store.read(aux_key), f"{self.store.name}/{aux_key}")
+        aux = DECODERS[MODALITIES[self.modality].decoder](self.store.read(aux_key), f"{self.store.name}/{aux_key}")
         if aux.shape != rgb.shape:
             aux = cv2.resize(aux, (rgb.shape[1], rgb.shape[0]))
         return Frame(rgb, aux)

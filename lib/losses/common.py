@@ -36,6 +36,7 @@ class FeatureSpec(NamedTuple):
     depth: int
     template_tokens: int
     matched_layers: tuple[int, ...]  # blocks, counted from 1, whose output is compared
+    paths: tuple[str, ...] = ()  # names of its fusion's paths
 
 
 class FeatureLoss(nn.Module):

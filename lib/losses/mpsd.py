@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from lib.losses.common import FeatureSpec, Logs, cosine, in_float32, normalize, token_weights, weighted
 from lib.losses.tracking import box_iou
-from lib.models.fusion import PATHS
 from lib.structures import Sample, TrackOutput
 
 PATH_TEMPERATURE, PATH_FLOOR, LEARNABILITY = 0.2, 0.15, 0.5  # tau_p; shared floor of pi; eta at the start
@@ -22,11 +21,16 @@ class MPSD(nn.Module):
 
     Args:
         selection: "reliability"; "uniform" and "fused" (the fused output alone, without paths) are controls.
+
+    Raises:
+        ValueError: the teacher's fusion has no paths to select from.
     """
 
     def __init__(self, student: FeatureSpec, teacher: FeatureSpec, selection: str = "reliability"):
         super().__init__()
-        self.paths = () if selection == "fused" else PATHS
+        if selection != "fused" and not teacher.paths:
+            raise ValueError("MPSD needs a teacher whose fusion has paths, e.g. MODEL.FUSION.TYPE multi_path")
+        self.paths = () if selection == "fused" else teacher.paths
         self.selection = selection
         self.project = nn.ModuleDict({k: nn.Linear(student.width, teacher.width) for k in ("fused", *self.paths)})
         self.template_tokens = student.template_tokens

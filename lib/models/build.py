@@ -1,23 +1,27 @@
-"""The whole architecture on one page."""
+"""cfg → student, teacher or CMAE. The tables MODELS and BACKBONES."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from lib.models.backbone import Backbone
 from lib.models.fusion import FUSIONS
 from lib.models.head import HEADS
 from lib.models.mae import CMAE
 from lib.models.student import Student
 from lib.models.teacher import Teacher
 from lib.models.vit import VARIANTS, Normalize, ViT
-from lib.models.weights.read import net_of, read_checkpoint
+from lib.models.weights.read import network_of, read_checkpoint
 from lib.models.weights.report import load_exact
 from lib.utils.trees import flatten, to_plain
 
 MODELS = {"student": Student, "teacher": Teacher}
+BACKBONES: dict[str, Callable[..., Backbone]] = {name: partial(ViT, variant) for name, variant in VARIANTS.items()}
 
 
 def build_model(cfg) -> nn.Module:
@@ -27,8 +31,7 @@ def build_model(cfg) -> nn.Module:
         ValueError: MODEL.BACKBONE.INTERACTION_LAYERS names a block that is not there.
     """
     model = cfg.MODEL
-    vit = ViT(
-        VARIANTS[model.BACKBONE.TYPE],
+    encoder = BACKBONES[model.BACKBONE.TYPE](
         template_size=cfg.DATA.TEMPLATE.SIZE,
         search_size=cfg.DATA.SEARCH.SIZE,
         stride=model.BACKBONE.STRIDE,
@@ -37,10 +40,10 @@ def build_model(cfg) -> nn.Module:
         layer_scale=model.BACKBONE.LAYER_SCALE,
     )
     return MODELS[model.TYPE](
-        vit,
+        encoder,
         interaction_layers=model.BACKBONE.INTERACTION_LAYERS,
-        fusion=FUSIONS[model.FUSION.TYPE](vit.width, vit.template_tokens, model.FUSION.RANK),
-        head=HEADS[model.HEAD.TYPE](vit.width, model.HEAD.NUM_CHANNELS),
+        fusion=FUSIONS[model.FUSION.TYPE].build(encoder.width, encoder.template_tokens, model.FUSION.RANK),
+        head=HEADS[model.HEAD.TYPE](encoder.width, model.HEAD.NUM_CHANNELS),
         normalize=Normalize(cfg.DATA.MEAN, cfg.DATA.STD),
     )
 
@@ -53,13 +56,13 @@ def load_trained_model(cfg, checkpoint: str | Path) -> nn.Module:
         ValueError: no checkpoint, or one of another network, also where its tensors have the same shapes.
     """
     model, content = build_model(cfg), read_checkpoint(checkpoint)
-    load_exact(model, net_of(content, checkpoint), str(checkpoint))
+    load_exact(model, network_of(content, checkpoint).tensors, str(checkpoint))
     check_settings(content, cfg, checkpoint)
     return model
 
 
 def check_settings(content: dict[str, Any], cfg, checkpoint: Path) -> None:
-    """Raises ValueError where a checkpoint's content says that it was trained as another network than cfg's."""
+    """Raises ValueError where the settings in a checkpoint's content describe another network than `cfg`."""
     trained, wanted = network_settings(content.get("config", {})), network_settings(to_plain(cfg))
     for key, value in trained.items():
         if wanted.get(key, value) != value:
@@ -67,7 +70,7 @@ def check_settings(content: dict[str, Any], cfg, checkpoint: Path) -> None:
 
 
 def network_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Of a whole configuration what a network's answer depends on, {'MODEL.BACKBONE.STRIDE': 16, ...}."""
+    """The settings of a whole configuration that a network depends on, e.g. {'MODEL.BACKBONE.STRIDE': 16}."""
     keys = (
         "DATA.MEAN",
         "DATA.STD",
@@ -84,7 +87,7 @@ def network_settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_mae(cfg, model: nn.Module) -> CMAE:
-    """The pretraining that TRAIN.PRETRAIN describes, around a model that it shares."""
+    """The masked autoencoder that TRAIN.PRETRAIN describes, for `model`."""
     pretrain = cfg.TRAIN.PRETRAIN
     return CMAE(
         model,

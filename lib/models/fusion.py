@@ -1,6 +1,9 @@
-"""The tokens of two modalities → one set."""
+"""Fusions: the tokens of two modalities → one set of search tokens. The table FUSIONS."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,14 +12,14 @@ from torch.nn import functional
 from lib.models.vit import LayerNorm
 
 FFN_RATIO, HEAD_WIDTH = 2, 64
-PATHS = ("rgb", "aux", "joint")  # of the teacher's fusion, in the order of its weights
+PATHS = ("rgb", "aux", "joint")  # of MultiPathFusion, in the order of its weights
 
 
 class SimpleFusion(nn.Module):
     """The student's fusion: the mean of both modalities plus a low-rank correction (docs/method.md, The student; ours).
 
     F = (S_rgb + S_aux) / 2 + W2 GELU(W1 LN([S_rgb ; S_aux])), with W2 zero at the start, so that training begins with
-    the plain mean.
+    the mean.
     """
 
     def __init__(self, width: int, template_tokens: int, rank: int):
@@ -29,7 +32,7 @@ class SimpleFusion(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(B, N, D) twice, template tokens first → fused search tokens (B, hw, D), and no further paths."""
+        """(B, N, D) twice, template tokens first → fused search tokens (B, hw, D), and no paths."""
         rgb, aux = rgb[:, self.template_tokens :], aux[:, self.template_tokens :]
         correction = self.up(functional.gelu(self.down(self.norm(torch.cat([rgb, aux], dim=-1)))))
         return (rgb + aux) / 2 + correction, {}
@@ -44,8 +47,10 @@ class MultiPathFusion(nn.Module):
     all; F = sum_k a_k P_k with a = softmax over the paths. The templates of both modalities serve as further keys.
 
     Args:
-        rank: hidden width of the network that weighs the paths.
+        rank: hidden width of the network that gives the weights of the paths.
     """
+
+    paths = PATHS
 
     def __init__(self, width: int, template_tokens: int, rank: int):
         super().__init__()
@@ -53,7 +58,7 @@ class MultiPathFusion(nn.Module):
         self.rgb = CrossBlock(width)
         self.aux = CrossBlock(width)
         self.joint = CrossBlock(width, one_norm=True)
-        self.weigh = nn.Sequential(nn.Linear(2 * width, rank), nn.GELU(), nn.Linear(rank, len(PATHS)))
+        self.gate = nn.Sequential(nn.Linear(2 * width, rank), nn.GELU(), nn.Linear(rank, len(PATHS)))
 
     def forward(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, N, D) twice, template tokens first → fused search tokens (B, hw, D), and the same of each path."""
@@ -71,17 +76,17 @@ class MultiPathFusion(nn.Module):
         return fused, paths
 
     def path_weights(self, rgb: Tensor, aux: Tensor) -> Tensor:
-        """(B, N, D) twice, template tokens first → (B, hw, 3), sums to 1: how far a search token trusts each path."""
-        return self.weigh(torch.cat([rgb, aux], dim=-1)[:, self.template_tokens :]).softmax(dim=-1)
+        """(B, N, D) twice, template tokens first → weight of each path for each search token, (B, hw, 3), sum 1."""
+        return self.gate(torch.cat([rgb, aux], dim=-1)[:, self.template_tokens :]).softmax(dim=-1)
 
 
 class CrossBlock(nn.Module):
-    """A transformer block whose queries are one set of tokens and whose keys and values are another.
+    """A transformer block with queries from one set of tokens and keys and values from another.
 
     Args:
-        gated: both branches pass a gate per channel that starts at zero. The gate alone is zero, never the layer behind
-            it as well, or neither would ever learn.
-        one_norm: keys are among the queries' kind and share their norm.
+        gated: attention and FFN are multiplied by a gate per channel that starts at zero. Only the gate starts at zero:
+            if the layer before it did too, both would have zero gradients.
+        one_norm: queries and keys share one norm.
     """
 
     def __init__(self, width: int, gated: bool = False, one_norm: bool = False):
@@ -105,6 +110,10 @@ class CrossBlock(nn.Module):
         changed = self.ffn(self.norm_ffn(tokens))
         return tokens + (changed if self.ffn_gate is None else self.ffn_gate * changed)
 
+    def gates(self) -> list[nn.Parameter]:
+        """The gates of both branches; none where the block is not gated."""
+        return [gate for gate in (self.attention_gate, self.ffn_gate) if gate is not None]
+
     def _attend(self, tokens: Tensor, others: Tensor) -> Tensor:
         def split(x: Tensor) -> Tensor:
             return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -114,4 +123,16 @@ class CrossBlock(nn.Module):
         return self.project(attended.transpose(1, 2).flatten(2))
 
 
-FUSIONS = {"simple": SimpleFusion, "multi_path": MultiPathFusion}
+class FusionEntry(NamedTuple):
+    """A row of FUSIONS."""
+
+    build: Callable[[int, int, int], nn.Module]  # (width D, number of template tokens, MODEL.FUSION.RANK) → fusion
+    models: tuple[str, ...]  # values of MODEL.TYPE that may use it
+
+
+# A fusion's forward takes the tokens of RGB and of the auxiliary modality, (B, N, D) each, template first, and returns
+# fused search tokens (B, hw, D) and those of each path by name. One with paths names them in its attribute `paths`.
+FUSIONS = {
+    "simple": FusionEntry(SimpleFusion, ("student",)),
+    "multi_path": FusionEntry(MultiPathFusion, ("teacher",)),
+}

@@ -1,4 +1,4 @@
-"""The vision transformer that every network here is made of: embedding, positions, blocks, sizes.
+"""The vision transformer: the backbone of every published configuration.
 
 Published: ViTs on template and search tokens, as in OSTrack. Ours: the sizes below `vit_tiny`.
 """
@@ -15,8 +15,11 @@ from timm.layers import PatchEmbed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from lib.models.backbone import Backbone, ForeignTensor
+from lib.models.weights.convert import convert_vit
+
 MLP_RATIO = 4
-LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # as the ViTs whose weights one starts from
+LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # as in timm's ViTs, whose weights training starts from
 
 
 class Variant(NamedTuple):
@@ -37,12 +40,14 @@ VARIANTS = {
 }
 
 
-class ViT(nn.Module):
-    """Template and search crop → tokens; and the blocks and the norm that its owner runs them through.
+class ViT(nn.Module, Backbone):
+    """Patch embedding, positions, transformer blocks.
 
     Args:
-        prefix_tokens: class and register tokens of pretrained weights; they stand behind all others. 0: none.
-        layer_scale: start of the blocks' LayerScale, for weights that have one. 0: none.
+        template_size, search_size, stride: pixels; both sizes are multiples of the stride.
+        drop_path_rate: of the last block; it rises linearly from 0 at the first.
+        prefix_tokens: number of class and register tokens of pretrained weights; they follow all other tokens.
+        layer_scale: initial value of the blocks' LayerScale, for weights that have one; 0: none.
     """
 
     def __init__(
@@ -56,7 +61,7 @@ class ViT(nn.Module):
         layer_scale: float = 0.0,
     ):
         super().__init__()
-        self.width, self.depth, self.stride = variant.width, variant.depth, stride
+        self.width, self.stride = variant.width, stride
         self.grid = search_size // stride
         self.template_grid = template_size // stride
         self.patch_embed = PatchEmbed(img_size=None, patch_size=stride, in_chans=3, embed_dim=variant.width)
@@ -67,22 +72,13 @@ class ViT(nn.Module):
         self.blocks = nn.ModuleList(build_block(variant.width, variant.heads, layer_scale, rate) for rate in rates)
         self.norm = LayerNorm(variant.width)
 
-    @property
-    def template_tokens(self) -> int:
-        return self.template_grid**2
-
-    @property
-    def tokens(self) -> int:
-        """Of a template and a search crop together, without the prefix."""
-        return self.template_grid**2 + self.grid**2
-
     def embed(
         self, template: Tensor, search: Tensor, mask: Tensor | None = None, vector: Tensor | None = None
     ) -> Tensor:
         """Normalised crops (B, 3, S, S) → (B, N + prefix, D): template, search, prefix, with positions.
 
         Args:
-            mask: (B, N) bool; there, `vector` (B, D) stands in for what is seen (docs/method.md, CMAE).
+            mask: (B, N) bool; masked patches are replaced by `vector` (B, D) before positions are added.
         """
         tokens = torch.cat([self.patch_embed(template), self.patch_embed(search)], dim=1)
         if mask is not None:
@@ -92,9 +88,34 @@ class ViT(nn.Module):
             return tokens
         return torch.cat([tokens, self.prefix.expand(len(tokens), -1, -1)], dim=1)
 
+    @property
+    def can_mask(self) -> bool:
+        """True."""
+        return True
+
+    def attention_received(self, layer: int, tokens: Tensor, queries: Sequence[int]) -> Tensor:
+        """See `Backbone.attention_received`. Attention is fused in `forward`; here it is computed explicitly."""
+        block = self.blocks[layer - 1]
+        attention = block.attn
+        with torch.autocast(tokens.device.type, enabled=False):
+            normed = block.norm1(tokens.float())
+            batch, length, width = normed.shape
+            qkv = attention.qkv(normed).view(batch, length, 3, attention.num_heads, width // attention.num_heads)
+            query, key, _ = qkv.permute(2, 0, 3, 1, 4)
+            weights = (query[:, :, list(queries)] @ key.mT / math.sqrt(query.shape[-1])).softmax(dim=-1)
+        return weights.mean(dim=(1, 2))
+
+    def convert(self, items: dict[str, ForeignTensor]) -> None:
+        """See `Backbone.convert`: patch size and positions are resampled, LayerScale is folded into the weights."""
+        convert_vit(items, self)
+
 
 class Normalize(nn.Module):
-    """uint8 crops → zero mean and unit variance; `mean` and `std` are of RGB in [0, 1], for both modalities."""
+    """uint8 crops → zero mean and unit variance.
+
+    Args:
+        mean, std: of the RGB channels, for images in [0, 1]; both modalities use them.
+    """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
@@ -107,39 +128,19 @@ class Normalize(nn.Module):
 
 
 def build_block(width: int, heads: int, layer_scale: float = 0.0, drop_path: float = 0.0) -> Block:
-    """A transformer block on (B, N, width); its attention is torch's fused one. `layer_scale` 0: none."""
+    """A transformer block, (B, N, width) → the same, with torch's fused attention. `layer_scale` 0: none."""
     scale = layer_scale or None
     return Block(width, heads, MLP_RATIO, qkv_bias=True, init_values=scale, drop_path=drop_path, norm_layer=LayerNorm)
 
 
-def attention_received(block: Block, tokens: Tensor, queries: Sequence[int]) -> Tensor:
-    """How much the tokens `queries` attend to each token in this block, (B, N, D) → (B, N) in float32, mean over heads.
-
-    Computed explicitly: everywhere else attention is fused and its weights never exist.
-    """
-    attention = block.attn
-    with torch.autocast(tokens.device.type, enabled=False):
-        normed = block.norm1(tokens.float())
-        batch, length, width = normed.shape
-        qkv = attention.qkv(normed).view(batch, length, 3, attention.num_heads, width // attention.num_heads)
-        query, key, _ = qkv.permute(2, 0, 3, 1, 4)
-        weights = (query[:, :, list(queries)] @ key.mT / math.sqrt(query.shape[-1])).softmax(dim=-1)
-    return weights.mean(dim=(1, 2))
-
-
 def center_tokens(grid: int) -> list[int]:
-    """Row-major numbers of the 2x2 cells in the middle of a square grid; of an odd one, the middle cell."""
+    """Row-major numbers of the central 2x2 cells of a square grid; for an odd grid, the central cell."""
     middle = sorted({(grid - 1) // 2, grid // 2})
     return [row * grid + column for row in middle for column in middle]
 
 
-def quarter_ends(depth: int) -> list[int]:
-    """The last block of each quarter of a network, counted from 1: 3, 6, 9, 12 of twelve (docs/method.md, Balance)."""
-    return sorted({math.ceil(depth * quarter / 4) for quarter in (1, 2, 3, 4)})
-
-
 def sincos_positions(grid: int, width: int) -> Tensor:
-    """(1, grid * grid, width) sines and cosines of a cell's row and column: where learned positions start from."""
+    """(1, grid * grid, width) sines and cosines of a cell's row and column: initial values of learned positions."""
     frequencies = 1.0 / 10000 ** (torch.arange(width // 4, dtype=torch.float32) / (width // 4))
     angles = torch.arange(grid, dtype=torch.float32)[:, None] * frequencies
     axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # (grid, width / 2)

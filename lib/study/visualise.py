@@ -12,7 +12,7 @@ from lib.data.loader import build_loaders
 from lib.models.build import check_settings, load_trained_model
 from lib.structures import Pair, Sample, to_device
 from lib.study.views import draw_paths, draw_reconstruction, pick_samples
-from lib.train.build import Surroundings, build_task
+from lib.train.build import RunInfo, build_task
 from lib.train.checkpoint import read_training_state
 from lib.utils.files import atomic_path
 from lib.utils.misc import seed_step
@@ -35,10 +35,10 @@ def draw_stage(cfg, name: str, checkpoint: Path, save_dir: Path, samples: int, d
     """
     pretrains = cfg.TRAIN.STAGE == "pretrain"
     if pretrains:
-        stage = build_task(cfg, Surroundings("transcmd", save_dir, total_steps=1))
+        stage = build_task(cfg, RunInfo("transcmd", save_dir, total_steps=1))
         state = read_training_state(checkpoint)
         check_settings(state, cfg, checkpoint)
-        stage.restore(state["net"], state["helpers"])
+        stage.restore(state["net"], state["task"])
     else:
         stage = load_trained_model(cfg, checkpoint)
     stage.to(device).eval()

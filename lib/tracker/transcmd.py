@@ -8,7 +8,7 @@ from torch import nn
 
 from lib.data.crop import CropSpec, box_from_crop, crop_pair
 from lib.data.tensors import pair_tensors
-from lib.structures import MODALITIES, Frame, Pair, Prediction, to_device
+from lib.structures import Frame, Pair, Prediction, modality_index, to_device
 from lib.tracker.base import check_frame, check_init_box
 from lib.tracker.postprocess import decode_peak, hann_window
 from lib.utils.boxes import clip_xywh
@@ -25,11 +25,9 @@ class TransCMDTracker:
     """
 
     def __init__(self, model: nn.Module, template: CropSpec, search: CropSpec, modality: str, device: torch.device):
-        if modality not in MODALITIES:
-            raise ValueError(f"modality '{modality}'; known: {', '.join(MODALITIES)}")
         self.model = model.to(device).eval()
         self.template_spec, self.search_spec = template, search
-        self.modality = torch.tensor([MODALITIES[modality]], device=device)
+        self.modality = torch.tensor([modality_index(modality)], device=device)
         self.device = device
         self.template: Pair | None = None
         self.last_search: Frame | None = None  # both search crops of the last frame, for display

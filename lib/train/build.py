@@ -1,4 +1,4 @@
-"""cfg → the task of a stage, with the networks it needs."""
+"""cfg → the task of a training stage, with its networks. The table TASKS."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import NamedTuple
 from torch import nn
 
 from lib.config.loader import load_config
+from lib.config.schema import STAGES
 from lib.losses import DISTILL_LOSSES
 from lib.losses.common import FeatureSpec
 from lib.models.build import build_mae, build_model, load_trained_model, network_settings
-from lib.models.vit import quarter_ends
 from lib.models.weights.read import find_weights
 from lib.train.balance import Balance
 from lib.train.prerequisites import finished_checkpoint
@@ -23,53 +23,57 @@ from lib.utils.trees import to_plain
 logger = logging.getLogger(__name__)
 
 
-class Surroundings(NamedTuple):
-    """What a stage knows of the run it belongs to."""
+class RunInfo(NamedTuple):
+    """The run that a task is built for."""
 
     script: str
     save_dir: Path
     total_steps: int
 
 
-def build_task(cfg, surroundings: Surroundings) -> Task:
+def build_task(cfg, run: RunInfo) -> Task:
     """The task of TRAIN.STAGE with its freshly initialised model."""
-    return TASKS[cfg.TRAIN.STAGE](cfg, build_model(cfg), surroundings)
+    return TASKS[cfg.TRAIN.STAGE](cfg, build_model(cfg), run)
 
 
-def build_track(cfg, model: nn.Module, surroundings: Surroundings) -> TrackTask:
+def build_track(cfg, model: nn.Module, run: RunInfo) -> TrackTask:
     """Supervised training of a student or a teacher."""
     return TrackTask(model, tracking_weights(cfg), cfg.TRAIN.FREEZE)
 
 
-def build_pretrain(cfg, model: nn.Module, surroundings: Surroundings) -> PretrainTask:
+def build_pretrain(cfg, model: nn.Module, run: RunInfo) -> PretrainTask:
     """Masked-autoencoder training of a student's or a teacher's encoder."""
     return PretrainTask(model, build_mae(cfg, model), cfg.TRAIN.FREEZE)
 
 
-def build_distill(cfg, model: nn.Module, surroundings: Surroundings) -> DistillTask:
+def build_distill(cfg, model: nn.Module, run: RunInfo) -> DistillTask:
     """Training of a student with a teacher."""
-    teacher = load_teacher(cfg, surroundings)
+    teacher = load_teacher(cfg, run)
     weights = {name: cfg.TRAIN.DISTILL[name] for name in DISTILL_LOSSES if cfg.TRAIN.DISTILL[name]}
-    networks = [
-        FeatureSpec(vit.width, vit.depth, vit.template_tokens, tuple(quarter_ends(vit.depth)))
-        for vit in (model.streams[0], teacher.streams[0])
-    ]
-    losses = {name: DISTILL_LOSSES[name](*networks) for name in weights}
-    balance = Balance(tuple(weights), surroundings.total_steps, cfg.TRAIN.DISTILL.BALANCE)
+    specs = [feature_spec(network) for network in (model, teacher)]
+    losses = {name: DISTILL_LOSSES[name](*specs) for name in weights}
+    balance = Balance(tuple(weights), run.total_steps, cfg.TRAIN.DISTILL.BALANCE)
     if cfg.TRAIN.TEACHER.CACHE:
         teacher = CachedTeacher(teacher, cfg.TRAIN.TEACHER.CACHE)
     return DistillTask(model, teacher, tracking_weights(cfg), losses, weights, balance, cfg.TRAIN.FREEZE)
 
 
-def load_teacher(cfg, surroundings: Surroundings) -> nn.Module:
+def feature_spec(network: nn.Module) -> FeatureSpec:
+    """What losses need to know of a student or a teacher."""
+    backbone = network.streams[0]
+    paths = getattr(network.fusion, "paths", ())
+    return FeatureSpec(backbone.width, backbone.depth, backbone.template_tokens, backbone.matched_layers, paths)
+
+
+def load_teacher(cfg, run: RunInfo) -> nn.Module:
     """The trained teacher of TRAIN.TEACHER, described by its own YAML.
 
     Raises:
-        ValueError: it sees other crops than the student, or its checkpoint is of another network.
+        ValueError: its crops or stride differ from the student's, or its checkpoint is of another network.
         FileNotFoundError: it has not been trained.
     """
     own = cfg.TRAIN.TEACHER
-    teacher_cfg = load_config(surroundings.script, own.CONFIG)
+    teacher_cfg = load_config(run.script, own.CONFIG)
     if teacher_cfg.MODEL.TYPE != "teacher":
         raise ValueError(f"TRAIN.TEACHER.CONFIG {own.CONFIG}: its MODEL.TYPE is {teacher_cfg.MODEL.TYPE}, not teacher")
     wanted, given = (network_settings(to_plain(c)) for c in (cfg, teacher_cfg))
@@ -80,18 +84,18 @@ def load_teacher(cfg, surroundings: Surroundings) -> nn.Module:
         path = find_weights(own.CHECKPOINT)
         if not path.is_file():
             raise FileNotFoundError(
-                f"TRAIN.TEACHER.CHECKPOINT {own.CHECKPOINT}: neither here nor in pretrained_models/; leave it empty to "
-                f"use what python tracking/train.py --script {surroundings.script} --config {own.CONFIG} trains"
+                f"TRAIN.TEACHER.CHECKPOINT {own.CHECKPOINT}: no such file, nor in pretrained_models/; leave empty to "
+                f"use the result of python tracking/train.py --script {run.script} --config {own.CONFIG}"
             )
     else:
-        path = finished_checkpoint(surroundings.script, own.CONFIG, surroundings.save_dir, "TRAIN.TEACHER.CONFIG")
+        path = finished_checkpoint(run.script, own.CONFIG, run.save_dir, "TRAIN.TEACHER.CONFIG")
     teacher = load_trained_model(teacher_cfg, path)
     logger.info("teacher: %s", path)
     return teacher
 
 
 def tracking_weights(cfg) -> dict[str, float]:
-    """Of the terms of the tracking loss."""
+    """Weights of the terms of the tracking loss, by name."""
     train = cfg.TRAIN
     return {
         "focal": train.FOCAL_WEIGHT,
@@ -101,4 +105,4 @@ def tracking_weights(cfg) -> dict[str, float]:
     }
 
 
-TASKS = {"track": build_track, "pretrain": build_pretrain, "distill": build_distill}
+TASKS = dict(zip(STAGES, (build_track, build_pretrain, build_distill), strict=True))

@@ -1,4 +1,4 @@
-"""Parameter groups, optimizer, schedule."""
+"""Optimizer with its parameter groups, and learning rate schedule."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-STREAMS = ("model.vit.", "model.rgb.", "model.aux.")  # what may come pretrained; all else is trained at the full rate
+from lib.train.tasks import Task
 
 OPTIMIZERS = {"ADAMW": AdamW}
 
 
-def build_optimizer(cfg, task: nn.Module) -> Optimizer:
-    """Three groups: the streams at TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER, gates at TRAIN.LR * TRAIN.GATE_MULTIPLIER and
-    without weight decay, everything else, a task's helpers included, at TRAIN.LR.
+def build_optimizer(cfg, task: Task) -> Optimizer:
+    """The optimizer over what is trained, in the groups that the model names, see `PairNetwork.parameter_groups`.
+
+    "backbone" is trained at TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER; "gates" at TRAIN.LR * TRAIN.GATE_MULTIPLIER, without
+    weight decay; all other parameters of the task at TRAIN.LR.
 
     Raises:
-        ValueError: TRAIN.FREEZE leaves nothing to train.
+        ValueError: TRAIN.FREEZE leaves no parameter to train.
     """
     groups: dict[str, list[nn.Parameter]] = {"new": [], "backbone": [], "gates": []}
-    for name, parameter in task.named_parameters():
+    group_of = {id(p): name for name, members in task.model.parameter_groups().items() for p in members}
+    for parameter in task.parameters():
         if parameter.requires_grad:
-            kind = "backbone" if name.startswith(STREAMS) else "gates" if name.endswith("_gate") else "new"
-            groups[kind].append(parameter)
+            groups[group_of.get(id(parameter), "new")].append(parameter)
     if not any(groups.values()):
         raise ValueError("TRAIN.FREEZE leaves no parameter to train")
     train = cfg.TRAIN
@@ -44,7 +46,7 @@ def build_optimizer(cfg, task: nn.Module) -> Optimizer:
 
 
 def build_scheduler(cfg, optimizer: Optimizer, steps_per_epoch: int) -> LambdaLR:
-    """A schedule that is advanced after every step."""
+    """The learning rate schedule; it advances after every step."""
     factor = schedule(
         cfg.TRAIN.SCHEDULER.TYPE,
         total=cfg.TRAIN.EPOCH * steps_per_epoch,
@@ -56,10 +58,12 @@ def build_scheduler(cfg, optimizer: Optimizer, steps_per_epoch: int) -> LambdaLR
 
 
 def schedule(kind: str, total: int, warmup: int, drop: int, decay: float) -> Callable[[int], float]:
-    """Factor on the learning rate at each step (all arguments in steps).
+    """Returns the function step → factor on the learning rate.
 
-    "step": 1 until `drop`, then `decay`. "cosine": from 1 to `decay` over the whole training. Both start with a linear
-    warm-up.
+    Args:
+        kind: "step": 1 until `drop`, then `decay`; "cosine": from 1 to `decay` over `total` steps.
+        total, warmup, drop: steps. Both kinds start with a linear warm-up over `warmup` steps.
+        decay: factor at the end.
     """
 
     def factor(step: int) -> float:

@@ -25,7 +25,7 @@ def tensors(sample):
     return [*sample.template, *sample.search, *sample[2:]]
 
 
-def test_cached_samples_are_those_that_would_be_drawn(cfg):
+def test_cached_samples_equal_those_drawn_during_training(cfg):
     fill_cache(cfg, workers=2)
     cached = batches(cfg, 2)
     cfg.DATA.CACHE = ""
@@ -44,7 +44,7 @@ def test_a_cache_of_other_samples_is_refused(cfg):
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_samples_of_other_settings_are_not_added(cfg, tmp_path, finished):
+def test_samples_with_other_settings_are_not_added(cfg, tmp_path, finished):
     fill_cache(cfg, workers=1)
     if not finished:
         (tmp_path / "cache/TRAIN/cache.json").unlink()
@@ -53,7 +53,7 @@ def test_samples_of_other_settings_are_not_added(cfg, tmp_path, finished):
         fill_cache(cfg, workers=1)
 
 
-def test_more_epochs_are_added_and_fewer_take_none_away(cfg, tmp_path):
+def test_more_epochs_are_added_and_fewer_remove_none(cfg, tmp_path):
     record = tmp_path / "cache/TRAIN/cache.json"
     for epochs, kept in ((1, [1]), (3, [1, 2, 3]), (2, [1, 2, 3])):
         cfg.TRAIN.EPOCH = epochs
@@ -61,7 +61,7 @@ def test_more_epochs_are_added_and_fewer_take_none_away(cfg, tmp_path):
         assert json.loads(record.read_text())["epochs"] == kept
 
 
-def test_an_unfinished_cache_is_refused_and_goes_on(cfg, tmp_path):
+def test_an_unfinished_cache_is_refused_and_can_be_completed(cfg, tmp_path):
     with pytest.raises(FileNotFoundError, match="no finished cache"):
         build_loaders(cfg)
     fill_cache(cfg, workers=1)
@@ -75,7 +75,7 @@ def test_an_unfinished_cache_is_refused_and_goes_on(cfg, tmp_path):
     assert (tmp_path / "cache/TRAIN/epoch0002").is_dir()
 
 
-def test_an_epoch_that_was_not_kept_is_an_error(cfg):
+def test_an_epoch_that_is_not_cached_is_an_error(cfg):
     fill_cache(cfg, workers=1)
     with pytest.raises(IndexError, match=r"holds no epoch 3, only \[1, 2\]"):
         build_loaders(cfg)[0].dataset[SampleKey(3, 0)]

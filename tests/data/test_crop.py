@@ -90,7 +90,7 @@ def test_a_box_goes_to_the_crop_and_back_unchanged(box, around, factor, size):
     np.testing.assert_allclose(box_to_crop(box_from_crop(fractions, crop), crop), fractions, rtol=0, atol=1e-6)
 
 
-def test_mapping_keeps_leading_shapes_and_its_input():
+def test_mapping_keeps_leading_shapes_and_does_not_change_its_input():
     crop = crop_square(IMAGE, [10, 10, 12, 12], 2.0, 64)
     boxes = RNG.uniform(1, 30, (2, 3, 4))
     before = boxes.copy()

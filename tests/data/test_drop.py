@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import subprocess
 import sys
 
 import numpy as np
@@ -31,7 +30,7 @@ from lib.results.raw import (
 from lib.running.runner import Job, run_sequences
 from lib.structures import Frame
 from lib.tracker.baselines import StaticTracker
-from tests.conftest import ROOT
+from tests.processes import ROOT, run
 
 MODALITIES = ("rgb", "aux", "both")
 RATES = st.integers(1, 1000).map(lambda n: n / 1000)
@@ -73,7 +72,7 @@ def test_specifications_have_one_canonical_text(text, canonical, label):
 
 
 @given(drop=drops())
-def test_a_text_reads_back_and_a_drop_travels_to_workers(drop):
+def test_a_drop_is_read_back_from_its_text_and_can_be_pickled(drop):
     assert Drop.parse(str(drop)) == drop == pickle.loads(pickle.dumps(drop))
 
 
@@ -95,7 +94,7 @@ def test_a_text_reads_back_and_a_drop_travels_to_workers(drop):
         ("aux:0.3:switched", "'switched' takes both modalities in turn, expected both:0.3:"),
     ],
 )
-def test_bad_specifications_say_what_is_known(text, message):
+def test_bad_specifications_list_the_known_values(text, message):
     with pytest.raises(ValueError, match=f"^'{text}': .*{message}"):
         Drop.parse(text)
 
@@ -104,7 +103,7 @@ def test_bad_specifications_say_what_is_known(text, message):
 
 
 @given(drop=drops(), name=NAMES, frames=st.integers(1, 400), data=st.data())
-def test_the_first_tracked_frame_is_whole_and_the_others_are_counted(drop, name, frames, data):
+def test_the_first_tracked_frame_is_never_dropped_and_the_rate_refers_to_the_others(drop, name, frames, data):
     start = data.draw(st.integers(0, frames - 1))
     codes = drop.schedule(name, frames, start)
     assert codes.shape == (frames,) and codes.dtype == np.uint8 and not codes[: start + 1].any()
@@ -120,7 +119,7 @@ def test_a_larger_rate_drops_the_same_frames_and_more(drop, name, frames, smalle
 
 
 @given(drop=drops(), frames=st.integers(50, 400))
-def test_modalities_and_fills_share_their_frames(drop, frames):
+def test_the_dropped_frames_do_not_depend_on_modality_and_fill(drop, frames):
     other = Drop("both", drop.rate, drop.pattern, "blackout", drop.seed)
     np.testing.assert_array_equal(drop.schedule("car", frames) > 0, other.schedule("car", frames) > 0)
 
@@ -131,7 +130,7 @@ def test_without_a_rate_every_frame_is_dropped(modality):
     assert codes.tolist() == [0, 0, *[drop_module.CODES[modality]] * 3]
 
 
-def test_seed_and_name_decide():
+def test_the_schedule_depends_on_seed_and_sequence_name():
     schedules = [Drop("aux", 0.5, seed=seed).schedule(name, 100) for seed in (0, 1) for name in ("car", "man")]
     assert len({s.tobytes() for s in schedules}) == 4
 
@@ -147,13 +146,13 @@ def test_schedules_are_the_same_on_every_machine():
         "sys.stdout.write(Drop.parse('both:0.4:switched:noise:5').schedule('a b`c', 300).tobytes().hex())"
     )
     line, seeds = [sys.executable, "-c", code], [{**os.environ, "PYTHONHASHSEED": seed} for seed in "12"]
-    told = [subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env=env) for env in seeds]
+    told = [run(line, cwd=ROOT, env=env) for env in seeds]
     expected = Drop.parse("both:0.4:switched:noise:5").schedule("a b`c", 300).tobytes().hex()
     assert [t.stdout for t in told] == [expected] * 2, told[0].stderr
 
 
 @given(seed=st.integers(0, 1000), rate=st.sampled_from([0.1, 0.3, 0.6]))
-def test_blocks_are_stretches(seed, rate):
+def test_blocks_are_consecutive_frames(seed, rate):
     lengths = [length for code, length in runs(Drop("aux", rate, "block", seed=seed).schedule("car", 1001)) if code]
     assert sum(lengths) == round(rate * 1000) and len(lengths) <= 2 + rate * 1000 / 10
     if rate == 0.1:
@@ -162,7 +161,7 @@ def test_blocks_are_stretches(seed, rate):
 
 
 @given(seed=st.integers(0, 1000), rate=RATES, frames=st.integers(3, 600))
-def test_switched_takes_the_modalities_in_turn(seed, rate, frames):
+def test_switched_drops_the_modalities_alternately(seed, rate, frames):
     codes = Drop("both", rate, "switched", seed=seed).schedule("car", frames)
     missing = [code for code, _ in runs(codes) if code]
     assert all(a != b for a, b in zip(missing[:-1], missing[1:], strict=True))
@@ -170,7 +169,7 @@ def test_switched_takes_the_modalities_in_turn(seed, rate, frames):
     assert abs(int(counts[1]) - int(counts[2])) <= len(missing), "both are missing about equally often"
 
 
-def test_switched_begins_with_either():
+def test_switched_starts_with_either_modality():
     firsts = {[c for c, _ in runs(Drop("both", 1, "switched", seed=s).schedule("car", 50)) if c][0] for s in range(20)}
     assert firsts == {1, 2}
 
@@ -187,14 +186,14 @@ def dropped(text: str, frames: int = 60, name: str = "car", start: int = 0) -> t
     return dropper.codes, [dropper.apply(index, numbered(index)) for index in range(start, frames)]
 
 
-def test_nothing_is_touched_without_a_drop():
+def test_frames_are_unchanged_without_a_drop():
     dropper, frame = Dropper(None, "car", 3), numbered(1)
     delivered = dropper.apply(1, frame)
     assert delivered.rgb is frame.rgb and delivered.aux is frame.aux and not dropper.codes.any()
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_blackout_blackens_what_is_missing_alone(modality):
+def test_blackout_blackens_only_the_missing_modality(modality):
     codes, frames = dropped(f"{modality}:0.4")
     for index, frame in enumerate(frames):
         whole = numbered(index)
@@ -205,7 +204,7 @@ def test_blackout_blackens_what_is_missing_alone(modality):
 
 
 @pytest.mark.parametrize("text", ["aux:0.6:random:freeze", "both:0.7:switched:freeze", "rgb:0.5:block:freeze"])
-def test_freeze_shows_the_last_delivered_picture(text):
+def test_freeze_repeats_the_last_image_that_was_not_dropped(text):
     codes, frames = dropped(text, start=3)
     for place, first in enumerate((1, 101)):
         last = None
@@ -215,7 +214,7 @@ def test_freeze_shows_the_last_delivered_picture(text):
             assert (frame[place] == last + first).all()
 
 
-def test_noise_is_seeded_and_new_in_every_frame():
+def test_noise_is_seeded_and_differs_in_every_frame():
     codes, frames = dropped("both:1:random:noise:4")
     again = dropped("both:1:random:noise:4")[1]
     pictures = [picture for frame in frames[1:] for picture in frame]
@@ -232,7 +231,7 @@ def test_noise_is_seeded_and_new_in_every_frame():
 # files
 
 
-def test_drops_are_written_beside_the_boxes_and_never_taken_for_some(tmp_path):
+def test_drops_are_written_beside_the_boxes_and_never_read_as_boxes(tmp_path):
     boxes, numbers = np.ones((3, 4)), np.ones(3)
     write_result(tmp_path, "x", boxes, numbers, numbers, np.array([0, 2, 3], np.uint8))
     assert (tmp_path / "x_drop.txt").read_text() == "0\n2\n3\n"
@@ -247,7 +246,7 @@ def test_drops_are_written_beside_the_boxes_and_never_taken_for_some(tmp_path):
     assert not (tmp_path / "x_drop.txt").exists(), "it would speak of an older result"
 
 
-def test_a_sequence_may_be_called_like_a_drop_file(tmp_path):
+def test_a_sequence_name_may_end_like_that_of_a_drop_file(tmp_path):
     boxes, numbers = np.ones((3, 4)), np.ones(3)
     write_result(tmp_path, "x_drop", boxes, numbers, numbers, np.zeros(3, np.uint8))
     assert find_results(tmp_path, ["x_drop"])["x_drop"].name == "x_drop.txt"
@@ -294,7 +293,7 @@ def looked(sequences, folder, drop: str | None, workers: int = 1) -> list[int]:
 
 
 @pytest.mark.parametrize("text", ["rgb", "aux", "aux:0.3", "both:0.5:block", "both:0.6:switched"])
-def test_trackers_get_what_the_files_say(tmp_path, sequences, text):
+def test_trackers_get_the_drops_that_the_files_record(tmp_path, sequences, text):
     seen = looked(sequences, tmp_path, text)
     told = [read_numbers(tmp_path / f"{sequence.name}_drop.txt") for sequence in sequences]
     assert seen == np.concatenate(told).tolist() and any(seen)
@@ -303,7 +302,7 @@ def test_trackers_get_what_the_files_say(tmp_path, sequences, text):
     assert read_drop(tmp_path) == str(Drop.parse(text))
 
 
-def test_order_and_workers_do_not_matter(tmp_path, sequences):
+def test_order_and_workers_do_not_change_the_drops(tmp_path, sequences):
     looked(sequences, tmp_path / "a", "both:0.5:switched")
     looked(sequences[::-1], tmp_path / "b", "both:0.5:switched", workers=2)
     for sequence in sequences:
@@ -320,7 +319,7 @@ def test_a_sequence_that_starts_without_its_target(tmp_path, sequences):
     assert told[:4] == [0] * 4 and sum(code > 0 for code in told) == round(0.5 * (len(late) - 4)) and seen == told[3:]
 
 
-def test_finished_are_those_of_the_same_drop(tmp_path, sequences):
+def test_sequences_are_finished_only_with_the_same_drop(tmp_path, sequences):
     frames = sum(map(len, sequences))
     looked(sequences, tmp_path, "aux:0.3")
     for text in ("aux:0.4", "aux:0.3:random:blackout:1", "aux:0.3:block", "rgb:0.3", "aux", None):
@@ -336,7 +335,7 @@ def test_finished_are_those_of_the_same_drop(tmp_path, sequences):
         assert len(looked(sequences, tmp_path, "aux:0.3")) == len(sequences[0])
 
 
-def test_results_of_several_drops_are_not_one(tmp_path, sequences):
+def test_results_of_several_drops_are_not_mixed(tmp_path, sequences):
     looked(sequences[:1], tmp_path, "aux:0.3")
     write_record(tmp_path, read_record(tmp_path) | {"other": {"fingerprint": "x", "data": "y"}})
     with pytest.raises(ValueError, match="mixes results with different parts of the input dropped"):
@@ -346,7 +345,7 @@ def test_results_of_several_drops_are_not_one(tmp_path, sequences):
 # the command
 
 
-def test_the_command_makes_a_folder_for_each_and_goes_on(run_command, tmp_path):
+def test_the_command_makes_a_folder_for_each_drop_and_resumes(run_command, tmp_path):
     command = ["test.py", "static", "debug", "--dataset_name", "LasHeR", "--drop"]
     specs = ["aux:0.3", "both:0.5:switched:freeze", "rgb", "aux:0.30"]
     done = run_command(*command, *specs, "--drop_seed", 2)
@@ -411,7 +410,7 @@ def test_curves_join_the_runs_of_one_tracker():
     assert table[3] == ["b", "both, block, freeze", "-", "-", "-", "30.00", "-"]
 
 
-def test_no_drop_no_curve():
+def test_without_drop_rates_there_is_no_curve():
     assert robustness_curves(report(a=(60.0, ""), a_drop_aux=(20.0, "aux"))) == []
 
 

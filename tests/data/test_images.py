@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lib.data.image import AUX_DECODERS, colormap_depth, decode_color, decode_depth
+from lib.data.image import DECODERS, colormap_depth, decode_color, decode_depth
 from lib.data.sequence import Sequence
 from lib.structures import MODALITIES
 from tests.helpers import MemoryStore, encode
@@ -79,7 +79,7 @@ def test_depth_of_three_channels_is_refused_by_name(image):
         decode_depth(encode(image, ".png"), "DepthTrack/a/00000001.png")
 
 
-def test_colours_come_out_in_rgb_order():
+def test_images_are_decoded_in_rgb_order():
     np.testing.assert_array_equal(decode_color(encode(SMOOTH, ".png"), "a"), SMOOTH)
     np.testing.assert_array_equal(decode_color(encode(SMOOTH, ".bmp"), "a"), SMOOTH)
     assert np.abs(decode_color(encode(SMOOTH, ".jpg"), "a").astype(int) - SMOOTH).mean() < 8
@@ -106,7 +106,7 @@ FILES["thumbnail .jpg"] = with_thumbnail(FILES[".jpg"])
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_file_cut_off_anywhere_raises_by_name_or_lost_no_pixel(kind):
+def test_a_truncated_file_is_named_unless_no_pixel_is_lost(kind):
     data = FILES[kind]
     whole = decode_color(data, "a")
     cuts = {*range(0, 40), *range(0, len(data), len(data) // 60), *range(len(data) - 40, len(data))}
@@ -123,14 +123,14 @@ def test_a_file_cut_off_anywhere_raises_by_name_or_lost_no_pixel(kind):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
-def test_half_a_file_is_called_cut_off_before_opencv_sees_it(suffix, monkeypatch):
+def test_a_truncated_file_is_named_before_opencv_decodes_it(suffix, monkeypatch):
     """Some versions of OpenCV return the upper half and grey below."""
     monkeypatch.delattr(cv2, "imdecode")
     with pytest.raises(ValueError, match=r"^a: image is empty or cut off \(\d+ bytes\); fetch the file again$"):
         decode_color(FILES[suffix][: len(FILES[suffix]) // 2], "a")
 
 
-def test_a_cut_depth_file_raises_by_name():
+def test_a_truncated_depth_file_is_named():
     data = encode(RNG.integers(0, 9000, (40, 50)).astype(np.uint16), ".png")
     for cut in (0, 1, 8, 100, len(data) // 2, len(data) - 20):
         with pytest.raises(ValueError, match=r"^a/00000001\.png: .*fetch the file again"):
@@ -138,14 +138,14 @@ def test_a_cut_depth_file_raises_by_name():
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 5000, b"<html>404</html>", b"\xff\xd8\xff\xd9", b"BM", b"\x89PNGIEND"])
-def test_what_is_no_image_raises_by_name(data):
+def test_a_file_that_is_not_an_image_is_named(data):
     for decode in (decode_color, decode_depth):
         with pytest.raises(ValueError, match="^somewhere: "):
             decode(data, "somewhere")
 
 
 def test_every_modality_has_a_decoder():
-    assert AUX_DECODERS.keys() == MODALITIES.keys()
+    assert {modality.decoder for modality in MODALITIES.values()} <= DECODERS.keys()
 
 
 def one_frame(modality: str, rgb: bytes, aux: bytes) -> Sequence:
@@ -154,7 +154,7 @@ def one_frame(modality: str, rgb: bytes, aux: bytes) -> Sequence:
 
 
 @pytest.mark.parametrize("modality", ["rgbt", "rgbe", "rgbd"])
-def test_an_auxiliary_image_of_another_size_is_brought_to_the_first_ones(modality):
+def test_an_auxiliary_image_is_resized_to_the_rgb_image(modality):
     aux = np.uint16(RNG.integers(1, 3000, (24, 32))) if modality == "rgbd" else cv2.resize(SMOOTH, (32, 24))
     frame = one_frame(modality, FILES[".png"], encode(aux, ".png")).frame(0)
     np.testing.assert_array_equal(frame.rgb, SMOOTH)
@@ -169,6 +169,6 @@ def test_a_broken_image_of_either_modality_is_named_with_data_set_and_key():
             one_frame("rgbt", rgb, aux).frame(0)
 
 
-def test_rgb_alone_repeats_itself_as_the_other_modality():
+def test_rgb_only_data_repeat_rgb_as_the_auxiliary_modality():
     frame = one_frame("rgb", FILES[".png"], b"never read").frame(0)
     np.testing.assert_array_equal(frame.rgb, frame.aux)

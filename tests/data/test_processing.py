@@ -10,7 +10,7 @@ from lib.data.augment import Augmentation, jitter_box
 from lib.data.crop import CropSpec, box_to_crop, crop_pair, crop_square
 from lib.data.processing import Processing
 from lib.data.tensors import pair_tensors
-from lib.structures import MODALITIES, Frame
+from lib.structures import MODALITIES, Frame, modality_index
 
 TEMPLATE, SEARCH = CropSpec(64, 2.0), CropSpec(128, 4.0)
 JITTERED = CropSpec(64, 2.0, 0.6, 0.1), CropSpec(128, 4.0, 2.0, 0.2)
@@ -48,7 +48,7 @@ def extent(mask: torch.Tensor) -> list[float]:
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("flip", [0.0, 1.0])
-def test_flip_and_jitter_move_target_surroundings_and_box_together_in_all_four_images(flip, seed):
+def test_flip_and_jitter_move_image_and_box_together_in_all_four_images(flip, seed):
     sample = process(*JITTERED, [marked_frame(box) for box in BOXES], seed=seed, flip=flip)
     for image, box in images_of(sample):
         np.testing.assert_allclose(extent(image[0] > 180), box, rtol=0, atol=1.6 / image.shape[-1])
@@ -63,7 +63,7 @@ def test_flip_mirrors_the_whole_image_and_keeps_size_and_height_of_the_box():
         np.testing.assert_allclose(other_box, [1 - box[0], *box[1:]], atol=1e-6)
 
 
-def test_flip_is_drawn_as_often_as_asked():
+def test_flips_have_the_configured_probability():
     rng = np.random.default_rng(0)
     share = np.mean([Augmentation(flip=0.3).draw(rng).flip for _ in range(2000)])
     assert abs(share - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 2000)
@@ -85,7 +85,7 @@ def test_both_modalities_are_never_dropped_at_once(rgb, aux, seed):
     assert not (drawn.drop_rgb and drawn.drop_aux)
 
 
-def test_modalities_are_dropped_as_often_as_asked():
+def test_modalities_are_dropped_with_the_configured_probability():
     rng = np.random.default_rng(0)
     drawn = [Augmentation(drop_rgb=0.3, drop_aux=0.1).draw(rng) for _ in range(3000)]
     for share, found in ((0.3, [d.drop_rgb for d in drawn]), (0.1, [d.drop_aux for d in drawn])):
@@ -114,7 +114,7 @@ def test_grayscale_takes_the_colour_of_rgb_alone():
         assert torch.equal(pair.aux, whole.aux)
 
 
-def test_augmentation_leaves_its_input():
+def test_augmentation_does_not_change_its_input():
     change = Augmentation(1.0, 0.5, 1.0, 0.5, 0.5).draw(np.random.default_rng(0))
     crop, box = Frame(NOISE[0].rgb.copy(), NOISE[0].aux.copy()), np.array([0.2, 0.3, 0.1, 0.1])
     change(crop, box)
@@ -137,7 +137,7 @@ def test_the_jittered_centre_stays_within_half_the_jitter_of_the_box_and_fills_t
     assert abs(np.corrcoef(logs.T)[0, 1]) < 0.08
 
 
-def test_without_jitter_the_box_is_itself():
+def test_without_jitter_the_box_is_unchanged():
     np.testing.assert_allclose(jitter_box(BOXES[0], 0, 0, RNG), BOXES[0], atol=1e-12)
 
 
@@ -159,7 +159,7 @@ def test_shapes_and_types_of_a_sample(modality):
     for box in (sample.template_box, sample.search_box):
         assert box.shape == (4,) and box.dtype == torch.float32
     assert sample.modality.shape == () and sample.modality.dtype == torch.int64
-    assert sample.modality == MODALITIES[modality]
+    assert sample.modality == modality_index(modality)
 
 
 @pytest.mark.parametrize("part", ["template", "search"])
@@ -172,14 +172,14 @@ def test_no_sample_where_the_jitter_leaves_the_target_out_of_either_crop(part):
             assert 0 < box[:2].min() and box[:2].max() < 1
 
 
-def test_the_random_generator_alone_decides():
+def test_a_sample_depends_only_on_the_random_generator():
     options = dict(flip=0.5, brightness=0.3, grayscale=0.3, drop_rgb=0.2, drop_aux=0.2)
     first, again, other = (process(*JITTERED, seed=seed, **options) for seed in (3, 3, 4))
     for (image, box), (same, same_box), (_, other_box) in zip(*map(images_of, (first, again, other)), strict=True):
         assert torch.equal(image, same) and torch.equal(box, same_box) and not torch.equal(box, other_box)
 
 
-def test_both_modalities_are_cut_alike():
+def test_both_modalities_are_cropped_alike():
     frame = marked_frame(BOXES[0])
     crops, geometry = crop_pair(frame, BOXES[0] + [5, -3, 0, 0], CropSpec(96, 3.0))
     np.testing.assert_array_equal(crops.rgb, crops.aux)

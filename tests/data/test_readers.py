@@ -63,7 +63,7 @@ def two_boxes_video(root, dataset, files, images=("visible/{:05d}v.jpg", "infrar
         write_file(folder / f"{name}.txt", rows)
 
 
-def test_rgbt234_has_a_box_for_each_modality(tmp_path):
+def test_rgbt234_has_boxes_for_each_modality(tmp_path):
     two_boxes_video(tmp_path, "RGBT234", {"visible": "2,3,11,12\n" * 3 + "\n", "infrared": "3,3,11,12\n" * 3})
     sequence = load_one(tmp_path, "RGBT234")
     assert_paired(sequence, 3)
@@ -80,7 +80,7 @@ def test_rgbt210_has_one_box_for_both(tmp_path):
     assert sequence.aux_boxes_xywh is None and sequence.visible.all()
 
 
-def test_gtots_corners_become_boxes(tmp_path):
+def test_corners_of_gtot_become_boxes(tmp_path):
     files = {"groundTruth_v": "2 3 13 15\n" * 3, "groundTruth_i": "3 3 13 15\n" * 3}
     two_boxes_video(tmp_path, "GTOT", files, ("v/{:05d}v.png", "i/{:05d}i.png"), start=1)
     sequence = load_one(tmp_path, "GTOT")
@@ -129,7 +129,7 @@ def test_vtuav_annotates_one_frame_in_ten_and_comes_in_parts(tmp_path, caplog):
     ("dataset", "place"),
     [("CDTB", "mug"), ("VOT-RGBD2022", "sequences/mug"), ("RGBD1K", "test/mug"), ("STC", "mug")],
 )
-def test_sets_in_depthtracks_layout(tmp_path, dataset, place):
+def test_sets_in_the_layout_of_depthtrack_are_read(tmp_path, dataset, place):
     color = "rgb" if dataset == "STC" else "color"
     folder = tmp_path / dataset / place
     images = [(f"{color}/{t:08d}.jpg", f"depth/{t:08d}.png") for t in range(1, 4)]
@@ -140,7 +140,7 @@ def test_sets_in_depthtracks_layout(tmp_path, dataset, place):
     assert sequence.name == "mug" and sequence.modality == "rgbd" and sequence.visible.tolist() == [True, False, True]
 
 
-def test_a_list_in_the_data_sets_own_folder_decides(tmp_path):
+def test_a_list_in_the_data_sets_folder_selects_the_sequences(tmp_path):
     for name in ("a", "b"):
         write_video(tmp_path / "CDTB" / name, [("color/1.jpg", "depth/1.png")], groundtruth=[BOX])
     write_file(tmp_path / "CDTB/list.txt", "b\n")
@@ -155,7 +155,7 @@ def coesot_video(root, split, name, frames=3, **files):
     write_video(root / "COESOT" / split / name, images, **files)
 
 
-def test_coesot_absent_txt_1_means_present_and_frames_may_be_a_part(tmp_path):
+def test_in_absent_txt_of_coesot_1_means_present_and_frames_may_be_missing(tmp_path):
     coesot_video(tmp_path, "test", "dvSave-1", groundtruth=[(0, 0, 0, 0), BOX, BOX], absent=[(0,), (1,), (0,)])
     sequence = load_one(tmp_path, "COESOT")
     assert_paired(sequence, 3)
@@ -169,7 +169,7 @@ def test_coesot_absent_txt_1_means_present_and_frames_may_be_a_part(tmp_path):
     assert [len(load(tmp_path, name)) for name in ("COESOT_train", "COESOT_val")] == [9, 1]
 
 
-def test_lashers_protocol_1_is_all_of_it(tmp_path):
+def test_protocol_1_of_lasher_has_all_sequences(tmp_path):
     for split, count in (("testingset", 2), ("trainingset", 3)):
         for index in range(count):
             lasher_video(tmp_path, f"{split}{index}", split=split)
@@ -204,18 +204,18 @@ def test_all_of_300_frames_show_the_same_moment_in_both_modalities(tmp_path, rgb
     assert_paired(load_one(tmp_path, "LasHeR"), 300)
 
 
-def test_numbers_that_outgrow_their_digits_stay_in_order(tmp_path):
+def test_frame_numbers_of_different_length_are_sorted_by_value(tmp_path):
     lasher_video(tmp_path, frames=30, start=985)  # v985 … v999, v1000 …
     assert_paired(load_one(tmp_path, "LasHeR"), 30)
 
 
 @pytest.mark.parametrize(("rgb", "aux"), [("{:04d}_rgb8.jpg", "{:04d}_t14.jpg"), ("f{}_rgb8.jpg", "{}_t14.jpg")])
-def test_frames_whose_last_number_is_all_the_same_are_in_the_order_of_the_others(tmp_path, rgb, aux):
+def test_frames_with_equal_last_numbers_are_sorted_by_the_other_numbers(tmp_path, rgb, aux):
     lasher_video(tmp_path, frames=30, rgb=rgb, aux=aux)
     assert_paired(load_one(tmp_path, "LasHeR"), 30)
 
 
-def test_files_that_are_no_frames_are_passed_over(tmp_path):
+def test_files_that_are_no_frames_are_ignored(tmp_path):
     folder = lasher_video(tmp_path, frames=4)
     for name in ("Thumbs.db", ".DS_Store", "._v001.jpg", "notes.txt", "v001.mat"):
         write_file(folder / "visible" / name, "junk")
@@ -224,7 +224,7 @@ def test_files_that_are_no_frames_are_passed_over(tmp_path):
     assert_paired(load_one(tmp_path, "LasHeR"), 4)
 
 
-def test_modalities_that_skip_different_numbers_are_warned_about(tmp_path, caplog):
+def test_different_frame_numbers_of_the_modalities_give_a_warning(tmp_path, caplog):
     folder = lasher_video(tmp_path, frames=5)
     (folder / "visible" / "v004.jpg").rename(folder / "visible" / "v014.jpg")
     load(tmp_path, "LasHeR")
@@ -258,19 +258,19 @@ def test_lasher_names_keep_their_marks_and_zero_boxes_are_invisible(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["trainingset", "train/trainingset", "train"])
-def test_lasher_training_set_is_found_where_downloads_and_forks_put_it(tmp_path, folder):
+def test_lasher_training_set_is_found_in_all_known_folders(tmp_path, folder):
     for index in range(3):
         lasher_video(tmp_path, f"video{index}", split=folder)
     assert len(load(tmp_path, "LasHeR_train")) == 2 and len(load(tmp_path, "LasHeR_val")) == 1
 
 
 @pytest.mark.parametrize("folder", ["testingset", "test/testingset", "test"])
-def test_lasher_test_set_is_found_where_downloads_and_forks_put_it(tmp_path, folder):
+def test_lasher_test_set_is_found_in_all_known_folders(tmp_path, folder):
     lasher_video(tmp_path, split=folder)
     assert load_one(tmp_path, "LasHeR").name == "2girl"
 
 
-def test_lasher_without_visible_txt_reads_init_txt(tmp_path):
+def test_lasher_without_visible_txt_is_read_from_init_txt(tmp_path):
     folder = lasher_video(tmp_path)
     write_rows(folder / "init.txt", [(1, 1, 7, 7)] * 3)
     assert load_one(tmp_path, "LasHeR").boxes_xywh[0].tolist() == list(BOX)
@@ -301,7 +301,7 @@ def test_depthtrack_pairs_colour_and_depth_and_takes_nan_for_absent(tmp_path, fo
     assert sequence.frame(0).aux.shape == (HEIGHT, WIDTH, 3)
 
 
-def test_depthtrack_small_boxes_are_invisible_in_training_alone(tmp_path):
+def test_small_boxes_of_depthtrack_are_invisible_in_training_only(tmp_path):
     boxes = [(1, 1, 10, 30), (1, 1, 30, 10), (1, 1, 10.01, 30), (1, 1, 11, 11), (1, 1, 1, 1)]
     for split in ("train", "test"):
         for index in range(2):
@@ -312,14 +312,14 @@ def test_depthtrack_small_boxes_are_invisible_in_training_alone(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["b\na\n", "b\r\na", "\ufeffb\n\n a \n"])
-def test_depthtrack_list_decides_which_sequences_in_which_order(tmp_path, text):
+def test_the_list_of_depthtrack_gives_sequences_and_their_order(tmp_path, text):
     for name in "abc":
         depth_video(tmp_path, name)
     write_file(tmp_path / "DepthTrack" / "test" / "list.txt", text)
     assert [sequence.name for sequence in load(tmp_path, "DepthTrack")] == ["b", "a"]
 
 
-def test_depthtrack_sequence_published_short_is_absent_where_it_has_no_rows(tmp_path):
+def test_depthtrack_frames_without_annotation_rows_are_absent(tmp_path):
     for name in ("toy07_indoor_320", "toy08_indoor"):
         depth_video(tmp_path, name, 5, [BOX] * (3 if name.startswith("toy07") else 5))
     short, whole = load(tmp_path, "DepthTrack")
@@ -348,14 +348,14 @@ def test_visevent_absent_label_1_means_present_and_a_box_is_needed_too(tmp_path)
     assert load_one(tmp_path, "VisEvent").visible.tolist() == [True, True, False, False]
 
 
-def test_visevent_flags_of_another_number_are_refused(tmp_path):
+def test_visevent_must_have_as_many_flags_as_frames(tmp_path):
     event_video(tmp_path, flags=[1, 1])
     with pytest.raises(ValueError, match="^VisEvent/test/dvSave-1: 2 visibility flags for 3 boxes$"):
         load(tmp_path, "VisEvent")
 
 
 @pytest.mark.parametrize(("name", "split"), [("VisEvent", "test"), ("VisEvent_train", "train")])
-def test_visevent_lists_with_sequences_that_are_not_there_name_them(tmp_path, name, split):
+def test_missing_sequences_of_the_visevent_lists_are_named(tmp_path, name, split):
     for index in range(3):
         event_video(tmp_path, f"video{index}", split=split)
     path = tmp_path / "VisEvent" / split / f"{split}list.txt"
@@ -385,7 +385,7 @@ def test_without_a_published_list_a_tenth_is_held_out_whatever_the_order(count):
 
 
 @pytest.mark.parametrize(("list_name", "count"), [("lasher_val.txt", 97), ("depthtrack_val.txt", 6)])
-def test_published_lists_decide_where_their_sequences_are_there(list_name, count):
+def test_published_lists_are_used_if_their_sequences_exist(list_name, count):
     listed = (SPLITS / list_name).read_text(encoding="utf-8").split()
     assert len(set(listed)) == len(listed) == count
     others = [f"video{index}" for index in range(40)]
@@ -395,7 +395,7 @@ def test_published_lists_decide_where_their_sequences_are_there(list_name, count
 
 
 @pytest.mark.parametrize("dataset", PAIRED)
-def test_train_and_val_share_nothing_and_miss_nothing(tmp_path, dataset):
+def test_train_and_val_are_disjoint_and_complete(tmp_path, dataset):
     folders = write_small(tmp_path, dataset, "train", sequences=12, frames=2)
     train, val = (load(tmp_path, f"{dataset}_{split}") for split in ("train", "val"))
     names = [sequence.name for sequence in train + val]
@@ -456,7 +456,7 @@ def test_a_broken_annotation_row_is_named_with_file_and_line(tmp_path, text, pro
     assert refusal(tmp_path, "VisEvent") == f"VisEvent/test/dvSave-1/groundtruth.txt, {problem}"
 
 
-def test_an_annotation_that_is_no_text_or_not_there_is_named(tmp_path):
+def test_an_annotation_that_is_missing_or_not_text_is_named(tmp_path):
     folder = lasher_video(tmp_path)
     write_file(folder / "visible.txt", b"\xff\xfe1\x00")
     assert refusal(tmp_path, "LasHeR") == (
@@ -467,7 +467,7 @@ def test_an_annotation_that_is_no_text_or_not_there_is_named(tmp_path):
     assert "testingset/2girl/init.txt" in refusal(tmp_path, "LasHeR", FileNotFoundError)
 
 
-def test_a_list_that_is_no_text_is_named(tmp_path):
+def test_a_list_that_is_not_text_is_named(tmp_path):
     depth_video(tmp_path)
     write_file(tmp_path / "DepthTrack" / "test" / "list.txt", b"\xff\xfem\x00")
     assert refusal(tmp_path, "DepthTrack").startswith("DepthTrack/test/list.txt: expected text")
@@ -480,14 +480,14 @@ def test_a_folder_without_sequences_is_named(tmp_path, dataset):
     assert refusal(tmp_path, f"{dataset}_train", FileNotFoundError).startswith(f"{dataset}: none of the folders train")
 
 
-def test_a_data_set_that_is_not_there_or_not_known_is_named(tmp_path):
+def test_a_missing_or_unknown_data_set_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"^LasHeR: no data set at {tmp_path}/LasHeR; put or link it there"):
         open_store(tmp_path / "LasHeR", "LasHeR")
     with pytest.raises(ValueError, match="^unknown data set 'Lasher_trian'; did you mean LasHeR_train\\? known: LasH"):
         find_dataset("Lasher_trian")
 
 
-def test_a_frame_that_is_missing_is_named(tmp_path):
+def test_a_missing_frame_is_named(tmp_path):
     folder = lasher_video(tmp_path)
     sequence = load_one(tmp_path, "LasHeR")
     (folder / "infrared" / "i001.jpg").unlink()
@@ -496,7 +496,7 @@ def test_a_frame_that_is_missing_is_named(tmp_path):
         sequence.frame(1)
 
 
-def test_a_target_that_never_shows_is_named_when_a_tracker_wants_to_start(tmp_path):
+def test_a_sequence_whose_target_is_never_visible_is_named_when_tracking_starts(tmp_path):
     lasher_video(tmp_path, boxes=[(0, 0, 0, 0)] * 3)
     with pytest.raises(ValueError, match="^LasHeR/2girl: no frame has a valid box$"):
         _ = load_one(tmp_path, "LasHeR").first_visible

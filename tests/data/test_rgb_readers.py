@@ -11,7 +11,7 @@ from lib.data.datasets import find_dataset, load_dataset
 from lib.data.datasets.trackingnet import NumberedKeys
 from lib.data.loader import build_loaders
 from lib.data.storage import DiskStore, open_store
-from lib.structures import MODALITIES
+from lib.structures import modality_index
 from tests.helpers import encode, numbered_picture, pack, read_number, write_file, write_rows
 
 FRAMES = 4
@@ -77,7 +77,7 @@ def test_lasot_in_folders_of_classes_or_all_in_one(tmp_path, nested):
     np.testing.assert_array_equal(second.boxes_xywh, BOXES)
 
 
-def test_lasots_list_chooses_and_names_what_is_missing(tmp_path):
+def test_the_list_of_lasot_selects_sequences_and_missing_ones_are_named(tmp_path):
     for number in (1, 2):
         lasot_video(tmp_path / f"LaSOT/cat/cat-{number}")
     (tmp_path / "LaSOT/training_set.txt").write_text("cat-2\n")
@@ -95,13 +95,13 @@ def test_lasots_list_chooses_and_names_what_is_missing(tmp_path):
         ("0,2,0,0", "full_occlusion.txt: expected 0 and 1, found '2'"),
     ],
 )
-def test_lasots_broken_flags_are_named(tmp_path, flags, message):
+def test_broken_flags_of_lasot_are_named(tmp_path, flags, message):
     lasot_video(tmp_path / "LaSOT/cat-1", full_occlusion=flags)
     with pytest.raises(ValueError, match=f"LaSOT/cat-1.*{message}"):
         load(tmp_path, "LaSOT_train")
 
 
-def test_got10k_has_two_parts_and_says_what_shows(tmp_path):
+def test_got10k_has_two_splits_and_visibility_flags(tmp_path):
     got10k_video(tmp_path / "GOT10k/train/GOT-10k_Train_000001", (0, 1, 0, 0), (8, 8, 0, 1))
     got10k_video(tmp_path / "GOT10k/val/GOT-10k_Val_000001")
     (tmp_path / "GOT10k/train/list.txt").write_text("GOT-10k_Train_000001\n")
@@ -111,13 +111,13 @@ def test_got10k_has_two_parts_and_says_what_shows(tmp_path):
     assert val.name == "GOT-10k_Val_000001"
 
 
-def test_got10ks_flags_must_be_as_many_as_boxes(tmp_path):
+def test_got10k_must_have_as_many_flags_as_boxes(tmp_path):
     got10k_video(tmp_path / "GOT10k/val/GOT-10k_Val_000001", cover=(8,))
     with pytest.raises(ValueError, match="GOT-10k_Val_000001/cover.label: 1 visibility flags for 4 boxes"):
         load(tmp_path, "GOT10k_val")
 
 
-def test_trackingnet_takes_the_parts_that_are_there(tmp_path):
+def test_trackingnet_is_read_from_the_parts_that_exist(tmp_path):
     for part, name in (("TRAIN_10", "b_0"), ("TRAIN_2", "a_0"), ("TEST", "c_0")):
         trackingnet_video(tmp_path / "TrackingNet", part, name, frames=12)
     sequences = load(tmp_path, "TrackingNet_train")
@@ -128,7 +128,7 @@ def test_trackingnet_takes_the_parts_that_are_there(tmp_path):
         sequences[0].frame(7)
 
 
-def test_numbered_keys_are_a_sequence():
+def test_numbered_keys_behave_like_a_tuple():
     keys = NumberedKeys("f", 12)
     assert list(keys) == [f"f/{i}.jpg" for i in range(12)]
     assert keys[-1] == "f/11.jpg" and keys[9:20] == ["f/9.jpg", "f/10.jpg", "f/11.jpg"]
@@ -137,7 +137,7 @@ def test_numbered_keys_are_a_sequence():
 
 
 @pytest.mark.parametrize("folder", ["", "images"])
-def test_coco_shows_each_object_twice(tmp_path, folder):
+def test_coco_gives_two_frames_of_each_object(tmp_path, folder):
     objects = [
         {"image_id": 71, "bbox": [1, 2, 10.5, 8], "iscrowd": 0},
         {"image_id": 70, "bbox": [0, 0, 20, 16], "iscrowd": 1},
@@ -151,7 +151,7 @@ def test_coco_shows_each_object_twice(tmp_path, folder):
 
 
 @pytest.mark.parametrize("content", ["{", '{"images": []}', '{"images": [], "annotations": [{"iscrowd": 0}]}', "[]"])
-def test_cocos_broken_annotation_is_named(tmp_path, content):
+def test_a_broken_annotation_of_coco_is_named(tmp_path, content):
     coco_split(tmp_path / "COCO")
     (tmp_path / "COCO/annotations/instances_train2017.json").write_text(content)
     with pytest.raises(ValueError, match="COCO/annotations/instances_train2017.json: not COCO's annotation"):
@@ -176,18 +176,18 @@ def all_four(tmp_path):
     return root
 
 
-def test_rgb_tiny_draws_from_all_of_them(all_four):
+def test_rgb_tiny_draws_from_all_four_data_sets(all_four):
     more = ["DATA.TRAIN.SAMPLE_PER_EPOCH=32", "DATA.VAL.SAMPLE_PER_EPOCH=4", "TRAIN.BATCH_SIZE=32"]
     more += [f"DATA.ROOT={all_four}", "TRAIN.NUM_WORKER=0"]
     train, val = build_loaders(load_config("transcmd", "rgb_tiny", more))
     first = [sequences[0].name for sequences in train.dataset.datasets]
     assert first == ["cat-1", "GOT-10k_Train_000001", "000000000001.jpg", "a_0"]
     (batch,) = list(train)
-    assert batch.search.rgb.shape == (32, 3, 256, 256) and (batch.modality == MODALITIES["rgb"]).all()
+    assert batch.search.rgb.shape == (32, 3, 256, 256) and (batch.modality == modality_index("rgb")).all()
     assert torch.isfinite(batch.search_box).all() and len(list(val)) == 1
 
 
-def test_packed_into_one_file_they_read_the_same(all_four, tmp_path):
+def test_packed_data_sets_give_the_same_sequences(all_four, tmp_path):
     for name in ("LaSOT_train", "GOT10k_train", "TrackingNet_train", "COCO_train"):
         folder = find_dataset(name).root
         plain = load(all_four, name)

@@ -15,7 +15,7 @@ from lib.data.processing import Processing
 from lib.data.sampler import MAX_DRAWS, EpochSampler, PairSampler, SampleKey
 from lib.data.sequence import Sequence
 from lib.data.synthetic import DATASETS
-from lib.structures import MODALITIES
+from lib.structures import MODALITIES, modality_index
 from tests.helpers import MemoryStore, encode, pack, write_small
 
 RNG = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def same(a, b) -> bool:
 # --- a pure function ------------------------------------------------------------------------------------------------
 
 
-def test_an_item_depends_on_nothing_but_seed_epoch_and_index():
+def test_an_item_depends_only_on_seed_epoch_and_index():
     keys = [SampleKey(epoch, index) for epoch in (1, 2) for index in range(6)]
     first = {key: make_sampler(seed=7)[key] for key in keys}
     sampler = make_sampler(seed=7)
@@ -62,7 +62,7 @@ def test_an_item_depends_on_nothing_but_seed_epoch_and_index():
     assert not any(same(make_sampler(seed=8)[key], first[key]) for key in keys)
 
 
-def test_no_two_items_of_an_epoch_or_of_two_epochs_are_the_same():
+def test_all_items_of_all_epochs_differ():
     sampler = make_sampler()
     boxes = [tuple(sampler[SampleKey(epoch, index)].search_box.tolist()) for epoch in (0, 1) for index in range(30)]
     assert len(set(boxes)) == 60
@@ -103,7 +103,7 @@ def test_data_sets_get_their_share_of_the_samples(ratios):
         assert abs(found.count(modality) - 2000 * share) <= 4 * np.sqrt(2000 * share * (1 - share))
 
 
-def test_sequences_of_a_data_set_are_drawn_alike_whatever_their_length():
+def test_sequences_of_a_data_set_are_equally_likely_whatever_their_length():
     short, long = make_sequence(name="short"), make_sequence(name="long", visible=(True,) * 60)
     found = [sequence.name for sequence, _, _ in draws(make_sampler([[short, long]]))]
     assert abs(found.count("short") - 1000) < 4 * np.sqrt(500)
@@ -115,7 +115,7 @@ def test_sequences_of_a_data_set_are_drawn_alike_whatever_their_length():
     interval=st.integers(1, 15),
     causal=st.booleans(),
 )
-def test_frames_are_visible_near_and_in_order(visible, interval, causal):
+def test_drawn_frames_are_visible_close_in_time_and_in_order(visible, interval, causal):
     sampler = make_sampler([[make_sequence(visible=visible)]], interval=interval, causal=causal)
     flags = np.flatnonzero(visible)
     for _, template, search in draws(sampler, 60):
@@ -151,7 +151,7 @@ class LosesTheTarget(Processing):
         object.__setattr__(self, "calls", getattr(self, "calls", 0) + 1)
 
 
-def test_fifty_draws_without_a_target_raise_with_the_samples_name():
+def test_fifty_draws_without_a_target_raise_an_error_that_names_the_sample():
     processing = LosesTheTarget(PROCESSING.template, PROCESSING.search, AUGMENTED)
     with pytest.raises(ValueError, match=r"^sample \(2, 5\): no crop held its target in 50 draws, the last of a$"):
         make_sampler(processing=processing)[SampleKey(2, 5)]
@@ -253,7 +253,7 @@ def test_loaders_mix_modalities_in_a_batch_of_tensors(root):
         assert batch.search.rgb.shape == batch.search.aux.shape == (count, 3, 128, 128)
         assert batch.search_box.shape == batch.template_box.shape == (count, 4)
         assert {image.dtype for pair in batch[:2] for image in pair} == {torch.uint8}
-    assert set(torch.cat([batch.modality for batch in train]).tolist()) == {MODALITIES[m] for m in MODALITIES} - {0}
+    assert set(torch.cat([batch.modality for batch in train]).tolist()) == {modality_index(m) for m in MODALITIES} - {0}
     assert len(set(train[0].modality.tolist())) > 1
 
 
@@ -277,7 +277,7 @@ def test_validation_is_not_augmented_and_not_the_training_sequences(root):
     assert val.dataset.seed != train.dataset.seed
 
 
-def test_no_validation_set_no_loader_and_processes_divide_an_epoch(root):
+def test_without_validation_sets_there_is_no_loader_and_processes_share_an_epoch(root):
     names = ["DATA.VAL.DATASETS_NAME=[]", "DATA.VAL.DATASETS_RATIO=[]"]
     shares = [build_loaders(configure(root, 0, *names), rank, 2) for rank in (0, 1)]
     assert all(val is None and len(train.sampler) == 15 for train, val in shares)

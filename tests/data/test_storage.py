@@ -40,7 +40,7 @@ def assert_alike(disk, packed, keys):
         assert packed.read(key) == disk.read(key) == f"content of {key}".encode()
 
 
-def test_both_list_and_read_the_same(stores):
+def test_folder_and_lmdb_list_and_read_the_same(stores):
     assert_alike(*stores, TREE)
     assert stores[0].list("ab") == ["c", "c.txt"] and stores[0].list("ab/") == stores[1].list("ab/")
     assert [store.name for store in stores] == ["Set", "Set"]
@@ -52,7 +52,7 @@ paths = st.lists(parts, min_size=1, max_size=3).map("/".join)
 
 @settings(max_examples=20, deadline=None)
 @given(st.sets(paths, min_size=1, max_size=12))
-def test_both_list_and_read_the_same_on_any_tree(tmp_path_factory, keys):
+def test_folder_and_lmdb_list_and_read_the_same_on_any_tree(tmp_path_factory, keys):
     keys = {key for key in keys if key not in folders_of(keys)}  # a file is not a folder too
     disk, packed = make_stores(tmp_path_factory.mktemp("tree"), keys)
     assert_alike(disk, packed, keys)
@@ -60,7 +60,7 @@ def test_both_list_and_read_the_same_on_any_tree(tmp_path_factory, keys):
 
 
 @pytest.mark.parametrize("kind", [0, 1])
-def test_what_is_missing_raises_by_name(stores, kind):
+def test_a_missing_file_or_folder_is_named(stores, kind):
     for key in ("a/none.txt", "none/x.txt", "a/x.tx", "a/x.txt."):
         with pytest.raises(FileNotFoundError, match=key):
             stores[kind].read(key)
@@ -69,7 +69,7 @@ def test_what_is_missing_raises_by_name(stores, kind):
             stores[kind].list(folder)
 
 
-def test_a_missing_lmdb_file_raises_by_name(tmp_path):
+def test_a_missing_lmdb_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="none.lmdb"):
         LmdbStore(tmp_path / "none.lmdb").read("a")
 
@@ -82,7 +82,7 @@ def test_two_stores_read_one_lmdb_file_in_one_process(stores):
         assert store.read("a/x.txt") == b"content of a/x.txt"
 
 
-def test_a_file_that_was_replaced_is_read_anew_once_its_stores_are_gone(tmp_path):
+def test_a_replaced_lmdb_file_is_read_anew_after_its_stores_are_deleted(tmp_path):
     assert make_stores(tmp_path, ["a"])[1].list() == ["a"]
     (tmp_path / "Set.lmdb").unlink()
     assert make_stores(tmp_path, ["a", "b"])[1].list() == ["a", "b"]
@@ -93,7 +93,7 @@ def read_both(stores, key):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_stores_work_in_worker_processes_and_still_in_their_own(stores, method):
+def test_stores_work_in_worker_processes_and_in_their_parent(stores, method):
     packed = stores[1]
     stores = (packed, LmdbStore(packed.path), packed)
     expected = read_both(stores, "a/x.txt")  # before the fork: the handle is open
@@ -131,7 +131,7 @@ def test_open_store_takes_a_folder_an_lmdb_file_or_the_lmdb_beside(stores, tmp_p
     assert isinstance(beside, LmdbStore) and beside.name == "LasHeR"
 
 
-def test_open_store_says_how_to_name_a_data_set_that_is_not_there(tmp_path):
+def test_open_store_says_how_to_set_the_folder_of_a_missing_data_set(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         open_store(tmp_path / "LasHeR", "LasHeR")
     message = str(error.value)

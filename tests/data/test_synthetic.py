@@ -199,7 +199,7 @@ def test_boxes_are_tight_and_inside_and_flags_consistent(sequences):
             assert iou_xywh(np.array(box), rendered.boxes_xywh[t]) > 0.7  # an occluder may nibble a corner
 
 
-def test_second_run_does_nothing_and_another_is_refused(root, tmp_path):
+def test_the_same_arguments_write_nothing_and_others_are_refused(root, tmp_path):
     before = (root / "manifest.json").stat().st_mtime_ns
     write_datasets(root, seed=0, **SMALL)
     assert (root / "manifest.json").stat().st_mtime_ns == before

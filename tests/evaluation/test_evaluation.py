@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +22,8 @@ from lib.report.plots import COLOURS, DASHES, MAX_TRACKERS, draw_metric, draw_pl
 from lib.report.tables import page, save_report
 from lib.results.raw import write_result
 from lib.utils.boxes import is_valid
+from tests.processes import run_tracking
 
-COMMAND = Path(__file__).resolve().parents[2] / "tracking" / "analysis_results.py"
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -597,7 +595,7 @@ def test_scoring_changes_neither_annotations_nor_results(tmp_path):
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    return run_tracking("analysis_results.py", *arguments)
 
 
 def test_command_scores_all_trackers_in_save_dir(tmp_path):

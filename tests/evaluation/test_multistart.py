@@ -1,7 +1,5 @@
 """Runs from anchors: reading them, scoring them, and what is missing. tests/test_vot.py compares with the toolkit."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +8,8 @@ import pytest
 from lib.evaluation.annotations import annotations_from_folder
 from lib.evaluation.benchmarks import VOT_RGBD2022
 from lib.evaluation.evaluate import evaluate, load_results, overlap_traces
-from tests.evaluation.test_evaluation import COMMAND
 from tests.helpers import write_file, write_video
+from tests.processes import run_tracking
 
 SHORT = VOT_RGBD2022._replace(rule=replace(VOT_RGBD2022.rule, low=1, high=8))
 BOX = (4, 4, 8, 8)
@@ -101,9 +99,9 @@ def test_the_command_scores_a_data_set_as_the_toolkit_lays_it_out(tmp_path):
         write_file(folder / "anchor.value", "1\n" + "0\n" * 11)
         run(tmp_path / "r/baseline", name, 0, [BOX] * 12)
     write_file(tmp_path / "VOT-RGBD2022/sequences/list.txt", "a\nb\n")
-    command = [sys.executable, COMMAND, "--benchmark", "VOT-RGBD2022", "--annotations", tmp_path / "VOT-RGBD2022"]
-    command += ["--results", f"t={tmp_path / 'r'}", "--output_dir", tmp_path / "out"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+    arguments = ["--benchmark", "VOT-RGBD2022", "--annotations", tmp_path / "VOT-RGBD2022"]
+    arguments += ["--results", f"t={tmp_path / 'r'}", "--output_dir", tmp_path / "out"]
+    done = run_tracking("analysis_results.py", *arguments)
     assert done.returncode == 0, done.stderr
     assert "| t       | 91.67 | 100.00 |" in done.stdout and (tmp_path / "out/expected_overlap.png").is_file()
     assert (tmp_path / "out/report.html").is_file()

@@ -167,6 +167,7 @@ def test_vtuav_equals_a_slow_loop(tmp_path_factory, seed, corners):
         count = int(rng.integers(1, 6))
         rgb = np.concatenate([rng.uniform(0, 80, (count, 2)), rng.uniform(5, 40, (count, 2))], axis=1).round(1)
         aux = rgb + rng.normal(0, 3, (count, 4)).round(1)
+        aux[:, 2:] = aux[:, 2:].clip(1)  # a box without a width is no annotation
         rows = np.repeat(rgb, 10, axis=0)[: 10 * count - int(rng.integers(0, 10))] + 0.0
         rows[:, :2] += rng.normal(0, 12, (len(rows), 2))
         name = f"s{index}"

@@ -41,7 +41,7 @@ def test_focal_loss_equals_a_plain_loop():
         assert losses[b].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_perfect_prediction_costs_next_to_nothing():
+def test_a_perfect_prediction_has_almost_no_loss():
     target = encode_score(BOXES, 8, 8).clamp(1e-4, 1 - 1e-4)
     score = torch.where(target > 0.99, target, torch.full_like(target, 1e-4))
     terms = TrackingLoss()(

@@ -13,9 +13,9 @@ from lib.models import masking
 from lib.models.build import build_model
 from lib.models.mae import CMAE, from_patches, to_patches
 from lib.models.masking import STRATEGIES, choose_masks, curriculum
-from lib.models.vit import attention_received, build_block, center_tokens
+from lib.models.vit import Variant, ViT, center_tokens
 from lib.structures import Pair, Sample
-from lib.train.build import Surroundings, build_task
+from lib.train.build import RunInfo, build_task
 from lib.train.optim import build_optimizer, build_scheduler
 from lib.utils.misc import seed_step
 from tests.samples import change_images, random_sample
@@ -28,7 +28,7 @@ def make_task(model: str = "student", *overrides: str, total_steps: int = 8):
     config = {"student": "debug_pretrain", "teacher": "debug_teacher"}[model]
     seed_step(0)
     cfg = load_config("transcmd", config, ["TRAIN.STAGE=pretrain", *overrides])
-    return build_task(cfg, Surroundings("transcmd", "output", total_steps))
+    return build_task(cfg, RunInfo("transcmd", "output", total_steps))
 
 
 def log_normal_scores(batch: int, cells: int) -> Tensor:
@@ -80,7 +80,7 @@ def test_overlap_does_not_depend_on_the_scale_of_the_scores(scale):
         torch.linspace(0, 1e-7, 256).expand(400, -1),  # below what counts
     ],
 )
-def test_equal_scores_leave_the_choice_to_chance(scores):
+def test_equal_scores_give_a_random_choice(scores):
     torch.manual_seed(0)
     masks = choose_masks(scores, 64, 1.0, **RATIOS)
     assert 0.48 < masks.overlap.mean() < 0.52
@@ -88,7 +88,7 @@ def test_equal_scores_leave_the_choice_to_chance(scores):
     assert often.min() > 0.35 and often.max() < 0.7  # 141 of 256 on average, everywhere
 
 
-def test_one_location_that_says_nothing_does_not_drown_the_others():
+def test_locations_with_a_score_of_zero_do_not_hide_the_others():
     """A score of zero is far from all others in the logarithm, which the floor under it limits."""
     scores = log_normal_scores(200, 256)
     scores[:, :3] = 0
@@ -102,7 +102,7 @@ def test_curriculum_is_random_for_a_third_then_rises():
     assert values[5:8] == pytest.approx([0.25, 0.5, 0.75])
 
 
-def test_strategies_read_saliency_and_agreement():
+def test_strategies_combine_saliency_and_agreement():
     same, opposite = torch.randn(8), torch.randn(8)
     same = same - same.mean()
     tokens = (torch.stack([same, same, opposite])[None], torch.stack([same, -same, opposite])[None])
@@ -115,7 +115,7 @@ def test_strategies_read_saliency_and_agreement():
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_strategies_give_finite_scores_that_are_not_negative(name):
+def test_strategies_give_finite_and_non_negative_scores(name):
     tokens = torch.randn(2, 16, 8)
     for saliency, pair in (
         ((torch.zeros(2, 16), torch.zeros(2, 16)), (tokens, tokens)),
@@ -134,10 +134,10 @@ def test_strategies_give_finite_scores_that_are_not_negative(name):
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_attention_received_equals_its_definition(dtype):
     torch.manual_seed(0)
-    block = build_block(64, 2)
-    tokens = torch.randn(3, 20, 64)
+    vit = ViT(Variant(64, 2, 2), template_size=32, search_size=64, stride=16)
+    block, tokens = vit.blocks[1], torch.randn(3, 20, 64)
     with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype is not None):
-        received = attention_received(block, tokens, [1, 2])
+        received = vit.attention_received(2, tokens, [1, 2])
     assert received.dtype == torch.float32
     with torch.no_grad():
         query, key, _ = block.attn.qkv(block.norm1(tokens)).chunk(3, dim=-1)
@@ -154,7 +154,7 @@ def test_attention_received_equals_its_definition(dtype):
 @pytest.mark.parametrize(
     ("grid", "expected"), [(8, [27, 28, 35, 36]), (4, [5, 6, 9, 10]), (2, [0, 1, 2, 3]), (5, [12])]
 )
-def test_center_tokens(grid, expected):
+def test_center_tokens_are_those_around_the_middle(grid, expected):
     assert center_tokens(grid) == expected
 
 
@@ -168,7 +168,7 @@ def test_scores_follow_their_formula(model):
     assert task.mae.saliency_layer == layer
     saliency, tokens = [], []
     for stream, name in zip(task.model.streams, ("rgb", "aux"), strict=True):
-        received = attention_received(stream.blocks[layer - 1], features[f"block{layer - 1:02d}/{name}"], range(4))
+        received = stream.attention_received(layer, features[f"block{layer - 1:02d}/{name}"], range(4))
         saliency.append(received[:, 4:] / received[:, 4:].mean(dim=1, keepdim=True))
         last = features[f"block02/{name}"][:, 4:]
         tokens.append((last - last.mean(dim=2, keepdim=True)) / last.std(dim=2, correction=0, keepdim=True))
@@ -176,12 +176,12 @@ def test_scores_follow_their_formula(model):
     torch.testing.assert_close(scores, expected.detach(), atol=1e-4, rtol=1e-3)
 
 
-def test_scores_need_a_block_that_sees_one_modality_alone():
+def test_scores_need_a_block_without_interaction():
     with pytest.raises(ValueError, match="INTERACTION_LAYERS names every block"):
         make_task("student", "MODEL.BACKBONE.INTERACTION_LAYERS=[1,2]")
 
 
-def test_scores_of_equal_modalities_leave_the_choice_to_chance():
+def test_scores_of_equal_modalities_give_a_random_choice():
     mae, sample = make_task().mae, random_sample(2)
     same = change_images(sample, lambda rgb, aux: (rgb, rgb))
     scores = mae.score(same.template, same.search, same.modality * 0)
@@ -192,7 +192,7 @@ def test_scores_of_equal_modalities_leave_the_choice_to_chance():
 
 
 @pytest.mark.parametrize("stride", [4, 16])
-def test_patches_round_trip(stride):
+def test_patches_are_assembled_to_the_same_image(stride):
     images = torch.rand(2, 2, 3, 32, 32)
     patches = to_patches(images, stride)
     assert patches.shape == (2, 2, (32 // stride) ** 2, 3 * stride**2)
@@ -211,7 +211,7 @@ def test_patches_are_in_the_order_of_the_tokens(channel, row, column):
     torch.testing.assert_close(tokens, to_patches(images, 16)[..., channel * 256 + row * 16 + column])
 
 
-def test_patches_of_a_pair_stand_where_their_tokens_do():
+def test_patches_of_a_pair_are_in_the_order_of_their_tokens():
     mae, sample = make_task().mae, random_sample(2)
     patches = mae.patches(sample.template, sample.search)
     assert patches.shape == (2, 2, 20, 768) and patches.min() >= 0 and patches.max() <= 1
@@ -224,7 +224,7 @@ def pattern(amplitude: float) -> Tensor:
     return 0.5 + amplitude * torch.tensor([1.0, -1.0, 1.0, -1.0]).repeat(3)
 
 
-def test_flat_patches():
+def test_patches_without_contrast_are_flat():
     colour = torch.tensor([0.0, 0.5, 1.0]).repeat_interleave(4)  # a flat depth: differs between channels only
     one_channel = torch.cat([pattern(0.1)[:4], torch.full((8,), 0.3)])
     patches = torch.stack([pattern(0.0), colour, pattern(FLAT * 0.9), pattern(FLAT * 1.1), one_channel])
@@ -243,7 +243,7 @@ def test_reconstruction_loss_by_hand():
     torch.testing.assert_close(patch_targets(patches)[0, 0, 0], target, atol=1e-3, rtol=1e-3)
 
 
-def test_reconstruction_loss_where_nothing_counts_is_zero():
+def test_reconstruction_loss_without_masked_patches_is_zero():
     prediction = torch.randn(2, 2, 3, 12, requires_grad=True)
     flat = torch.full((2, 2, 3, 12), 0.4)
     loss = reconstruction_loss(prediction, flat, torch.ones(2, 2, 3, dtype=torch.bool)).sum(dim=1).mean()
@@ -266,7 +266,7 @@ def test_reconstruction_loss_of_a_batch_is_the_mean_of_its_samples():
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_masked_tokens_show_nothing_of_their_pixels(model):
+def test_masked_pixels_do_not_influence_the_tokens(model):
     task, sample = make_task(model).eval(), random_sample(2)
     vectors = task.mae.mask_vectors
     mask = choose_masks(torch.rand(2, 16), 4, 0.0, **RATIOS).mask
@@ -330,7 +330,7 @@ def test_sizes_of_the_published_decoders():
 # training
 
 
-def test_average_follows_the_model():
+def test_the_moving_average_follows_the_model():
     task = make_task()
     mae, scorer = task.mae, task.mae.scorer
 
@@ -361,7 +361,7 @@ def test_average_follows_the_model():
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_step_trains_the_encoder_and_leaves_the_rest_alone(model):
+def test_a_step_trains_the_encoder_and_nothing_else(model):
     task = make_task(model, "TRAIN.DROP_PATH_RATE=0.2", "TRAIN.WEIGHT_DECAY=0.1").train()
     assert not task.model.head.training and not task.model.fusion.training and not task.mae.scorer.training
     cfg = load_config("transcmd", "debug_pretrain")
@@ -381,7 +381,7 @@ def test_a_step_trains_the_encoder_and_leaves_the_rest_alone(model):
         assert torch.equal(value, before[name]) == name.startswith(still), name
     task.after_step()
     assert not torch.equal(task.state_dict()["mae.scorer.modality_embed"], before["mae.scorer.modality_embed"])
-    assert all(name.startswith("mae.") for name in task.helpers_state())
+    assert all(name.startswith("mae.") for name in task.own_state())
 
 
 def test_scores_come_from_the_unmasked_pair_without_dropping_blocks():
@@ -404,7 +404,7 @@ def test_progress_sets_the_exponent(monkeypatch):
     assert seen == pytest.approx([0, 0.5, 1, 1])
 
 
-def test_evaluation_takes_the_other_modality_away():
+def test_evaluation_replaces_the_other_modality_by_that_of_another_sample():
     """Of each modality the error counts that it has when the other one is another sample's."""
     task, sample = make_task().eval(), random_sample(3)
     with torch.no_grad():

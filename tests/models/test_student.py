@@ -17,7 +17,7 @@ from lib.models.head import HEADS
 from lib.models.vit import VARIANTS
 from lib.models.weights.read import read_checkpoint, read_net
 from lib.models.weights.report import load_exact, load_fitting
-from lib.structures import MODALITIES, Pair
+from lib.structures import MODALITIES, Pair, modality_index
 from lib.tracker.postprocess import decode_peak, hann_window
 from lib.utils.misc import count_parameters
 
@@ -40,7 +40,7 @@ def inputs(batch: int = 2):
 @pytest.mark.parametrize(
     ("config", "count"), [("tiny", 6_542_597), ("small", 24_436_965), ("base", 92_520_901), ("demo", 1_222_693)]
 )
-def test_number_of_trainable_scalars_is_fixed(config, count):
+def test_number_of_trainable_parameters_is_fixed(config, count):
     assert count_parameters(build_model(load_config("transcmd", config))) == count
 
 
@@ -72,7 +72,7 @@ def test_a_sample_does_not_depend_on_its_batch(student):
         torch.testing.assert_close(alone.score_map, together.score_map[i : i + 1], atol=1e-5, rtol=1e-4)
 
 
-def test_modalities_meet_in_interaction_layers_only(student):
+def test_modalities_interact_only_in_interaction_layers(student):
     template, search, modality = inputs(1)
     changed = search._replace(aux=255 - search.aux)
     before, after = (student(template, s, modality).features for s in (search, changed))
@@ -80,9 +80,9 @@ def test_modalities_meet_in_interaction_layers_only(student):
     assert not torch.allclose(before["block02/rgb"], after["block02/rgb"])  # block 2 is joint
 
 
-def test_modality_picks_the_embedding_of_the_auxiliary_stream_alone(student):
+def test_the_modality_selects_only_the_embedding_of_the_auxiliary_stream(student):
     template, search, _ = inputs(1)
-    thermal, depth = (student(template, search, torch.tensor([MODALITIES[m]])).features for m in ("rgbt", "rgbd"))
+    thermal, depth = (student(template, search, torch.tensor([modality_index(m)])).features for m in ("rgbt", "rgbd"))
     assert torch.equal(thermal["block01/rgb"], depth["block01/rgb"])
     assert not torch.allclose(thermal["block01/aux"], depth["block01/aux"])
 
@@ -91,12 +91,12 @@ def test_joint_attention_equals_attention_over_concatenated_tokens(student):
     """The reshape that makes a block joint is the same as concatenating the tokens of both modalities."""
     features = student(*inputs(2)).features
     first = torch.cat([features["block01/rgb"], features["block01/aux"]], dim=1)
-    expected = student.vit.blocks[1](first)
+    expected = student.encoder.blocks[1](first)
     torch.testing.assert_close(torch.cat([features["block02/rgb"], features["block02/aux"]], dim=1), expected)
 
 
 def test_normalisation_is_part_of_the_model(student):
-    assert not any("mean" in name or "std" in name for name in student.vit.state_dict())
+    assert not any("mean" in name or "std" in name for name in student.encoder.state_dict())
     white = torch.full((1, 3, 64, 64), 255, dtype=torch.uint8)
     normalised = student.normalize(white)
     expected = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
@@ -109,8 +109,8 @@ def test_wrong_interaction_layer_is_refused():
 
 
 @pytest.mark.parametrize("name", FUSIONS)
-def test_fusions_train_and_bear_a_blank_modality(name):
-    fusion = FUSIONS[name](width=16, template_tokens=4, rank=8)
+def test_fusions_train_also_with_a_blank_modality(name):
+    fusion = FUSIONS[name].build(16, 4, 8)
     rgb = torch.randn(2, 20, 16, requires_grad=True)
     fused, _ = fusion(rgb, torch.zeros(2, 20, 16))
     assert fused.shape == (2, 16, 16)
@@ -120,7 +120,7 @@ def test_fusions_train_and_bear_a_blank_modality(name):
 
 
 def test_simple_fusion_starts_as_the_mean():
-    fusion = FUSIONS["simple"](width=16, template_tokens=4, rank=8)
+    fusion = FUSIONS["simple"].build(16, 4, 8)
     rgb, aux = torch.randn(2, 20, 16), torch.randn(2, 20, 16)
     torch.testing.assert_close(fusion(rgb, aux)[0], (rgb + aux)[:, 4:] / 2)
 
@@ -140,7 +140,7 @@ def test_heads_divide_the_width(name):
     assert VARIANTS[name].width % 4 == 0  # sines and cosines of two axes
 
 
-def test_boxes_survive_encoding_and_decoding():
+def test_decoding_inverts_encoding_of_boxes():
     boxes = torch.rand(64, 4, generator=torch.Generator().manual_seed(0)) * 0.98 + 0.01
     height, width = 5, 8
     grid = torch.tensor([width, height])
@@ -178,7 +178,7 @@ def test_score_target_is_one_in_the_centre_cell_only():
 
 
 @pytest.mark.parametrize(("w", "h"), [(1, 1), (2, 2), (4, 7), (16, 3), (16, 16)])
-def test_gaussian_radius_is_cornernets(w, h):
+def test_gaussian_radius_equals_that_of_cornernet(w, h):
     def root(a, b, c):
         return (b + math.sqrt(b * b - 4 * a * c)) / 2  # as CornerNet's code has it, without division by a
 
@@ -190,9 +190,9 @@ def test_gaussian_radius_is_cornernets(w, h):
 
 def test_patch_embedding_is_a_linear_map_of_patches(student):
     image = torch.randn(1, 3, 32, 32)
-    tokens = student.vit.patch_embed(image)
+    tokens = student.encoder.patch_embed(image)
     patches = functional.unfold(image, 16, stride=16).transpose(1, 2)
-    expected = patches @ student.vit.patch_embed.proj.weight.flatten(1).T + student.vit.patch_embed.proj.bias
+    expected = patches @ student.encoder.patch_embed.proj.weight.flatten(1).T + student.encoder.patch_embed.proj.bias
     torch.testing.assert_close(tokens, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -203,18 +203,18 @@ def test_report_names_every_key_that_does_not_fit(student):
     net = dict(student.state_dict())
     net["extra"] = torch.zeros(1)
     net["modality_embed"] = torch.zeros(2, 64)
-    del net["vit.norm.weight"]
+    del net["encoder.norm.weight"]
     other = build_model(load_config("transcmd", "debug"))
     report = load_fitting(other, net, "file")
-    assert report.missing == ["vit.norm.weight"] and report.leftover == ["extra"]
+    assert report.missing == ["encoder.norm.weight"] and report.unused == ["extra"]
     assert report.mismatched == ["modality_embed (2, 64) in the file, (4, 64) in the model"]
-    torch.testing.assert_close(other.vit.norm.bias, student.vit.norm.bias)
-    assert torch.equal(other.vit.blocks[0].attn.qkv.weight, student.vit.blocks[0].attn.qkv.weight)
+    torch.testing.assert_close(other.encoder.norm.bias, student.encoder.norm.bias)
+    assert torch.equal(other.encoder.blocks[0].attn.qkv.weight, student.encoder.blocks[0].attn.qkv.weight)
     with pytest.raises(ValueError, match="another architecture.*modality_embed"):
         load_exact(other, net, "file")
 
 
-def test_nothing_that_fits_is_an_error(student):
+def test_weights_without_any_matching_key_are_an_error(student):
     with pytest.raises(ValueError, match="file: nothing in it fits"):
         load_fitting(student, {"a": torch.zeros(1)}, "file")
 
@@ -244,7 +244,7 @@ def test_truncated_checkpoint_is_named(tmp_path, student, keep):
         read_checkpoint(path)
 
 
-def test_what_is_no_checkpoint_is_named(tmp_path):
+def test_a_file_that_is_not_a_checkpoint_is_named(tmp_path):
     path = tmp_path / "x.pth"
     path.write_text("hello")
     with pytest.raises(ValueError, match="x.pth"):

@@ -10,7 +10,7 @@ from lib.config.loader import load_config
 from lib.models.build import build_model
 from lib.models.fusion import PATHS, CrossBlock, MultiPathFusion
 from lib.structures import Pair
-from lib.train.build import Surroundings, build_task
+from lib.train.build import RunInfo, build_task
 from lib.train.optim import build_optimizer
 from lib.utils.misc import count_parameters, seed_step
 from tests.samples import random_sample, take
@@ -70,7 +70,7 @@ def parts_of_teacher(width: int, channels: int, depth: int = 12, stages: int = 3
     ("config", "width", "channels", "total"),
     [("teacher_base", 768, 256, 220_925_320), ("teacher_small", 384, 192, 56_788_776)],
 )
-def test_number_of_trainable_scalars_is_the_sum_of_the_parts(monkeypatch, config, width, channels, total):
+def test_number_of_trainable_parameters_is_the_sum_of_the_parts(monkeypatch, config, width, channels, total):
     monkeypatch.setattr(torch, "linspace", partial(torch.linspace, device="cpu"))  # its values are read
     with torch.device("meta"):
         model = build_model(load_config("transcmd", config, ["MODEL.BACKBONE.PREFIX_TOKENS=0"]))
@@ -118,10 +118,10 @@ def test_streams_are_equal_copies_at_the_start(teacher):
         assert torch.equal(rgb[name], aux[name]) and rgb[name].data_ptr() != aux[name].data_ptr()
 
 
-def test_gates_open_in_one_step_and_then_all_behind_them_learns():
+def test_gates_open_in_one_step_and_then_the_layers_behind_them_learn():
     cfg = load_config("transcmd", "debug_teacher", ["TRAIN.SCHEDULER.WARMUP_STEPS=0"])
     seed_step(0)
-    task = build_task(cfg, Surroundings("transcmd", "output", 8)).train()
+    task = build_task(cfg, RunInfo("transcmd", "output", 8)).train()
     optimizer = build_optimizer(cfg, task)
     gates = {name: p for name, p in task.model.exchanges.named_parameters() if name.endswith("_gate")}
     behind = {name: p for name, p in task.model.exchanges.named_parameters() if name not in gates}
@@ -153,7 +153,7 @@ def attend(block: CrossBlock, tokens: Tensor, others: Tensor) -> Tensor:
     return block.project(torch.cat(heads, dim=-1))
 
 
-def test_exchange_follows_its_formula_and_reads_both_states_as_they_were(open_teacher):
+def test_exchange_follows_its_formula_and_reads_both_states_before_it_changes_them(open_teacher):
     stage = open_teacher.exchanges["01"]
     rgb, aux = torch.randn(2, 3, 20, 64)
     for block, own, other, result in zip(
@@ -165,13 +165,13 @@ def test_exchange_follows_its_formula_and_reads_both_states_as_they_were(open_te
         torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_modalities_meet_after_the_exchange_stage_only(open_teacher):
+def test_modalities_interact_only_from_the_exchange_stage_on(open_teacher):
     sample = random_sample(2)
     changed = sample._replace(search=sample.search._replace(aux=255 - sample.search.aux))
     before, after = (open_teacher(*inputs(s)).features for s in (sample, changed))
     assert torch.equal(before["block00/rgb"], after["block00/rgb"])
     assert not torch.allclose(before["block01/rgb"], after["block01/rgb"])  # after block 1 the streams exchange
-    assert open_teacher.interaction_layers == frozenset()
+    assert open_teacher.joint_layers == frozenset()
 
 
 def test_attention_of_wider_networks_has_several_heads():
@@ -238,7 +238,7 @@ def test_every_path_is_decoded_by_the_head(teacher):
 def test_paths_are_trained_with_their_weight(teacher):
     sample = random_sample()
     seed_step(0)
-    task = build_task(load_config("transcmd", "debug_teacher"), Surroundings("transcmd", "output", 8)).eval()
+    task = build_task(load_config("transcmd", "debug_teacher"), RunInfo("transcmd", "output", 8)).eval()
     terms, logs = task(sample, 0.0)
     output = task.model(*inputs(sample))
     weights = {"focal": 1.0, "giou": 2.0, "l1": 5.0}
@@ -260,7 +260,7 @@ def test_a_sample_does_not_depend_on_its_batch(open_teacher):
             torch.testing.assert_close(alone.paths[name].boxes, together.paths[name].boxes[rows], atol=1e-5, rtol=1e-4)
 
 
-def test_equal_modalities_are_told_apart_by_their_embedding_alone(teacher):
+def test_equal_modalities_differ_only_by_their_embedding(teacher):
     """Both streams start in one basis: what differs between them must not come from the initialisation."""
     sample = random_sample(1)
     same = [Pair(pair.rgb, pair.rgb) for pair in (sample.template, sample.search)]

@@ -27,13 +27,19 @@ from lib.models.weights.report import load_fitting
 from lib.train.run import start_from
 from lib.train.tasks import Task
 
-KERNEL = "vit.patch_embed.proj.weight"
+KERNEL = "encoder.patch_embed.proj.weight"
 SMALL = Variant(64, 2, 2)
+
+
+class EncoderAlone(nn.Module):
+    def __init__(self, encoder: ViT):
+        super().__init__()
+        self.encoder, self.streams = encoder, (encoder, encoder)
 
 
 def load_into(vit: ViT, net):
     """Converts `net` into a model of nothing but an encoder."""
-    model = nn.ModuleDict({"vit": vit.eval()})
+    model = EncoderAlone(vit.eval())
     net, converted = convert(net, model, "file")
     return load_fitting(model, net, "file", converted)
 
@@ -73,7 +79,7 @@ def dino(shared):
     path = shared / "weights" / "dinov2_vits14_fp16.safetensors"
     if not path.is_file():
         pytest.skip(f"no {path}")
-    return read_foreign(path)
+    return read_foreign(path).tensors
 
 
 @pytest.fixture(scope="module")
@@ -108,18 +114,18 @@ def dino_ours(dino, stride, grid, layer_scale=1e-5):
 
 
 @pytest.mark.parametrize("grid", [37, 16], ids=["as trained", "positions resampled"])
-def test_dino_gives_timms_features(dino, pictures, grid):
+def test_dino_features_equal_those_of_timm(dino, pictures, grid):
     image = functional.interpolate(pictures[:1], (grid * 14, grid * 14), mode="bicubic")
     vit, report = dino_ours(dino, 14, grid)
     torch.testing.assert_close(
         search_features(vit, image), timm_features(dino_timm(dino, grid * 14), image), atol=1e-4, rtol=1e-4
     )
     assert set(report.converted) == set(report.used)  # all are in half precision
-    assert report.converted["vit.prefix"] == "float16 to float32, from cls_token with pos_embed"
-    assert report.converted["vit.blocks.3.ls1.gamma"] == "float16 to float32"
+    assert report.converted["encoder.prefix"] == "float16 to float32, from cls_token with pos_embed"
+    assert report.converted["encoder.blocks.3.ls1.gamma"] == "float16 to float32"
 
 
-def test_dino_sees_the_same_with_larger_patches(dino, pictures):
+def test_dino_features_are_nearly_the_same_with_larger_patches(dino, pictures):
     expected = timm_features(dino_timm(dino, 224), pictures)[:, :256]
     larger = functional.interpolate(pictures, (256, 256), mode="bicubic", antialias=True)
     vit, report = dino_ours(dino, 16, 16)
@@ -140,13 +146,13 @@ def test_dino_sees_the_same_with_larger_patches(dino, pictures):
     assert similarity(kernel, grid[:, :16, :16].reshape(1, 256, 384)) < limit
 
 
-def test_dino_with_folded_layer_scale_is_the_same(dino, pictures):
+def test_folding_layer_scale_does_not_change_dino_features(dino, pictures):
     kept, folded = (dino_ours(dino, 14, 16, layer_scale) for layer_scale in (1e-5, 0.0))
     features = search_features(kept[0], pictures[:1])
     torch.testing.assert_close(search_features(folded[0], pictures[:1]), features, atol=1e-4, rtol=1e-5)
     for layer in ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias"):
         for number in range(12):
-            how = folded[1].converted[f"vit.blocks.{number}.{layer}"]
+            how = folded[1].converted[f"encoder.blocks.{number}.{layer}"]
             assert how == "float16 to float32, LayerScale folded in"
 
 
@@ -172,11 +178,11 @@ def test_every_kind_of_timm_vit_keeps_its_features(options, prefix):
         vit = ViT(SMALL, 32, 64, 8, prefix_tokens=prefix, layer_scale=layer_scale)
         report = load_into(vit, theirs.state_dict())
         assert (report.missing, report.mismatched) == ([], [])
-        assert report.leftover == ["head.weight", "head.bias"]
+        assert report.unused == ["head.weight", "head.bias"]
         torch.testing.assert_close(search_features(vit, image), timm_features(theirs, image), atol=1e-5, rtol=1e-5)
-        assert report.converted["vit.search_position"] == "from pos_embed"
-        assert report.converted["vit.template_position"] == "from pos_embed, 8x8 to 4x4 cells"
-        assert ("vit.prefix" in report.converted) == bool(prefix)
+        assert report.converted["encoder.search_position"] == "from pos_embed"
+        assert report.converted["encoder.template_position"] == "from pos_embed, 8x8 to 4x4 cells"
+        assert ("encoder.prefix" in report.converted) == bool(prefix)
 
 
 def small_timm(**options):
@@ -184,27 +190,27 @@ def small_timm(**options):
     return VisionTransformer(num_classes=0, **options).state_dict()
 
 
-def test_prefix_tokens_that_the_model_lacks_are_left_over():
+def test_prefix_tokens_that_the_model_lacks_are_reported_as_unused():
     report = load_into(ViT(SMALL, 32, 64, 16), small_timm(reg_tokens=4))
-    assert report.leftover == ["cls_token", "reg_token"] and report.missing == []
+    assert report.unused == ["cls_token", "reg_token"] and report.missing == []
     report = load_into(ViT(SMALL, 32, 64, 16, prefix_tokens=1), small_timm(reg_tokens=4))
-    assert report.leftover == ["cls_token", "reg_token"] and report.missing == ["vit.prefix"]
+    assert report.unused == ["cls_token", "reg_token"] and report.missing == ["encoder.prefix"]
 
 
 def test_other_width_and_depth_are_reported():
     with pytest.raises(
-        ValueError, match=r"nothing in it fits.*shape .*vit\.prefix \(1, 1, 32\) in the file, \(1, 1, 64\)"
+        ValueError, match=r"nothing in it fits.*shape .*encoder\.prefix \(1, 1, 32\) in the file, \(1, 1, 64\)"
     ):
         load_into(ViT(SMALL, 32, 64, 16, prefix_tokens=1), small_timm(embed_dim=32, num_heads=1))
     report = load_into(ViT(SMALL, 32, 64, 16), small_timm(depth=1))
-    assert "vit.blocks.1.norm1.weight" in report.missing and len(report.missing) == 12
+    assert "encoder.blocks.1.norm1.weight" in report.missing and len(report.missing) == 12
     report = load_into(ViT(Variant(64, 1, 2), 32, 64, 16), small_timm(init_values=0.1))
-    assert "blocks.1.ls1.gamma" in report.leftover and "blocks.1.attn.proj.weight" in report.leftover
-    assert report.missing == [] and "blocks.0.ls1.gamma" not in report.leftover
+    assert "blocks.1.ls1.gamma" in report.unused and "blocks.1.attn.proj.weight" in report.unused
+    assert report.missing == [] and "blocks.0.ls1.gamma" not in report.unused
 
 
 @pytest.mark.parametrize("positions", [torch.zeros(1, 12, 64), torch.zeros(17), torch.zeros(17, 64)])
-def test_positions_that_are_no_grid_are_an_error(positions):
+def test_positions_that_form_no_grid_are_an_error(positions):
     net = small_timm() | {"pos_embed": positions}
     with pytest.raises(ValueError, match="file: cannot be converted: ") as caught:
         load_into(ViT(SMALL, 32, 64, 16), net)
@@ -217,7 +223,7 @@ def test_one_tensor_under_two_names_is_an_error():
         load_into(ViT(SMALL, 32, 64, 16), net)
 
 
-def test_timm_name_downloads(monkeypatch):
+def test_a_timm_name_is_downloaded(monkeypatch):
     def create_model(name, pretrained, num_classes):
         assert (name, pretrained, num_classes) == ("vit_made_up.in1k", True, 0)
         return VisionTransformer(img_size=64, patch_size=16, embed_dim=64, depth=2, num_heads=2, num_classes=0)
@@ -227,12 +233,12 @@ def test_timm_name_downloads(monkeypatch):
     start_from(Task(build_model(cfg)), cfg, "transcmd", "output", None)
 
 
-def test_timm_name_that_does_not_exist():
+def test_an_unknown_timm_name_is_refused():
     with pytest.raises(ValueError, match=r"^timm:vit_nowhere: .*Unknown model \(vit_nowhere\)$"):
         read_foreign("timm:vit_nowhere")
 
 
-def test_timm_without_network_is_one_line(monkeypatch):
+def test_timm_without_network_fails_with_one_line(monkeypatch):
     def create_model(*args, **kwargs):
         raise OSError("Cannot reach the hub.\nPlease check your connection.")
 
@@ -380,7 +386,7 @@ def start(cfg, finetune=None):
 
 
 @torch.no_grad()
-def test_ostrack_becomes_a_teacher(tmp_path, monkeypatch, caplog):
+def test_ostrack_weights_give_the_same_output_in_a_teacher(tmp_path, monkeypatch, caplog):
     net = ostrack_net()
     path = save_as_ostrack(tmp_path / "OSTrack_ep0300.pth.tar", net, monkeypatch)
     with caplog.at_level(logging.INFO):
@@ -404,16 +410,16 @@ def test_ostrack_becomes_a_teacher(tmp_path, monkeypatch, caplog):
         "converted: aux.template_position: from backbone.pos_embed_z",
         "converted: head.score.{0,1,3,4,6,7,9,10,12}.weight: from OSTrack's box_head",
         "converted: head.offset.{1,4,7,10}.num_batches_tracked: from OSTrack's box_head",
-        "left over: backbone.cls_token",
-        "left over: backbone.pos_embed",
+        "not used: backbone.cls_token",
+        "not used: backbone.pos_embed",
         "missing: fusion.joint.query.weight",
         "missing: exchanges.01.to_rgb.ffn_gate",
     ):
         assert f"  {line}" in caplog.messages, line
-    assert sum("left over:" in message for message in caplog.messages) == 2
+    assert sum("not used:" in message for message in caplog.messages) == 2
 
 
-def test_ostracks_positions_follow_the_crops(tmp_path, monkeypatch, caplog):
+def test_ostrack_positions_are_resampled_to_the_crop_sizes(tmp_path, monkeypatch, caplog):
     path = save_as_ostrack(tmp_path / "o.pth.tar", ostrack_net(template=2, search=6), monkeypatch)
     with caplog.at_level(logging.INFO):
         start(teacher_config(path))
@@ -421,7 +427,7 @@ def test_ostracks_positions_follow_the_crops(tmp_path, monkeypatch, caplog):
     assert "  converted: rgb.template_position: from backbone.pos_embed_z" in caplog.messages
 
 
-def test_vipts_prompts_are_left_over(tmp_path, monkeypatch, caplog):
+def test_vipt_prompts_are_reported_as_unused(tmp_path, monkeypatch, caplog):
     prompts = {
         "backbone.patch_embed_prompt.proj.weight": torch.zeros(64, 3, 16, 16),
         "backbone.prompt_blocks.0.conv0_0.weight": torch.zeros(8, 64, 1, 1),
@@ -430,7 +436,7 @@ def test_vipts_prompts_are_left_over(tmp_path, monkeypatch, caplog):
     path = save_as_ostrack(tmp_path / "ViPT.pth.tar", OrderedDict(ostrack_net() | prompts), monkeypatch)
     with caplog.at_level(logging.INFO):
         start(teacher_config(path))
-    left = {message.removeprefix("  left over: ") for message in caplog.messages if "left over: " in message}
+    left = {message.removeprefix("  not used: ") for message in caplog.messages if "not used: " in message}
     assert left >= prompts.keys() and len([key for key in left if key.startswith("backbone.")]) == 5
 
 
@@ -451,14 +457,14 @@ def test_what_has_another_shape_must_be_named(tmp_path, monkeypatch):
     start(teacher_config(path, "[exchanges.,fusion.,modality_embed,head.]"))
 
 
-def test_student_gets_one_copy(tmp_path, monkeypatch):
+def test_a_student_takes_one_copy_of_the_ostrack_weights(tmp_path, monkeypatch):
     path = save_as_ostrack(tmp_path / "o.pth.tar", OrderedDict(ostrack_net()), monkeypatch)
     model = start(student_config(path, "[fusion.,modality_embed]"))
-    assert torch.equal(model.vit.blocks[1].mlp.fc1.weight, ostrack_net()["backbone.blocks.1.mlp.fc1.weight"])
+    assert torch.equal(model.encoder.blocks[1].mlp.fc1.weight, ostrack_net()["backbone.blocks.1.mlp.fc1.weight"])
     assert torch.equal(model.head.size[12].bias, ostrack_net()["box_head.conv5_size.bias"])
 
 
-def test_our_own_files_pass_unchanged(tmp_path):
+def test_our_own_files_are_read_unchanged(tmp_path):
     model = build_model(load_config("transcmd", "debug"))
     net = model.state_dict()
     assert convert(net, model, "file") == (net, {})
@@ -492,17 +498,17 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", EVIL)
-def test_code_in_a_file_does_not_run(tmp_path, monkeypatch, capsys, name):
+def test_code_in_a_file_is_not_run(tmp_path, monkeypatch, capsys, name):
     victim, path = tmp_path / "created", tmp_path / "evil.pth.tar"
     save_as_ostrack(path, ostrack_net(), monkeypatch, evil=EVIL[name](victim))
-    assert read_foreign(path).keys() == ostrack_net().keys()
+    assert read_foreign(path).tensors.keys() == ostrack_net().keys()
     with pytest.raises(ValueError, match=r"evil\.pth\.tar: refused.*would run code"):
         read_checkpoint(path)  # as tracking/test.py does: what read_foreign bore with is forgotten
     assert not victim.exists() and "never" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_torch_does_not_bear_in_a_file_is_refused(tmp_path, monkeypatch, name):
+def test_a_file_that_torch_refuses_is_refused_with_one_line(tmp_path, monkeypatch, name):
     victim, path = tmp_path / "created", tmp_path / "evil.pth.tar"
     save_as_ostrack(path, ostrack_net(), monkeypatch, evil=REFUSED[name](victim))
     with pytest.raises(ValueError, match=r"evil\.pth\.tar: refused") as caught:
@@ -510,28 +516,28 @@ def test_what_torch_does_not_bear_in_a_file_is_refused(tmp_path, monkeypatch, na
     assert not victim.exists() and "\n" not in str(caught.value)
 
 
-def test_the_files_of_these_tests_are_dangerous(tmp_path):
+def test_the_malicious_test_files_do_run_code_when_loaded_without_protection(tmp_path):
     for name, evil in (EVIL | REFUSED).items():
         torch.save({"evil": evil(tmp_path / name)}, tmp_path / "evil.pth")
         torch.load(tmp_path / "evil.pth", weights_only=False)
         assert (tmp_path / name).exists()
 
 
-def test_foreign_file_must_hold_a_network(tmp_path, monkeypatch):
+def test_a_foreign_file_must_hold_a_network(tmp_path, monkeypatch):
     path = save_as_ostrack(tmp_path / "o.pth.tar", nn.Linear(2, 2), monkeypatch)  # the module itself
     with pytest.raises(ValueError, match=r"o\.pth\.tar: holds no network"):
         read_foreign(path)
     torch.save(ostrack_net(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    assert read_foreign(tmp_path / "old.pth").keys() == ostrack_net().keys()
+    assert read_foreign(tmp_path / "old.pth").tensors.keys() == ostrack_net().keys()
     torch.save({"model": ostrack_net()}, tmp_path / "mae.pth")
-    assert read_foreign(tmp_path / "mae.pth").keys() == ostrack_net().keys()
+    assert read_foreign(tmp_path / "mae.pth").tensors.keys() == ostrack_net().keys()
     with pytest.raises(FileNotFoundError, match=r"absent\.pth: no such checkpoint"):
         read_foreign(tmp_path / "absent.pth")
 
 
 @pytest.mark.parametrize("name", ["cut.safetensors", "cut.pth.tar"])
 @pytest.mark.parametrize("keep", [0, 1, 100, 5000, -1])
-def test_damaged_file_is_one_line(tmp_path, monkeypatch, name, keep):
+def test_a_damaged_file_fails_with_one_line(tmp_path, monkeypatch, name, keep):
     path = tmp_path / name
     if path.suffix == ".tar":
         save_as_ostrack(path, ostrack_net(), monkeypatch)
@@ -543,7 +549,7 @@ def test_damaged_file_is_one_line(tmp_path, monkeypatch, name, keep):
     assert "\n" not in str(caught.value)
 
 
-def test_a_network_that_its_type_cannot_hold_is_refused(tmp_path):
+def test_a_value_that_does_not_fit_the_type_is_refused(tmp_path):
     with pytest.raises(ValueError, match="x.safetensors: b does not fit torch.float16"):
         write_net(tmp_path / "x.safetensors", {"a": torch.ones(2), "b": torch.tensor([7e4])}, {}, torch.float16)
     assert not list(tmp_path.iterdir())
@@ -551,14 +557,14 @@ def test_a_network_that_its_type_cannot_hold_is_refused(tmp_path):
     assert read_checkpoint(tmp_path / "x.safetensors")["config"] == {"MODEL": {}}
 
 
-def test_settings_of_a_network_must_be_settings(tmp_path):
+def test_a_stored_config_must_be_a_mapping(tmp_path):
     write_net(tmp_path / "x.safetensors", {"a": torch.ones(2)}, ["MODEL"], torch.float32)
     with pytest.raises(ValueError, match="x.safetensors: not a checkpoint"):
         read_checkpoint(tmp_path / "x.safetensors")
 
 
-def test_safetensors_hold_a_network(tmp_path):
+def test_a_network_is_read_from_safetensors(tmp_path):
     save_file(ostrack_net(), tmp_path / "net.safetensors")
-    net = read_foreign(tmp_path / "net.safetensors")
+    net = read_foreign(tmp_path / "net.safetensors").tensors
     assert net.keys() == ostrack_net().keys()
     assert all(torch.equal(net[key], value) for key, value in ostrack_net().items())

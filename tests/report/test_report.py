@@ -4,8 +4,6 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -20,7 +18,8 @@ from lib.evaluation.report import Report
 from lib.evaluation.statistics import compare, interval, resampled_weights
 from lib.report.plots import draw_plots, draw_radar
 from lib.report.tables import headline, latex, page, protocols, save_report, sequences
-from tests.evaluation.test_evaluation import COMMAND, GT, annotate, make_report, save, score, three_sequences
+from tests.evaluation.test_evaluation import GT, annotate, make_report, save, score, three_sequences
+from tests.processes import ROOT, run_tracking
 
 # --- how sure ---------------------------------------------------------------------------------------------------------
 
@@ -186,7 +185,7 @@ def test_the_radar_has_a_ray_for_each_attribute_and_a_line_for_each_tracker(lash
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=250)
+    return run_tracking("analysis_results.py", *arguments)
 
 
 def test_a_stranger_gets_everything_with_one_command(shared, tmp_path):
@@ -243,7 +242,7 @@ def test_an_old_report_leaves_no_file_beside_the_new_one(tmp_path):
         (["--protocol", "otb"], "unknown protocol 'otb'; known: official, strict, pytracking"),
         (["--attributes", "nowhere"], "nowhere: no attributes of these sequences"),
         (["--results", "a=nowhere"], "a: no result folder nowhere"),
-        (["--output_dir", COMMAND], "analysis_results.py: is a file, expected a folder"),
+        (["--output_dir", ROOT / "tracking/analysis_results.py"], "analysis_results.py: is a file, expected a folder"),
         (["--annotations", "nowhere"], "--annotations nowhere: no such folder"),
         (["--protocol", "official, strictest"], "unknown protocol 'strictest'"),
     ],

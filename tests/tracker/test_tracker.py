@@ -116,7 +116,7 @@ def test_five_lines_track_own_frames(checkpoint):
     tracker.initialize(spot(100, 80, 40, 30), [100, 80, 40, 30])
     box_xywh, score = tracker.track(spot(104, 82, 40, 30))
     assert box_xywh.shape == (4,) and box_xywh.dtype == np.float64 and 0 <= score <= 1
-    with pytest.raises(ValueError, match="modality 'thermal'; known: rgb, rgbt"):
+    with pytest.raises(ValueError, match="modality 'thermal' is not known; expected one of: rgb"):
         load_tracker("debug", checkpoint, modality="thermal")
     with pytest.raises(ValueError, match="device 'cuda:99' cannot be used"):
         load_tracker("debug", checkpoint, device="cuda:99")

@@ -31,7 +31,7 @@ def answer(teacher, sample):
 
 
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
-def test_answers_are_the_teachers_bit_for_bit(teacher, tmp_path, precision, monkeypatch):
+def test_cached_outputs_equal_those_of_the_teacher_bit_for_bit(teacher, tmp_path, precision, monkeypatch):
     sample = random_sample()
     with torch.autocast("cpu", precision, enabled=precision is not None):
         expected = answer(teacher, sample)
@@ -46,7 +46,7 @@ def test_answers_are_the_teachers_bit_for_bit(teacher, tmp_path, precision, monk
             assert flat(got)[name].dtype == value.dtype and torch.equal(flat(got)[name], value), name
 
 
-def test_another_batch_teacher_or_precision_gets_its_own_answer(teacher, tmp_path):
+def test_another_batch_teacher_or_precision_has_its_own_entry(teacher, tmp_path):
     sample, cached = random_sample(), CachedTeacher(teacher, tmp_path)
     answer(cached, sample)
     other = copy.deepcopy(teacher)
@@ -68,5 +68,5 @@ def test_a_broken_file_is_named(teacher, tmp_path):
     answer(cached, sample)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=f"{path.name}: no answer of a teacher .*; remove it"):
+    with pytest.raises(ValueError, match=f"{path.name}: not a stored output of a teacher .*; remove it"):
         answer(cached, sample)

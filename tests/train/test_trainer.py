@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from lib.config.loader import load_config
 from lib.data.loader import build_loaders
 from lib.models.build import build_model
-from lib.train.build import TASKS, Surroundings, build_task
+from lib.train.build import TASKS, RunInfo, build_task
 from lib.train.checkpoint import CheckpointFolder
 from lib.train.logger import RunLogger
 from lib.train.optim import OPTIMIZERS, build_optimizer, schedule
@@ -44,7 +44,7 @@ def stage_cfg(request, demo_data, teacher):
 
 
 def make_task(cfg, folder="output", total_steps=8):
-    return build_task(cfg, Surroundings("transcmd", folder, total_steps))
+    return build_task(cfg, RunInfo("transcmd", folder, total_steps))
 
 
 def make_trainer(cfg, folder):
@@ -91,7 +91,7 @@ def stop_after(trainer, steps: int, signal_number=signal.SIGINT):
 def test_stopped_and_resumed_equals_uninterrupted_training(cfg, tmp_path, uninterrupted, steps, signal_number):
     first = make_trainer(cfg, tmp_path / "parts")
     stop_after(first, steps, signal_number)
-    with pytest.raises(KeyboardInterrupt, match=r"kept .*\.pth\.tar; go on with --resume"):
+    with pytest.raises(KeyboardInterrupt, match=r"kept .*\.pth\.tar; continue with --resume"):
         first.fit()
     second = make_trainer(cfg, tmp_path / "parts")
     second.load_state(matching_state(second.checkpoints.latest(), second))
@@ -104,7 +104,7 @@ def test_stopped_and_resumed_equals_uninterrupted_training(cfg, tmp_path, uninte
     ]
 
 
-def test_a_teachers_kept_answers_change_nothing(stage_cfg, tmp_path):
+def test_cached_teacher_outputs_do_not_change_training(stage_cfg, tmp_path):
     trained = []
     for cache in ("", str(tmp_path / "answers"), str(tmp_path / "answers")):
         stage_cfg.TRAIN.TEACHER.CACHE = cache
@@ -117,7 +117,7 @@ def test_a_teachers_kept_answers_change_nothing(stage_cfg, tmp_path):
     assert len(answers) == (8 if stage_cfg.TRAIN.STAGE == "distill" else 0)  # one a step, none for the third run
 
 
-def test_places_of_caches_may_change_before_a_resume(cfg, tmp_path):
+def test_cache_folders_may_change_before_a_resume(cfg, tmp_path):
     trainer = make_trainer(cfg, tmp_path / "run")
     stop_after(trainer, 3)
     with pytest.raises(KeyboardInterrupt):
@@ -131,7 +131,7 @@ def test_places_of_caches_may_change_before_a_resume(cfg, tmp_path):
         matching_state(trainer.checkpoints.latest(), trainer)
 
 
-def test_data_loading_processes_change_nothing(cfg, tmp_path, uninterrupted):
+def test_data_loading_processes_do_not_change_training(cfg, tmp_path, uninterrupted):
     cfg.TRAIN.NUM_WORKER = 2
     trainer = make_trainer(cfg, tmp_path / "workers")
     trainer.fit()
@@ -148,7 +148,7 @@ def test_training_learns(cfg, tmp_path):
     assert losses[-1] < losses[0] / 2
 
 
-def test_non_finite_loss_stops_with_its_terms(cfg, tmp_path):
+def test_a_non_finite_loss_stops_training_and_names_its_terms(cfg, tmp_path):
     trainer = make_trainer(cfg, tmp_path)
     with torch.no_grad():
         trainer.task.model.head.size[0].weight.fill_(float("nan"))
@@ -187,10 +187,10 @@ def test_every_stage_resumes_exactly(stage_cfg, tmp_path):
     second.load_state(matching_state(second.checkpoints.latest(), second))
     second.fit()
     assert_same(weights(second), weights(whole))
-    assert not any(name.startswith("teacher.") for name in second.state()["helpers"])
+    assert not any(name.startswith("teacher.") for name in second.state()["task"])
 
 
-def test_every_task_returns_attached_terms_and_detached_logs(stage_cfg):
+def test_every_task_returns_terms_with_gradient_and_logs_without(stage_cfg):
     task = make_task(stage_cfg)
     terms, logs = task(next(iter(build_loaders(stage_cfg)[0])), 0.5)
     assert terms and all(term.requires_grad and term.ndim == 0 for term in terms.values())
@@ -205,38 +205,40 @@ def test_backbone_has_its_own_learning_rate(cfg, name):
     assert groups["new"]["lr"] == pytest.approx(1e-3) and groups["backbone"]["lr"] == pytest.approx(1e-4)
     sizes = {name: sum(p.numel() for p in group["params"]) for name, group in groups.items()}
     assert sum(sizes.values()) == sum(p.numel() for p in task.parameters())
-    assert sizes["backbone"] == sum(p.numel() for p in task.model.vit.parameters())
+    assert sizes["backbone"] == sum(p.numel() for p in task.model.encoder.parameters())
 
 
-def test_gates_have_a_rate_of_their_own_and_no_decay(demo_data):
+def test_gates_have_their_own_learning_rate_and_no_weight_decay(demo_data):
     cfg = load_config("transcmd", "debug_teacher", [f"DATA.ROOT={demo_data}", "TRAIN.GATE_MULTIPLIER=5"])
     groups = {group["name"]: group for group in build_optimizer(cfg, make_task(cfg)).param_groups}
     assert groups["gates"]["weight_decay"] == 0 and groups["gates"]["lr"] == pytest.approx(5 * cfg.TRAIN.LR)
     assert len(groups["gates"]["params"]) == 4  # one stage, two directions, attention and feed-forward
 
 
-def test_frozen_parts_do_not_move(cfg, tmp_path):
-    cfg.TRAIN.FREEZE = ["vit.blocks.0.", "head."]
+def test_frozen_parameters_do_not_change(cfg, tmp_path):
+    cfg.TRAIN.FREEZE = ["encoder.blocks.0.", "head."]
     trainer = make_trainer(cfg, tmp_path)
     before = weights(trainer)
     trainer.fit()
     after = weights(trainer)
-    frozen = [name for name in before if name.startswith(("model.vit.blocks.0.", "model.head."))]
+    frozen = [name for name in before if name.startswith(("model.encoder.blocks.0.", "model.head."))]
     assert any("running_mean" in name for name in frozen)  # batch statistics stay as well
     assert all(torch.equal(before[name], after[name]) for name in frozen)
-    assert not torch.equal(before["model.vit.patch_embed.proj.weight"], after["model.vit.patch_embed.proj.weight"])
+    assert not torch.equal(
+        before["model.encoder.patch_embed.proj.weight"], after["model.encoder.patch_embed.proj.weight"]
+    )
 
 
-def test_freezing_what_is_not_there_is_an_error(cfg):
+def test_freezing_an_unknown_parameter_is_an_error(cfg):
     cfg.TRAIN.FREEZE = ["backbone."]
     with pytest.raises(
         ValueError,
-        match=r"TRAIN.FREEZE: no parameter starts with 'backbone.'; the model has fusion, head, modality_embed, vit",
+        match="TRAIN.FREEZE: no parameter starts with 'backbone.'; the model has encoder, fusion, head, modality_emb",
     ):
         make_task(cfg)
 
 
-def test_schedules():
+def test_learning_rates_follow_their_schedule():
     step = schedule("step", total=100, warmup=0, drop=80, decay=0.1)
     assert [step(0), step(79), step(80), step(99)] == [1, 1, 0.1, 0.1]
     cosine = schedule("cosine", total=100, warmup=10, drop=0, decay=0.02)
@@ -252,7 +254,7 @@ def test_a_test_set_is_refused_for_training_and_validation(cfg):
         build_loaders(cfg)
 
 
-def test_only_milestones_and_the_newest_checkpoint_stay(tmp_path):
+def test_only_milestones_and_the_newest_checkpoint_are_kept(tmp_path):
     folder = CheckpointFolder(tmp_path, "transcmd", "x", keep_every=3)
     for epoch in range(1, 9):
         folder.save({"epoch": epoch}, epoch)
@@ -287,7 +289,7 @@ def test_resuming_with_another_model_or_schedule_is_refused(cfg, tmp_path):
     with pytest.raises(ValueError, match=r"ep0001\.pth\.tar: written with TRAIN.LR 0.001, the config says 0.5"):
         matching_state(path, trainer)
     torch.save({"net": trainer.task.model.state_dict()}, path)
-    with pytest.raises(ValueError, match="config, epoch, helpers.* missing; use it with --finetune"):
+    with pytest.raises(ValueError, match="config, epoch, .* missing; use it with --finetune"):
         matching_state(path, trainer)
 
 
@@ -302,7 +304,7 @@ def test_resuming_with_another_number_of_steps_is_refused(cfg, tmp_path):
 
 def test_non_finite_gradient_stops_before_it_reaches_the_weights(cfg, tmp_path):
     trainer = make_trainer(cfg, tmp_path)
-    trainer.task.model.vit.norm.weight.register_hook(lambda gradient: gradient * float("nan"))
+    trainer.task.model.encoder.norm.weight.register_hook(lambda gradient: gradient * float("nan"))
     before = weights(trainer)
     with pytest.raises(FloatingPointError, match="epoch 1, step 1: the gradient is not finite"):
         trainer.fit()
@@ -318,7 +320,7 @@ def test_an_earlier_run_is_not_overwritten_by_accident(cfg, tmp_path):
     assert folder.epochs() == [1]
 
 
-def test_fine_tuning_reports_what_did_not_fit(cfg, tmp_path, caplog):
+def test_fine_tuning_reports_weights_that_did_not_fit(cfg, tmp_path, caplog):
     net = make_task(cfg).model.state_dict()
     net["modality_embed"] = torch.zeros(2, 64)
     torch.save({"net": {k: v for k, v in net.items() if not k.startswith("head.")}}, tmp_path / "start.pth")
@@ -332,7 +334,7 @@ def test_fine_tuning_reports_what_did_not_fit(cfg, tmp_path, caplog):
     assert list((tmp_path / "tensorboard" / "train" / "transcmd" / "debug").glob("events*"))
 
 
-def test_missing_validation_set_trains_all_the_same(cfg, tmp_path):
+def test_training_works_without_a_validation_set(cfg, tmp_path):
     cfg.DATA.VAL.DATASETS_NAME, cfg.DATA.VAL.DATASETS_RATIO = [], []
     trainer = make_trainer(cfg, tmp_path)
     assert trainer.val_loader is None

@@ -14,7 +14,7 @@ BROKEN = [[0, 0, 0, 5], [0, 0, 5, 0], [0, 0, -5, 5], [0, 0, -5, -5], [np.nan, 0,
 
 
 @given(boxes)
-def test_conversions_are_inverse_and_leave_their_input(box):
+def test_conversions_are_inverse_and_do_not_change_their_input(box):
     before = box.copy()
     np.testing.assert_allclose(cxcywh_to_xywh(xywh_to_cxcywh(box)), box, atol=1e-9)
     np.testing.assert_allclose(xywh_to_cxcywh(cxcywh_to_xywh(box)), box, atol=1e-9)
@@ -27,13 +27,13 @@ def test_the_centre_is_half_the_size_from_the_corner():
 
 
 @given(boxes, boxes)
-def test_overlap_is_symmetric_and_never_beyond_0_and_1(a, b):
+def test_overlap_is_symmetric_and_between_0_and_1(a, b):
     assert iou_xywh(a, b) == iou_xywh(b, a)
     assert 0 <= iou_xywh(a, b) <= 1
 
 
 @given(boxes)
-def test_equal_boxes_overlap_fully_and_never_more(box):
+def test_equal_boxes_have_an_overlap_of_1(box):
     assert 1 - 1e-9 < iou_xywh(box, box) <= 1
 
 
@@ -56,7 +56,7 @@ def test_a_broken_box_is_invalid_and_overlaps_nothing_not_even_itself(broken):
     assert iou_xywh(broken, broken) == iou_xywh(broken, [0, 0, 5, 5]) == iou_xywh([0, 0, 5, 5], broken) == 0
 
 
-def test_functions_work_row_by_row_on_any_leading_shape():
+def test_functions_accept_any_leading_shape():
     rng = np.random.default_rng(0)
     a, b = rng.uniform(1, 20, (2, 3, 4, 4))
     overlap = iou_xywh(a, b)
@@ -69,7 +69,7 @@ def test_functions_work_row_by_row_on_any_leading_shape():
 
 @settings(max_examples=200)
 @given(boxes, st.integers(30, 700), st.integers(30, 700), st.sampled_from([0.0, 2.0, 10.0]))
-def test_a_clipped_box_lies_in_the_image_with_its_margin(box, height, width, margin):
+def test_a_clipped_box_overlaps_the_image_by_the_margin(box, height, width, margin):
     x, y, w, h = clip_xywh(box, height, width, margin)
     assert 0 <= x <= width - margin and 0 <= y <= height - margin
     assert w >= margin and h >= margin

@@ -19,7 +19,7 @@ GAPS = st.sampled_from([",", " ", "\t", ", ", "  ", ",\t"])
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_equal_to_float_bit_for_bit(data):
+def test_numbers_equal_those_of_float_bit_for_bit(data):
     width = data.draw(st.integers(1, 8))
     rows = data.draw(st.lists(st.lists(WORDS, min_size=width, max_size=width), min_size=1, max_size=6))
     breaks = st.sampled_from(["\n", "\r\n", "\n\n", " \n", ",\n"])
@@ -34,7 +34,7 @@ def test_equal_to_float_bit_for_bit(data):
     ["", "\n \n", "1 2\n3\n", "1\n2 3\n", "1 2 3\n4 5 6 7\n8 9\n", "1e5", "nan", "+1", "1-2", "--1", "-", ".", "1.2.3"]
     + ["1234567890123456", "1;2", "1 2\x0c3 4", "１ ２", "-.", "1 - 2"],
 )
-def test_what_is_not_plain_is_left_to_the_careful_reader(text):
+def test_unusual_numbers_are_left_to_the_slower_parser(text):
     assert parse_plain(text.encode()) is None
 
 

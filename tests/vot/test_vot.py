@@ -1,9 +1,7 @@
 """The VOT toolkit itself, on made-up trajectories and on our trackers, against our measures and workspaces."""
 
-import os
 import shutil
 import struct
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -41,6 +39,7 @@ from lib.vot.workspace import (
     write_workspace,
 )
 from tests.helpers import pack, write_small
+from tests.processes import run
 
 ROOT = Path(__file__).resolve().parents[2]
 NAN = [np.nan] * 4
@@ -448,6 +447,7 @@ def test_over_trax_a_network_tracks_as_it_does_at_home(tmp_path, demo_data):
         assert len(set(scores[1:].tolist())) > 5
 
 
+@pytest.mark.slow  # half a minute; tests/test_readme.py runs the same command
 def test_self_test_as_a_user_runs_it(run_command):
     done = run_command("make_vot_workspace.py", "--self-test", "static", "debug")
     assert done.returncode == 0, done.stderr
@@ -466,9 +466,9 @@ def test_commands_tell_what_to_do_next_and_what_is_wrong(run_command, tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     script = " && ".join(lines[:4])
-    ran = subprocess.run(script, shell=True, cwd=tmp_path, capture_output=True, text=True, env={**os.environ})
+    ran = run(["bash", "-c", script], cwd=tmp_path, timeout=600)
     assert ran.returncode == 0 and (tmp_path / "work/analysis/scores.json").is_file(), ran.stdout + ran.stderr
     failed = run_command("make_vot_workspace.py", "transcmd", "debug", "--dataset", "DepthTrack")
     assert failed.returncode == 1 and "no such checkpoint; train it with" in failed.stderr
-    alone = run_command("vot_tracker.py", "static", "debug", stdin=subprocess.DEVNULL)
+    alone = run_command("vot_tracker.py", "static", "debug")
     assert alone.returncode == 1 and "start this by `vot evaluate`" in alone.stderr.splitlines()[-1]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import NamedTuple
 
 import torch
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import Tensor, nn
 
-from lib.models.vit import ViT
+from lib.models.backbone import ForeignTensor
 
 KERNEL = "patch_embed.proj.weight"
 PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")  # those without a place in the image, in timm's order
@@ -19,17 +18,6 @@ LAYER_SCALES = {"ls1.gamma": "attn.proj", "ls2.gamma": "mlp.fc2"}  # LayerScale 
 OSTRACK_HEAD = re.compile(r"box_head\.conv([1-5])_(ctr|size|offset)\.(?:([01])\.)?(\w+)")
 OSTRACK_BRANCHES = {"ctr": "score", "size": "size", "offset": "offset"}
 LAYERS_PER_STAGE = 3  # of our head: convolution, batch norm, ReLU
-
-
-class Item(NamedTuple):
-    """A tensor on its way into a model."""
-
-    key: str  # in the file
-    tensor: Tensor
-    done: tuple[str, ...] = ()
-
-    def then(self, tensor: Tensor, step: str) -> Item:
-        return Item(self.key, tensor, (*self.done, step))
 
 
 def convert(net: dict[str, Tensor], model: nn.Module, source: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -43,14 +31,13 @@ def convert(net: dict[str, Tensor], model: nn.Module, source: str) -> tuple[dict
         ValueError: tensors that do not belong together.
     """
     items = dict(_read_key(key, tensor) for key, tensor in net.items())
-    streams = {name: child for name, child in model.named_children() if isinstance(child, ViT)}
-    if KERNEL not in items or not streams:
+    streams = {name: child for name, child in model.named_children() if any(child is s for s in model.streams)}
+    if KERNEL not in items:
         return net, {}
     if twice := sorted(net.keys() - {item.key for item in items.values()}):
         raise ValueError(f"{source}: cannot be converted: holds {twice[0]} with and without the name of its network")
     try:
-        for fit in (_resample_kernel, _fit_positions, _fold_layer_scale):
-            fit(items, next(iter(streams.values())))  # streams are of one shape
+        next(iter(streams.values())).convert(items)  # streams have the same shapes
     except (RuntimeError, ValueError, IndexError) as error:
         raise ValueError(f"{source}: cannot be converted: {error}") from error
     own, tensors, converted = model.state_dict(), {}, {}
@@ -58,14 +45,24 @@ def convert(net: dict[str, Tensor], model: nn.Module, source: str) -> tuple[dict
         places = [place for place in (name, *(f"{stream}.{name}" for stream in streams)) if place in own]
         for place in places or [item.key]:
             tensors[place] = item.tensor
-            if item.done:
-                converted[place] = ", ".join(item.done)
+            if item.steps:
+                converted[place] = ", ".join(item.steps)
     return tensors, converted
 
 
-def _read_key(key: str, tensor: Tensor) -> tuple[str, Item]:
+def convert_vit(items: dict[str, ForeignTensor], vit: nn.Module) -> None:
+    """What `ViT.convert` does: patch size, positions, prefix tokens and LayerScale of a timm-like ViT → those of `vit`.
+
+    Raises:
+        ValueError, RuntimeError, IndexError: tensors that do not belong together.
+    """
+    for fit in (_resample_kernel, _fit_positions, _fold_layer_scale):
+        fit(items, vit)
+
+
+def _read_key(key: str, tensor: Tensor) -> tuple[str, ForeignTensor]:
     """Returns timm's name of an encoder's tensor or ours of a head's, and the tensor, floats in float32."""
-    item = Item(key, tensor)
+    item = ForeignTensor(key, tensor)
     if tensor.is_floating_point() and tensor.dtype != torch.float32:
         item = item.then(tensor.float(), f"{tensor.dtype} to float32".removeprefix("torch."))
     match = OSTRACK_HEAD.fullmatch(key)
@@ -77,7 +74,7 @@ def _read_key(key: str, tensor: Tensor) -> tuple[str, Item]:
     return name, item.then(item.tensor, "from OSTrack's box_head")
 
 
-def _resample_kernel(items: dict[str, Item], vit: ViT) -> None:
+def _resample_kernel(items: dict[str, ForeignTensor], vit: nn.Module) -> None:
     """Adapts the patch kernel so that an enlarged patch gives what the patch gave before (FlexiViT)."""
     item, new = items[KERNEL], vit.stride
     if item.tensor.ndim != 4 or item.tensor.shape[2:] == (new, new):
@@ -86,7 +83,7 @@ def _resample_kernel(items: dict[str, Item], vit: ViT) -> None:
     items[KERNEL] = item.then(resample_patch_embed(item.tensor, [new, new]), f"{height}x{width} to {new}x{new} pixels")
 
 
-def _fit_positions(items: dict[str, Item], vit: ViT) -> None:
+def _fit_positions(items: dict[str, ForeignTensor], vit: nn.Module) -> None:
     """Brings positions onto the grids of template and search crop, and tokens without a place into the prefix."""
     if {"pos_embed_z", "pos_embed_x"} <= items.keys():  # OSTrack's; its pos_embed and cls_token are of no use
         template, search = items.pop("pos_embed_z"), items.pop("pos_embed_x")
@@ -105,7 +102,7 @@ def _fit_positions(items: dict[str, Item], vit: ViT) -> None:
         items[name] = item.then(resampled, f"from {item.key}" + f", {old}x{old} to {new}x{new} cells" * (old != new))
 
 
-def _without_prefix(items: dict[str, Item], vit: ViT) -> Item:
+def _without_prefix(items: dict[str, ForeignTensor], vit: nn.Module) -> ForeignTensor:
     """Takes out the position embedding, and class and register tokens where the model has as many: with their positions
     where they have any (DINOv2 with registers has none, having added that of the class token to it).
     """
@@ -125,7 +122,7 @@ def _without_prefix(items: dict[str, Item], vit: ViT) -> Item:
     return positions._replace(tensor=positions.tensor[:, first:])
 
 
-def _fold_layer_scale(items: dict[str, Item], vit: ViT) -> None:
+def _fold_layer_scale(items: dict[str, ForeignTensor], vit: nn.Module) -> None:
     """Multiplies LayerScale into the layer before it, in blocks that have none here."""
     own = vit.state_dict()
     for number in range(vit.depth):

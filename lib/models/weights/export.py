@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lib.models.build import load_trained_model
-from lib.models.weights.read import net_of, read_checkpoint, write_net
+from lib.models.weights.read import network_of, read_checkpoint, write_net
 
 
 def export_network(cfg, checkpoint: Path, output: Path, dtype: str, overwrite: bool = False) -> int:
@@ -27,7 +27,7 @@ def export_network(cfg, checkpoint: Path, output: Path, dtype: str, overwrite: b
         raise FileExistsError(f"{output} is there already: name another --output, or replace it with --overwrite")
     load_trained_model(cfg, checkpoint)
     content = read_checkpoint(checkpoint)
-    net = net_of(content, checkpoint)
+    net = network_of(content, checkpoint).tensors
     write_net(output, net, portable(content.get("config", {})), getattr(torch, dtype))
     return len(net)
 

@@ -1,13 +1,15 @@
-"""Reads weight files without running code from them, and reports every key that did not fit."""
+"""Reads and writes weight files. Reading runs no code from them."""
 
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -15,26 +17,40 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lib.structures import MODALITIES
 from lib.utils.files import atomic_path
 from lib.utils.paths import PROJECT
 
-# What reading a file that is damaged, or none at all, ends with.
+logger = logging.getLogger(__name__)
+
+# Exceptions of torch and safetensors for a damaged file, or one of another kind.
 DAMAGE = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, AttributeError) + (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     SafetensorError,
 )
-TIMM = "timm:"  # before the name of a model whose weights timm downloads
+TIMM = "timm:"  # prefix of a model name whose weights timm downloads
+# Parameters that had another name in older checkpoints; whole parts of the name, between dots.
+RENAMED = {"vit": "encoder", "fusion.weigh": "fusion.gate"}
+MODALITY_TABLES = ("modality_embed",)  # tensors with one row for each modality
+FIRST_MODALITIES = ("rgb", "rgbt", "rgbd", "rgbe")  # of checkpoints that do not name their rows
+
+
+class NetworkFile(NamedTuple):
+    """The network of a weight file, under today's names."""
+
+    tensors: dict[str, Tensor]
+    converted: dict[str, str]  # name → what was done, for tensors that are no plain copy
 
 
 def find_weights(name: str | Path) -> Path:
-    """A weight file, looked for as given, then in pretrained_models/."""
+    """Path of a weight file: as given if there is such a file, else in pretrained_models/. It may not exist."""
     local = PROJECT / "pretrained_models" / name
     return local if local.is_file() and not Path(name).is_file() else Path(name)
 
 
 class InertPlaceholder:
-    """Stands where a file names a class or function of another project: takes any arguments and state, does nothing."""
+    """Replaces the classes and functions of other projects that a file names: accepts any arguments, does nothing."""
 
     def __new__(cls, *args: object, **kwargs: object) -> InertPlaceholder:
         return super().__new__(cls)
@@ -51,7 +67,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: cut off, no checkpoint, or holding objects whose loading would run code.
+        ValueError: the file is truncated, is no checkpoint, or contains objects whose loading would run code.
     """
     path = Path(path)
     if not path.is_file():
@@ -61,9 +77,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             return _read_safetensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if re.search("global|InertPlaceholder", str(error), re.IGNORECASE):  # a class or function that is not torch's
+        if re.search("global|InertPlaceholder", str(error), re.IGNORECASE):  # a class or function of another package
             raise ValueError(
-                f"{path}: refused, because it holds pickled objects and not only tensors; loading them would run code"
+                f"{path}: refused: it contains pickled objects besides tensors, and loading them would run code"
             ) from error
         raise ValueError(f"{path}: not a checkpoint, or cut off ({path.stat().st_size} bytes)") from error
     except PermissionError:
@@ -76,7 +92,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    """The tensors; where `write_net` wrote them, below 'net' and with the settings below 'config'."""
+    """The tensors; of a file by `write_net` under 'net', with the settings under 'config'."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
         metadata = file.metadata() or {}
@@ -85,42 +101,47 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     config = json.loads(metadata["config"])
     if not isinstance(config, dict):
         raise ValueError(f"expected settings by name, got {type(config).__name__}")
-    return {"net": tensors, "config": config}
+    return {"net": tensors, "config": config, **_modalities(metadata)}
+
+
+def _modalities(metadata: dict[str, str]) -> dict[str, list[str]]:
+    return {"modalities": metadata["modalities"].split()} if "modalities" in metadata else {}
 
 
 def write_net(path: str | Path, net: dict[str, Tensor], config: dict[str, Any], dtype: torch.dtype) -> None:
-    """Writes a network alone, with its settings, as .safetensors: what a tracker or a distillation needs of a run.
+    """Writes a network with its settings as .safetensors, as a tracker or a distillation needs it.
 
     Args:
+        net: its rows of modality tables are those of MODALITIES.
         dtype: of the floating-point tensors.
 
     Raises:
-        ValueError: a value that this type cannot hold.
+        ValueError: a tensor that `dtype` cannot represent, or that is not finite.
     """
     kept = {name: (t.to(dtype) if t.is_floating_point() else t).contiguous() for name, t in net.items()}
     if wrong := [name for name, tensor in kept.items() if not tensor.isfinite().all()]:
         raise ValueError(f"{path}: {wrong[0]} does not fit {dtype}, or is not finite; choose a wider type")
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(kept, metadata={"config": json.dumps(config)}))
+        temporary.write_bytes(save(kept, metadata={"config": json.dumps(config), "modalities": " ".join(MODALITIES)}))
 
 
-def read_foreign(source: str | Path) -> dict[str, Tensor]:
-    """The tensors of a network that another project may have trained: of a file, or timm's download "timm:<model>".
+def read_foreign(source: str | Path) -> NetworkFile:
+    """The network of a file that another project may have written, or of timm's download "timm:<model>".
 
-    Trackers of OSTrack's family pickle their settings beside the tensors. Those load as `InertPlaceholder`s: nothing
+    Trackers derived from OSTrack pickle their settings beside the tensors. These load as `InertPlaceholder`s: nothing
     that the file names is imported or called.
 
     Raises:
         FileNotFoundError, ValueError: as `read_checkpoint`; or there is no such model or no network.
     """
     if str(source).startswith(TIMM):
-        return _download(str(source))
+        return NetworkFile(_download(str(source)), {})
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(source)
     except DAMAGE:
         names = []  # no zip file; if it is no older checkpoint either, reading it says so
     with torch.serialization.safe_globals([(InertPlaceholder, name) for name in names]):
-        return read_net(source)
+        return network_of(read_checkpoint(source), source)
 
 
 def _download(source: str) -> dict[str, Tensor]:
@@ -131,13 +152,59 @@ def _download(source: str) -> dict[str, Tensor]:
 
 
 def read_net(path: str | Path) -> dict[str, Tensor]:
-    """The network's tensors: the 'net' entry of a training checkpoint ('model' in some), or a plain state dict."""
-    return net_of(read_checkpoint(path), path)
+    """The network's tensors: the 'net' entry of a training checkpoint ('model' in some), or a plain state dict.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_checkpoint`, or there is no network in it.
+    """
+    return network_of(read_checkpoint(path), path).tensors
 
 
-def net_of(content: dict[str, Any], path: str | Path) -> dict[str, Tensor]:
-    """The network's tensors in a checkpoint's content. Raises ValueError where there are none."""
+def network_of(content: dict[str, Any], path: str | Path) -> NetworkFile:
+    """The network in a checkpoint's content, under today's names and with the rows of today's MODALITIES.
+
+    Raises:
+        ValueError: there is none, or its modality rows do not fit their names.
+    """
     net = content.get("net", content.get("model", content))
     if not isinstance(net, dict) or not net or not all(isinstance(value, Tensor) for value in net.values()):
         raise ValueError(f"{path}: holds no network: expected tensors under 'net', found keys {list(content)[:5]}")
-    return net
+    net = {current_name(name): tensor for name, tensor in net.items()}
+    names, converted = content.get("modalities", FIRST_MODALITIES), {}
+    for table in MODALITY_TABLES:
+        if table in net and ("modalities" in content or len(net[table]) == len(FIRST_MODALITIES)):
+            net[table], done = order_rows(net[table], names, f"{path}: {table}")
+            if done:
+                converted[table] = done
+                logger.info("%s: %s: %s", path, table, done)
+    return NetworkFile(net, converted)
+
+
+def current_name(name: str) -> str:
+    """The name that a parameter of an older checkpoint has today."""
+    for old, new in RENAMED.items():
+        name = re.sub(rf"(^|\.){re.escape(old)}\.", rf"\1{new}.", name)
+    return name
+
+
+def order_rows(table: Tensor, names: Sequence[str], where: str) -> tuple[Tensor, str]:
+    """Brings the rows of a modality table into the order of MODALITIES; a new modality starts as a copy of "rgb".
+
+    Args:
+        table: (M, ...). names: the modalities of its rows. where: named in errors.
+
+    Returns:
+        The table, and in words which rows were copied or left out; "" for none.
+
+    Raises:
+        ValueError: not one name for each row, or no row for "rgb".
+    """
+    if len(names) != len(table) or "rgb" not in names:
+        raise ValueError(f"{where}: {len(table)} rows for the modalities {', '.join(names)}; expected one for each")
+    if list(names) == list(MODALITIES):
+        return table, ""
+    rows = dict(zip(names, table, strict=True))
+    new, unknown = [n for n in MODALITIES if n not in rows], [n for n in rows if n not in MODALITIES]
+    steps = [f"row of {', '.join(new)} copied from rgb"] * bool(new)
+    steps += [f"row of {', '.join(unknown)} left out, no such modality"] * bool(unknown)
+    return torch.stack([rows.get(name, rows["rgb"]) for name in MODALITIES]), "; ".join(steps) or "rows reordered"

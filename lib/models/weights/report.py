@@ -9,24 +9,24 @@ from torch import Tensor, nn
 
 
 class LoadReport(NamedTuple):
-    """What became of each key."""
+    """What happened to each key."""
 
     used: list[str]
     missing: list[str]  # in the model, not in the file
-    leftover: list[str]  # in the file, not in the model
+    unused: list[str]  # in the file, not in the model
     mismatched: list[str]  # in both, with different shapes: "key (192,) in the file, (128,) in the model"
-    converted: dict[str, str] = {}  # of those used, the ones that are no plain copy: key → what was done
+    converted: dict[str, str] = {}  # of those used, key → what was done to a tensor that is no plain copy
 
     @property
     def fits(self) -> bool:
-        return not (self.missing or self.leftover or self.mismatched)
+        return not (self.missing or self.unused or self.mismatched)
 
     def describe(self) -> str:
         """One line: counts, and the first names of what did not fit."""
         parts = [f"{len(self.used)} tensors fit" + (f", {len(self.converted)} converted" if self.converted else "")]
         for title, keys in (
             ("missing", self.missing),
-            ("left over", self.leftover),
+            ("not used", self.unused),
             ("of another shape", self.mismatched),
         ):
             if keys:
@@ -34,8 +34,8 @@ class LoadReport(NamedTuple):
         return "; ".join(parts)
 
     def lines(self) -> list[str]:
-        """What became of every key that is no plain copy, the same conversion of several blocks in one line:
-        "converted: vit.blocks.{0,1}.attn.proj.weight: LayerScale folded in".
+        """One line for every key that is no plain copy; the same conversion of several blocks shares a line:
+        "converted: encoder.blocks.{0,1}.attn.proj.weight: LayerScale folded in".
         """
         alike: dict[tuple[str, str], list[str]] = {}
         for key, how in self.converted.items():
@@ -46,7 +46,7 @@ class LoadReport(NamedTuple):
         for (pattern, how), numbers in alike.items():
             listed = numbers[0] if len(numbers) == 1 else "{" + ",".join(numbers) + "}"
             found.append(f"converted: {pattern.replace('{}', listed)}: {how}")
-        lists = (("missing", self.missing), ("left over", self.leftover), ("mismatched", self.mismatched))
+        lists = (("missing", self.missing), ("not used", self.unused), ("mismatched", self.mismatched))
         return found + [f"{title}: {key}" for title, keys in lists for key in keys]
 
 
@@ -87,7 +87,7 @@ def compare(model: nn.Module, net: dict[str, Tensor]) -> LoadReport:
     return LoadReport(
         used,
         missing=[key for key in own if key not in net],
-        leftover=[key for key in net if key not in own],
+        unused=[key for key in net if key not in own],
         mismatched=[
             f"{key} {tuple(net[key].shape)} in the file, {tuple(own[key].shape)} in the model"
             for key in common
