@@ -123,6 +123,8 @@ class Made(NamedTuple):
 
     def analyse(self, name: str, *arguments: str):
         """Analyses of both experiments for one tracker."""
+        # The toolkit caches curves of a sequence at thresholds that depend on which sequences were analysed with it.
+        shutil.rmtree(self.folder / "cache", ignore_errors=True)
         run_toolkit(self.folder, "analysis", "--name", name, *arguments, "made", done="Analysis successful")
         path = self.folder / "analysis" / f"{name}.json"
         return [[result[0] for result in read_analysis(path, s.experiment)] for s in (LONG_TERM, MULTI_START)]
