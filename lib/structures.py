@@ -1,4 +1,4 @@
-"""START HERE: the records that travel through the project, and the conventions behind their names.
+"""START HERE: the records that all parts of the project exchange, and the conventions for names.
 
     images + annotations → Sequence → PairSampler → Processing → Sample → Task(model + losses)
       → Trainer → checkpoint → Tracker → raw results → evaluate → report.json → tables, plots
@@ -9,7 +9,7 @@ Conventions
     Images   RGB order, uint8, from disk to model: (H, W, 3) as numpy, (B, 3, H, W) as tensor. The model normalises.
     Letters  B batch, N tokens, D width, h w feature grid.
 
-The records are NamedTuples, so that the stock DataLoader collates, pins and moves them. Nothing here imports torch.
+The records are NamedTuples, so that torch's DataLoader collates and pins them. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -74,16 +74,16 @@ class Sample(NamedTuple):
 class TrackOutput(NamedTuple):
     """What every model returns for a batch."""
 
-    score_map: Tensor  # (B, 1, h, w) in (0, 1): how surely the target's centre is nearest to the cell's corner
+    score_map: Tensor  # (B, 1, h, w) in (0, 1): confidence that the cell's corner is the nearest to the target's centre
     size_map: Tensor  # (B, 2, h, w) in (0, 1): width, height as fractions of the crop
     offset_map: Tensor  # (B, 2, h, w): from the cell's top-left corner to the centre, in cells
-    boxes: Tensor  # (B, 4) cxcywh, read at the peak of the score map
+    boxes: Tensor  # (B, 4) cxcywh, at the peak of the score map
     features: dict[str, Tensor]  # named intermediates: 'block06/rgb' (B, N, D), 'fused' (B, hw, D)
     paths: dict[str, TrackOutput]  # one per fusion path of the teacher; empty for the student
 
 
 class Prediction(NamedTuple):
-    """A tracker's answer for one frame."""
+    """A tracker's output for one frame."""
 
     box_xywh: np.ndarray  # (4,) float64 image pixels
     score: float  # confidence in [0, 1]

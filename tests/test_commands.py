@@ -165,7 +165,7 @@ def test_interrupted_training_keeps_its_checkpoint_and_goes_on(demo_data, run_co
         process.send_signal(number)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "TransCMD_interrupted.pth.tar; go on with --resume" in output and "Traceback" not in output
+    assert "TransCMD_interrupted.pth.tar; continue with --resume" in output and "Traceback" not in output
     state = torch.load(tmp_path / CHECKPOINTS / "TransCMD_interrupted.pth.tar", weights_only=True)
     assert state["epoch"] == 0 and state["step"] >= 4
     with start("train.py", *arguments, "--resume", cwd=tmp_path, data=demo_data) as process:
@@ -291,7 +291,7 @@ def test_wrong_checkpoints(trained, run_command, tmp_path):
     resumed = ["train.py", "--config", "debug", "--resume", "--save_dir", trained / "output", "--set", "TRAIN.LR=0.5"]
     assert_fails(run_command(*resumed), 1, "written with TRAIN.LR 0.001, the config says 0.5")
     again = ["train.py", "--config", "debug", "--save_dir", trained / "output"]
-    assert_fails(run_command(*again), 1, "is there already", "--resume", "--overwrite")
+    assert_fails(run_command(*again), 1, "exists already", "--resume", "--overwrite")
 
 
 def test_wrong_results(trained, demo_data, run_command, tmp_path):

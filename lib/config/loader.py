@@ -1,4 +1,4 @@
-"""Reads an experiment: defaults ← YAML (which may build on one other) ← environment ← --set, strictly."""
+"""Reads an experiment: defaults ← YAML (with at most one BASE) ← environment ← --set. Unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ SCRIPTS = ("transcmd",)  # folders in experiments/
 
 
 class ConfigError(ValueError):
-    """A key, value or file of the configuration is wrong. Commands exit with 2."""
+    """A wrong key, value or file of the configuration. Commands exit with status 2."""
 
     exit_code = 2
 
 
 def load_config(script: str, config: str, overrides: Iterable[str] = ()) -> EasyDict:
-    """Returns a fresh tree for `experiments/<script>/<config>.yaml` (or a path that ends in .yaml).
+    """Returns a new configuration tree for `experiments/<script>/<config>.yaml`, or for a path that ends in .yaml.
 
     Args:
         overrides: "KEY.PATH=VALUE", the value as YAML.
 
     Raises:
         ConfigError: unknown key (with the nearest known one), wrong type, value out of range, conflicting keys,
-            missing or unreadable file; the message names the file or the --set that said so.
+            missing or unreadable file. The message names the file or the --set.
     """
     if script not in SCRIPTS:
         raise ConfigError(f"--script {script}: unknown; known: {', '.join(SCRIPTS)}")
@@ -56,7 +56,7 @@ def load_config(script: str, config: str, overrides: Iterable[str] = ()) -> Easy
 
 
 def find_config(script: str, config: str) -> Path:
-    """Path of an experiment's YAML; an unknown name lists the known ones."""
+    """Path of an experiment's YAML. Raises ConfigError, with the known names, for an unknown one."""
     folder = PROJECT / "experiments" / script
     path = Path(config) if config.endswith((".yaml", ".yml")) else folder / f"{config}.yaml"
     if path.is_file():
@@ -68,19 +68,19 @@ def find_config(script: str, config: str) -> Path:
 
 
 def config_name(config: str) -> str:
-    """What an experiment's output folders are called: "ablation/no_joint" stays, a path to a YAML gives its stem."""
+    """Name of an experiment's output folders: the experiment's name, or the stem of a path to a YAML."""
     return (
         Path(config).name.removesuffix(".yaml").removesuffix(".yml") if config.endswith((".yaml", ".yml")) else config
     )
 
 
 def dump_config(cfg: EasyDict) -> str:
-    """The tree as YAML text; `load_config` reads it back to an equal tree."""
+    """The tree as YAML text, which `load_config` reads back to an equal tree."""
     return yaml.safe_dump(to_plain(cfg), sort_keys=False, default_flow_style=None, width=120)
 
 
 def _layers(path: Path) -> Iterator[tuple[Path, dict]]:
-    """The YAML that `path` builds on, if any, then `path` itself."""
+    """The content of the BASE of `path`, if any, then that of `path`."""
     layer = _read_yaml(path)
     base = layer.pop("BASE", None)
     if base is not None:
@@ -95,20 +95,20 @@ def _layers(path: Path) -> Iterator[tuple[Path, dict]]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice; PyYAML would take the last one and drop what stands below the first."""
+    """Refuses a duplicate key. PyYAML would take the last one and silently drop the first."""
 
     def construct_mapping(self, node, deep=False):
         keys = [key.value for key, _ in node.value]
         for key, _ in node.value:
             if keys.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value}", key.start_mark)
         return super().construct_mapping(node, deep)
 
 
 def _read_yaml(path: Path) -> dict:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date that is none
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an invalid date
         raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: expected KEY: value lines, got {type(content).__name__}")
@@ -136,7 +136,7 @@ def _merge(cfg: EasyDict, layer: dict, source: str, schema, defaults: EasyDict, 
                 raise ConfigError(f"{source}: {name}: expected a name, got {type(key).__name__} {key!r}")
             cfg[key] = _typed(value, "", name, source, schema)
         elif key not in cfg:
-            unknown = prefix + next(flatten({key: value}))[0]  # TRIAN.EPOCH says more than TRIAN
+            unknown = prefix + next(flatten({key: value}))[0]  # the whole key, e.g. TRIAN.EPOCH
             raise ConfigError(f"{source}: unknown key {unknown}{_nearest(unknown, defaults)}")
         elif isinstance(cfg[key], dict):
             if not isinstance(value, dict):
@@ -147,7 +147,7 @@ def _merge(cfg: EasyDict, layer: dict, source: str, schema, defaults: EasyDict, 
 
 
 def _typed(value: Any, default: Any, name: str, source: str, schema) -> Any:
-    """`value` as the type of `default`; int fits float, and so does 1e-4, which YAML 1.1 reads as text."""
+    """`value` with the type of `default`. Float accepts int, and text like 1e-4, as which YAML 1.1 reads it."""
     kind = type(default)
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
         try:

@@ -1,8 +1,7 @@
 """Every key of an experiment with its default. A YAML file names only what differs.
 
-Key names follow OSTrack and ViPT where they have one. Lengths are pixels, rates are per epoch or per sample as stated.
-What a table of the models or losses lists (fusions, backbones, distillation losses, ...) is a choice or a key here by
-being in that table.
+Key names follow OSTrack and ViPT where these have one. Lengths are in pixels; rates are per epoch or per sample, as
+stated. Choices of fusions, backbones, heads and losses are the keys of their tables.
 """
 
 from __future__ import annotations
@@ -121,7 +120,7 @@ DEFAULTS = EasyDict(
     ),
 )
 
-# Key → what it may be. Tables are looked at when a configuration is checked, so that a new row is a choice at once.
+# Key → allowed values. A table is read when a configuration is checked, so every row of it is a choice.
 CHOICES: dict[str, Collection[str]] = {
     "DATA.SAMPLER_MODE": ("causal", "any"),
     "MODEL.TYPE": MODELS,
@@ -152,17 +151,16 @@ FRACTIONS = (
     "TRAIN.SCHEDULER.DECAY_RATE TRAIN.DROP_PATH_RATE TRAIN.PRETRAIN.MASK_RATIO TRAIN.PRETRAIN.OTHER_RATIO "
     "TRAIN.PRETRAIN.TEMPLATE_RATIO"
 ).split()
-TEXT_LISTS = ("TRAIN.FREEZE", "MODEL.PRETRAIN_MISSING")  # lists of text whose default is empty
-FREE_FORM = ("DATA.ROOTS",)  # tables whose keys are the user's
-# Folders: a YAML's are relative to the project, the command line's to the current folder.
+TEXT_LISTS = ("TRAIN.FREEZE", "MODEL.PRETRAIN_MISSING")  # lists of text with an empty default
+FREE_FORM = ("DATA.ROOTS",)  # tables with keys that the user chooses
+# Folders. In a YAML they are relative to the project, on the command line to the current folder.
 PATHS = ("DATA.ROOT", "DATA.ROOTS", "DATA.CACHE", "TRAIN.TEACHER.CACHE")
 
 
 def build_defaults() -> EasyDict:
-    """A fresh tree of defaults, with a weight for each row of DISTILL_LOSSES."""
+    """A new tree of defaults, with a weight for each row of DISTILL_LOSSES."""
     cfg = copy.deepcopy(DEFAULTS)
     given = cfg.TRAIN.DISTILL
-    # In the table's order: a printed configuration then has the losses side by side, BALANCE after them.
     weights = {name: given.get(name, 0.0) for name in DISTILL_LOSSES}
     cfg.TRAIN.DISTILL = EasyDict({**weights, "BALANCE": given.BALANCE})
     return cfg

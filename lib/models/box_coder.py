@@ -1,17 +1,17 @@
-"""Boxes → training maps (encode) and maps → boxes (decode), side by side."""
+"""Encodes boxes as training maps and decodes maps to boxes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-MIN_OVERLAP = 0.7  # that a box keeps, nominally, when its corners move by the Gaussian's radius
+MIN_OVERLAP = 0.7  # nominal IoU of a box with itself after its corners moved by the Gaussian's radius
 
 
 def encode_score(boxes_cxcywh: Tensor, height: int, width: int) -> Tensor:
     """(B, 4) boxes → (B, 1, h, w) target: 1 in the cell whose corner is nearest to the centre, a Gaussian around it.
 
-    As OSTrack, whose offsets therefore lie in [-0.5, 0.5]; unlike there, a centre at the crop's end keeps its cell.
+    As in OSTrack: offsets lie in [-0.5, 0.5]. Unlike there, a centre at the last column or row keeps its cell.
     """
     scale = boxes_cxcywh.new_tensor([width, height])
     center = (boxes_cxcywh[:, :2] * scale).round().clamp(min=0).minimum(scale - 1)
@@ -27,10 +27,11 @@ def encode_score(boxes_cxcywh: Tensor, height: int, width: int) -> Tensor:
 
 
 def gaussian_radius(size: Tensor) -> Tensor:
-    """(B, 2) width, height in cells → (B,) how far a corner may move, as CornerNet's code computes it.
+    """(B, 2) width and height in cells → (B,) radius in cells, as CornerNet's code computes it.
 
-    Its three quadratics stand for both corners moved alike, both inwards, both outwards. It leaves out the division by
-    their leading coefficients, so the overlap can fall below MIN_OVERLAP; every CenterNet-style head is trained so.
+    The three quadratics are for both corners moved in the same direction, both inwards, both outwards. CornerNet's code
+    omits the division by their leading coefficients, so the overlap can fall below MIN_OVERLAP. CenterNet-style heads
+    are trained with this radius, so it is kept.
     """
     total, area, o = size.sum(dim=1), size.prod(dim=1), MIN_OVERLAP
 
@@ -46,9 +47,9 @@ def gaussian_radius(size: Tensor) -> Tensor:
 
 
 def decode(score_map: Tensor, size_map: Tensor, offset_map: Tensor) -> Tensor:
-    """Maps (B, 1 or 2, h, w) → (B, 4) cxcywh read at the peak of the score map."""
+    """Maps (B, 1 or 2, h, w) → (B, 4) cxcywh, fractions of the crop, at the peak of the score map."""
     height, width = score_map.shape[-2:]
-    cell = score_map.flatten(1).argmax(dim=1)  # counted row by row
+    cell = score_map.flatten(1).argmax(dim=1)  # row-major
     index = cell[:, None, None].expand(-1, 2, 1)
     size = size_map.flatten(2).gather(2, index)[:, :, 0]
     offset = offset_map.flatten(2).gather(2, index)[:, :, 0]

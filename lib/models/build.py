@@ -1,4 +1,4 @@
-"""The whole architecture on one page."""
+"""cfg → student, teacher or CMAE. The tables MODELS and BACKBONES."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def load_trained_model(cfg, checkpoint: str | Path) -> nn.Module:
 
 
 def check_settings(content: dict[str, Any], cfg, checkpoint: Path) -> None:
-    """Raises ValueError where a checkpoint's content says that it was trained as another network than cfg's."""
+    """Raises ValueError where the settings in a checkpoint's content describe another network than `cfg`."""
     trained, wanted = network_settings(content.get("config", {})), network_settings(to_plain(cfg))
     for key, value in trained.items():
         if wanted.get(key, value) != value:
@@ -70,7 +70,7 @@ def check_settings(content: dict[str, Any], cfg, checkpoint: Path) -> None:
 
 
 def network_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Of a whole configuration what a network's answer depends on, {'MODEL.BACKBONE.STRIDE': 16, ...}."""
+    """The settings of a whole configuration that a network depends on, e.g. {'MODEL.BACKBONE.STRIDE': 16}."""
     keys = (
         "DATA.MEAN",
         "DATA.STD",
@@ -87,7 +87,7 @@ def network_settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_mae(cfg, model: nn.Module) -> CMAE:
-    """The pretraining that TRAIN.PRETRAIN describes, around a model that it shares."""
+    """The masked autoencoder that TRAIN.PRETRAIN describes, for `model`."""
     pretrain = cfg.TRAIN.PRETRAIN
     return CMAE(
         model,

@@ -1,4 +1,4 @@
-"""The tokens of two modalities → one set."""
+"""Fusions: the tokens of two modalities → one set of search tokens. The table FUSIONS."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.nn import functional
 from lib.models.vit import LayerNorm
 
 FFN_RATIO, HEAD_WIDTH = 2, 64
-PATHS = ("rgb", "aux", "joint")  # of the teacher's fusion, in the order of its weights
+PATHS = ("rgb", "aux", "joint")  # of MultiPathFusion, in the order of its weights
 
 
 class SimpleFusion(nn.Module):
     """The student's fusion: the mean of both modalities plus a low-rank correction (docs/method.md, The student; ours).
 
     F = (S_rgb + S_aux) / 2 + W2 GELU(W1 LN([S_rgb ; S_aux])), with W2 zero at the start, so that training begins with
-    the plain mean.
+    the mean.
     """
 
     def __init__(self, width: int, template_tokens: int, rank: int):
@@ -81,12 +81,12 @@ class MultiPathFusion(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """A transformer block whose queries are one set of tokens and whose keys and values are another.
+    """A transformer block with queries from one set of tokens and keys and values from another.
 
     Args:
-        gated: both branches pass a gate per channel that starts at zero. The gate alone is zero, never the layer behind
-            it as well, or neither would ever learn.
-        one_norm: keys are among the queries' kind and share their norm.
+        gated: attention and FFN are multiplied by a gate per channel that starts at zero. Only the gate starts at zero:
+            if the layer before it did too, both would have zero gradients.
+        one_norm: queries and keys share one norm.
     """
 
     def __init__(self, width: int, gated: bool = False, one_norm: bool = False):

@@ -1,4 +1,4 @@
-"""Feature map → score, size and offset maps. Published: OSTrack's head, the base of the paper's; ours: its priors."""
+"""Feature map → score, size and offset maps. Published: OSTrack's head, on which the paper builds; ours: its priors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from lib.models.box_coder import decode
 from lib.structures import TrackOutput
 
-SCORE_EPS = 1e-4  # keeps the logarithms of the focal loss finite
-# What an untrained head answers: a low score, because nearly all cells are empty; the size that a target has in a
-# search crop of factor 4.
+SCORE_EPS = 1e-4  # the score stays this far from 0 and 1, so that the focal loss is finite
+# Output of an untrained head: a low score, because nearly all cells are background; the size of a target in a search
+# crop of factor 4.
 SCORE_PRIOR, SIZE_PRIOR = 0.1, 0.25
 
 
@@ -40,7 +40,14 @@ HEADS = {"center": CenterHead}
 def apply_head(
     head: nn.Module, fused: Tensor, paths: dict[str, Tensor], features: dict[str, Tensor], grid: int
 ) -> TrackOutput:
-    """Search tokens (B, hw, D), and those of each fusion path, → the head's output for all of them, in one call."""
+    """Applies the head to the fused search tokens and to those of each path, in one call.
+
+    Args:
+        head: (B, D, h, w) → score, size and offset map.
+        fused: (B, hw, D). paths: the same for each fusion path, by name; may be empty.
+        features: further tensors for the output.
+        grid: h = w.
+    """
     tokens = torch.cat([fused, *paths.values()])
     maps = head(tokens.transpose(1, 2).unflatten(2, (grid, grid)))
     parts = zip(*(part.chunk(1 + len(paths)) for part in (*maps, decode(*maps))), strict=True)

@@ -1,7 +1,7 @@
 """CMAE, the complementarity-aware masked autoencoder (docs/method.md, CMAE).
 
-Published: patches chosen inside a modality are masked and reconstructed with the help of the other one. Ours: how they
-are chosen (`masking.py`), the decoder and the target.
+Published: selected patches of one modality are masked and reconstructed with the help of the other one. Ours: how they
+are selected (`masking.py`), the decoder and the target.
 """
 
 from __future__ import annotations
@@ -17,29 +17,32 @@ from lib.models.network import embedding_rows
 from lib.models.vit import LayerNorm, build_block, center_tokens, sincos_positions
 from lib.structures import MODALITIES, Pair, Sample
 
-LAST_DECAY = 0.999  # of the moving average that scores locations
+LAST_DECAY = 0.999  # of the moving average of the model that scores locations
 
 
 class Reconstruction(NamedTuple):
-    """What a masked pair was, what was hidden, and what came out."""
+    """Result of one masked batch."""
 
-    prediction: Tensor  # (B, 2, N, 3 * stride**2): every patch, RGB first, normalised as `patch_targets` does
+    prediction: Tensor  # (B, 2, N, 3 * stride**2): every patch, RGB first, normalised as by `patch_targets`
     patches: Tensor  # the same shape, in [0, 1]
     masks: Masks
-    scores: Tensor  # (B, hw): what the masks were chosen by
+    scores: Tensor  # (B, hw): score of each search location
 
 
 class CMAE(nn.Module):
-    """Around a model's `encode`: the copy that scores locations, mask vectors, decoder. None of it is shipped.
+    """What masked pretraining adds to a model: an averaged copy that scores locations, mask vectors, a decoder.
+
+    None of them is part of the exported network.
 
     Args:
-        model: a student or a teacher. It is not kept: it is handed to every call, so that it is saved once.
-        strategy: a key of STRATEGIES. The ratios: see `choose_masks`.
+        model: a student or a teacher. It is not stored here but passed to every call, so that it is saved once.
+        strategy: a key of STRATEGIES.
+        mask_ratio, other_ratio, template_ratio: see `choose_masks`.
         width, depth, heads: of the decoder.
 
     Raises:
-        ValueError: the backbone cannot be masked; or every block sees both modalities, so that none tells how salient a
-            location is in one of them.
+        ValueError: the backbone cannot be masked; or every block sees both modalities, so that no block measures the
+            saliency of a location in one of them.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class CMAE(nn.Module):
         return self
 
     def forward(self, model: nn.Module, sample: Sample, exponent: float) -> Reconstruction:
-        """Scores, masks and reconstructs a batch. `exponent` on the scores: see `masking.curriculum`."""
+        """Scores, masks and reconstructs a batch. `exponent`: on the scores, see `masking.curriculum`."""
         scores = self.score(sample.template, sample.search, sample.modality)
         masks = choose_masks(scores, self.scorer.streams[0].template_tokens, exponent, **self.ratios)
         prediction = self.reconstruct(model, sample.template, sample.search, sample.modality, masks.mask)
@@ -90,7 +93,7 @@ class CMAE(nn.Module):
 
     @torch.no_grad()
     def score(self, template: Pair, search: Pair, modality: Tensor) -> Tensor:
-        """(B, hw): how much each search location is worth masking, by the averaged model on the unmasked pair."""
+        """Score of each search location, (B, hw), from the averaged model on the unmasked pair."""
         features = self.scorer.encode(template, search, modality)[2]
         backbone = self.scorer.streams[0]
         queries, start = center_tokens(backbone.template_grid), backbone.template_tokens
@@ -105,20 +108,20 @@ class CMAE(nn.Module):
         return self.strategy(saliency, tuple(tokens[:, start:] for tokens in last))
 
     def reconstruct(self, model: nn.Module, template: Pair, search: Pair, modality: Tensor, mask: Tensor) -> Tensor:
-        """(B, 2, N) mask → (B, 2, N, pixels): all patches, from what the mask leaves visible."""
+        """Predicts all patches from the visible tokens: (B, 2, N) bool mask → (B, 2, N, 3 * stride**2)."""
         rgb, aux, _ = model.encode(template, search, modality, mask, self.mask_vectors)
         return self.decoder(torch.stack([rgb, aux], dim=1), embedding_rows(modality))
 
     def patches(self, template: Pair, search: Pair) -> Tensor:
-        """(B, 2, N, pixels) in [0, 1], template patches first."""
+        """Patches of both crops, (B, 2, N, 3 * stride**2) in [0, 1], template patches first."""
         images = (torch.stack(pair, dim=1).float() / 255 for pair in (template, search))
         return torch.cat([to_patches(image, self.stride) for image in images], dim=2)
 
     @torch.no_grad()
     def update_scorer(self, model: nn.Module) -> None:
-        """Moves the averaged copy towards the model; its decay warms up from 0.9 to 0.999.
+        """Updates the moving average; its decay rises from 0.9 to 0.999.
 
-        The first time it becomes the model as it is, whose weights may have been loaded after it was copied.
+        The first update copies the model, because its weights may have been loaded after the constructor copied it.
         """
         done = self.updates.item()
         decay = min(LAST_DECAY, 1 - 1 / (done + 9)) if done else 0.0
@@ -129,7 +132,7 @@ class CMAE(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Attention over the tokens of both modalities, then one linear map to pixels for each kind of image."""
+    """Transformer blocks over the tokens of both modalities, then a linear map to pixels for each modality."""
 
     def __init__(self, inputs: int, grids: tuple[int, int], pixels: int, width: int, depth: int, heads: int):
         super().__init__()
@@ -145,7 +148,7 @@ class Decoder(nn.Module):
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     def forward(self, tokens: Tensor, kinds: Tensor) -> Tensor:
-        """(B, 2, N, D) of both modalities, of `kinds` (B, 2) → (B, 2, N, pixels)."""
+        """Tokens of both modalities (B, 2, N, D) → (B, 2, N, pixels). `kinds`: (B, 2) rows of the modality tables."""
         tokens = self.embed(tokens) + self.positions + self.modality_embed[kinds][:, :, None]
         joint = tokens.flatten(1, 2)
         for block in self.blocks:

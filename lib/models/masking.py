@@ -1,6 +1,6 @@
-"""Scores of locations → which tokens of which modality are masked (docs/method.md, CMAE).
+"""Chooses the tokens that CMAE masks, from a score for each search location (docs/method.md, CMAE).
 
-Published: chosen patches inside a modality are masked. Ours: how they are chosen. Pure functions of their arguments and
+Published: selected patches of one modality are masked. Ours: how they are selected. All functions are pure, apart from
 torch's random numbers.
 """
 
@@ -12,35 +12,39 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Gumbel noise has a standard deviation of 1.28. With scores of unit deviation divided by this, about 80 % of the true
-# top half are masked (50 % at random): 1/2 + asin(rho) / pi, with rho^2 = s^2 / (s^2 + 1.28^2) and s = 1 / T.
+# Standardised scores are divided by this before Gumbel noise (standard deviation 1.28) is added. About 80 % of the top
+# half are then masked (50 % at random): 1/2 + asin(rho) / pi, with rho^2 = s^2 / (s^2 + 1.28^2) and s = 1 / T.
 TEMPERATURE = 0.567
-MIN_SCORE = 1e-6  # under the logarithm
+MIN_SCORE = 1e-6  # scores are clamped to it before their logarithm is taken
 
 
 class Masks(NamedTuple):
-    """Which tokens are masked, and how far the scores decided it."""
+    """The masked tokens, and how far the mask follows the scores."""
 
     mask: Tensor  # (B, 2, N) bool: RGB first; template tokens, then search tokens
-    overlap: Tensor  # (B,): share of the locations with the highest scores that are masked in the masked modality
+    overlap: Tensor  # (B,) in [0, 1]: share of the highest-scored locations that the mask covers
 
 
 def complementarity(saliency: tuple[Tensor, Tensor], tokens: tuple[Tensor, Tensor]) -> Tensor:
-    """kappa = sqrt(s_rgb * s_aux) * (1 - cos): high where both modalities say something, and something different.
+    """kappa = sqrt(s_rgb * s_aux) * (1 - cos): high where both modalities are salient and their tokens differ.
 
     Args:
-        saliency: (B, hw) twice, of any scale. tokens: (B, hw, D) twice.
+        saliency: of RGB and of the auxiliary modality, (B, hw) each, at least 0, of any scale.
+        tokens: of both, (B, hw, D) each.
+
+    Returns:
+        (B, hw), at least 0.
     """
     return _joint_saliency(saliency) * (1 - _agreement(tokens)).clamp(min=0)
 
 
 def redundancy(saliency: tuple[Tensor, Tensor], tokens: tuple[Tensor, Tensor]) -> Tensor:
-    """High where both modalities say the same: the opposite reading of what is worth masking."""
+    """s_rgb * s_aux * cos: high where both modalities are salient and agree; a control. Arguments as above."""
     return _joint_saliency(saliency) ** 2 * _agreement(tokens).clamp(min=0)
 
 
 def random_scores(saliency: tuple[Tensor, Tensor], tokens: tuple[Tensor, Tensor]) -> Tensor:
-    """The same everywhere, so that noise alone decides."""
+    """Equal scores, so that the mask is random; a control. Arguments as above."""
     return torch.ones_like(saliency[0])
 
 
@@ -48,26 +52,34 @@ STRATEGIES = {"complementarity": complementarity, "random": random_scores, "redu
 
 
 def curriculum(progress: float) -> float:
-    """Exponent on the scores: 0 (random masks) in the first third of training, then up to 1 at two thirds."""
+    """Exponent on the scores: 0 (random masks) in the first third of training, then linear to 1 at two thirds.
+
+    Args:
+        progress: share of the training that is done, in [0, 1].
+    """
     return min(1.0, max(0.0, 3 * progress - 1))
 
 
 def choose_masks(
     scores: Tensor, template_tokens: int, exponent: float, mask_ratio: float, other_ratio: float, template_ratio: float
 ) -> Masks:
-    """Picks one modality per sample by a coin; masks `mask_ratio` of its search tokens by noisy rank, and a few of the
-    other's where the first is still visible: no location is lost in both.
+    """Masks search tokens of one modality by noisy rank of their scores, and a few tokens of the other modality.
+
+    The first modality is drawn at random for each sample. The other one is masked only where the first is visible: no
+    location is masked in both.
 
     Args:
-        scores: (B, hw), at least 0. exponent: on them; 0 makes the choice random.
-        other_ratio: of the locations still visible in the chosen modality, masked in the other one.
-        template_ratio: of the template tokens, masked at random in the chosen modality.
+        scores: (B, hw), at least 0.
+        exponent: on the scores; 0 gives random masks.
+        mask_ratio: share of the first modality's search tokens that is masked.
+        other_ratio: share of the locations visible in the first modality that is masked in the other one.
+        template_ratio: share of the first modality's template tokens that is masked, at random.
     """
     batch, cells = scores.shape
     count = round(mask_ratio * cells)
     logarithm = scores.float().clamp(min=MIN_SCORE).log()
     spread = logarithm.std(dim=1, keepdim=True)
-    # Equal scores have no spread but that of rounding, which must not be blown up to an order.
+    # Equal scores differ by rounding only, which must not decide their order.
     standardized = (logarithm - logarithm.mean(dim=1, keepdim=True)) / spread.clamp(min=1e-3)
     rank = exponent * standardized / TEMPERATURE - torch.empty_like(standardized).exponential_().log()
     chosen = _top(rank, count)
@@ -82,7 +94,7 @@ def choose_masks(
 
 
 def _top(values: Tensor, count: int) -> Tensor:
-    """(B, N) → bool, true at the `count` largest of each row."""
+    """(B, N) → (B, N) bool, True at the `count` largest values of each row."""
     return torch.zeros_like(values, dtype=torch.bool).scatter(1, values.topk(count, dim=1).indices, True)
 
 

@@ -19,7 +19,7 @@ from lib.models.backbone import Backbone, ForeignTensor
 from lib.models.weights.convert import convert_vit
 
 MLP_RATIO = 4
-LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # as the ViTs whose weights one starts from
+LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # as in timm's ViTs, whose weights training starts from
 
 
 class Variant(NamedTuple):
@@ -46,8 +46,8 @@ class ViT(nn.Module, Backbone):
     Args:
         template_size, search_size, stride: pixels; both sizes are multiples of the stride.
         drop_path_rate: of the last block; it rises linearly from 0 at the first.
-        prefix_tokens: class and register tokens of pretrained weights; they stand behind all others. 0: none.
-        layer_scale: start of the blocks' LayerScale, for weights that have one. 0: none.
+        prefix_tokens: number of class and register tokens of pretrained weights; they follow all other tokens.
+        layer_scale: initial value of the blocks' LayerScale, for weights that have one; 0: none.
     """
 
     def __init__(
@@ -111,7 +111,11 @@ class ViT(nn.Module, Backbone):
 
 
 class Normalize(nn.Module):
-    """uint8 crops → zero mean and unit variance; `mean` and `std` are of RGB in [0, 1], for both modalities."""
+    """uint8 crops → zero mean and unit variance.
+
+    Args:
+        mean, std: of the RGB channels, for images in [0, 1]; both modalities use them.
+    """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
@@ -124,19 +128,19 @@ class Normalize(nn.Module):
 
 
 def build_block(width: int, heads: int, layer_scale: float = 0.0, drop_path: float = 0.0) -> Block:
-    """A transformer block on (B, N, width); its attention is torch's fused one. `layer_scale` 0: none."""
+    """A transformer block, (B, N, width) → the same, with torch's fused attention. `layer_scale` 0: none."""
     scale = layer_scale or None
     return Block(width, heads, MLP_RATIO, qkv_bias=True, init_values=scale, drop_path=drop_path, norm_layer=LayerNorm)
 
 
 def center_tokens(grid: int) -> list[int]:
-    """Row-major numbers of the 2x2 cells in the middle of a square grid; of an odd one, the middle cell."""
+    """Row-major numbers of the central 2x2 cells of a square grid; for an odd grid, the central cell."""
     middle = sorted({(grid - 1) // 2, grid // 2})
     return [row * grid + column for row in middle for column in middle]
 
 
 def sincos_positions(grid: int, width: int) -> Tensor:
-    """(1, grid * grid, width) sines and cosines of a cell's row and column: where learned positions start from."""
+    """(1, grid * grid, width) sines and cosines of a cell's row and column: initial values of learned positions."""
     frequencies = 1.0 / 10000 ** (torch.arange(width // 4, dtype=torch.float32) / (width // 4))
     angles = torch.arange(grid, dtype=torch.float32)[:, None] * frequencies
     axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # (grid, width / 2)

@@ -1,4 +1,4 @@
-"""How strongly each distillation loss pulls, beside the tracking loss (docs/method.md, Balance; ours)."""
+"""Scales each distillation loss relative to the tracking loss (docs/method.md, Balance; ours)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ from lib.utils import distributed
 
 logger = logging.getLogger(__name__)
 
-WINDOW = 20  # steps that are looked at
-LATEST, SHARE_OF_TRAINING = 500, 0.05  # when they end, in steps and as a share of all
-SHARES = (0.3, 0.5)  # of the tracking loss's gradient that a distillation loss may have
-LIMITS = (0.1, 10.0)  # of the factor
-LOG_INTERVAL = 100  # steps; measuring costs a backward pass through the last block for each loss
+WINDOW = 20  # steps over which gradients are measured
+LATEST, SHARE_OF_TRAINING = 500, 0.05  # the window ends at the earlier of this step and this share of all steps
+SHARES = (0.3, 0.5)  # range of a distillation loss's gradient norm, relative to the tracking loss's
+LIMITS = (0.1, 10.0)  # range of a factor
+LOG_INTERVAL = 100  # steps; each measurement costs a backward pass through the last block for each loss
 
 
 class Balance(nn.Module):
-    """Measures each loss's gradient over some early steps and sets one factor per loss, for good.
+    """Measures the gradient norm of each loss over a window of early steps, then fixes one factor per loss.
 
-    Published analogues of these losses have weights between 0.002 and 5: scales do not carry over. The factors are
-    buffers, so that a resumed run goes on with them.
+    Published weights of similar losses lie between 0.002 and 5, so they cannot be taken over. The factors are buffers:
+    a resumed run continues with them.
+
+    Args:
+        names: of the distillation losses.
+        total_steps: of the training.
+        enabled: False: all factors stay 1; ratios are still logged.
     """
 
     def __init__(self, names: Sequence[str], total_steps: int, enabled: bool = True):
@@ -31,14 +36,22 @@ class Balance(nn.Module):
         self.names, self.enabled = tuple(names), enabled and bool(names)
         self.end = max(1, min(LATEST, round(SHARE_OF_TRAINING * total_steps)))
         self.start = max(0, self.end - WINDOW)
-        self.step = 0  # in step with the buffer, and read without waiting for the device
+        self.step = 0  # equals the buffer `steps`, and is read without synchronising the device
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self.register_buffer("ratios", torch.full((WINDOW, len(self.names)), float("nan")))
         self.register_buffer("factors", torch.ones(len(self.names)))
 
     def observe(self, tracking: Tensor, losses: dict[str, Tensor], parameters: list[nn.Parameter]) -> dict[str, Tensor]:
-        """Within the window, and every LOG_INTERVAL steps: the ratio of each loss's gradient norm, as it is scaled now,
-        to the tracking loss's. What the window sees decides the factors.
+        """Measures the gradient norm of each scaled loss relative to the tracking loss's.
+
+        It does so in the window, whose ratios give the factors, and every LOG_INTERVAL steps.
+
+        Args:
+            tracking: the tracking loss, a scalar. losses: the weighted distillation losses, scalars.
+            parameters: gradients are taken with respect to these.
+
+        Returns:
+            Name → ratio; empty where nothing was measured.
         """
         decides = self.enabled and self.start <= self.step < self.end
         if not self.names or not (decides or self.step % LOG_INTERVAL == LOG_INTERVAL - 1):
@@ -52,10 +65,11 @@ class Balance(nn.Module):
         return dict(zip(self.names, ratios * self.factors, strict=True))
 
     def scale(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The losses times their factors: 1 until the window has passed."""
+        """The losses times their factors; the factors are 1 until the window ends."""
         return {name: losses[name] * factor for name, factor in zip(self.names, self.factors, strict=True)}
 
     def after_step(self) -> None:
+        """Counts a step; at the end of the window, sets the factors."""
         self.step += 1
         self.steps += 1
         if self.enabled and self.step == self.end:
@@ -69,7 +83,7 @@ class Balance(nn.Module):
 
 
 def balanced(ratios: Tensor) -> Tensor:
-    """(W, K) observed ratios, NaN where a loss told nothing → (K,) factors that bring the median into SHARES."""
+    """(W, K) measured ratios, NaN where a loss had no gradient → (K,) factors that bring the median into SHARES."""
     median = ratios.nanmedian(dim=0).values
     wanted = median.clamp(*SHARES)
     factors = (wanted / median.clamp(min=1e-12)).clamp(*LIMITS)
@@ -77,7 +91,7 @@ def balanced(ratios: Tensor) -> Tensor:
 
 
 def gradient_norm(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
-    """Norm of the gradient, which is not accumulated; 0 where the loss does not depend on any parameter."""
+    """Norm of the gradient, a scalar; 0 if the loss depends on none of the parameters. `grad` stays unchanged."""
     if not (loss.requires_grad and parameters):
         return loss.new_zeros(())
     with torch.autocast(loss.device.type, enabled=False):  # as in the backward pass of the step

@@ -1,4 +1,4 @@
-"""cfg → the task of a stage, with the networks it needs."""
+"""cfg → the task of a training stage, with its networks. The table TASKS."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def load_teacher(cfg, run: RunInfo) -> nn.Module:
     """The trained teacher of TRAIN.TEACHER, described by its own YAML.
 
     Raises:
-        ValueError: it sees other crops than the student, or its checkpoint is of another network.
+        ValueError: its crops or stride differ from the student's, or its checkpoint is of another network.
         FileNotFoundError: it has not been trained.
     """
     own = cfg.TRAIN.TEACHER
@@ -84,8 +84,8 @@ def load_teacher(cfg, run: RunInfo) -> nn.Module:
         path = find_weights(own.CHECKPOINT)
         if not path.is_file():
             raise FileNotFoundError(
-                f"TRAIN.TEACHER.CHECKPOINT {own.CHECKPOINT}: neither here nor in pretrained_models/; leave it empty to "
-                f"use what python tracking/train.py --script {run.script} --config {own.CONFIG} trains"
+                f"TRAIN.TEACHER.CHECKPOINT {own.CHECKPOINT}: no such file, nor in pretrained_models/; leave empty to "
+                f"use the result of python tracking/train.py --script {run.script} --config {own.CONFIG}"
             )
     else:
         path = finished_checkpoint(run.script, own.CONFIG, run.save_dir, "TRAIN.TEACHER.CONFIG")
@@ -95,7 +95,7 @@ def load_teacher(cfg, run: RunInfo) -> nn.Module:
 
 
 def tracking_weights(cfg) -> dict[str, float]:
-    """Of the terms of the tracking loss."""
+    """Weights of the terms of the tracking loss, by name."""
     train = cfg.TRAIN
     return {
         "focal": train.FOCAL_WEIGHT,

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: OSTrack's folder and file names, written atomically, resumed exactly."""
+"""Checkpoints on disk, with OSTrack's folder and file names. They are written atomically."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lib.utils.paths import NET_NAME, checkpoint_folder, epoch_path
 class CheckpointFolder:
     """<save_dir>/checkpoints/train/<script>/<config>/TransCMD_ep0300.pth.tar and its siblings.
 
-    Every epoch is saved; of those that are no multiple of `keep_every` only the newest stays. TransCMD_interrupted
-    holds the state in the middle of an epoch that was stopped; it goes when the epoch is finished.
+    Every epoch is saved. An epoch that is no multiple of `keep_every` is removed when the next one is saved.
+    TransCMD_interrupted has the state of an unfinished epoch; it is removed when the epoch is finished.
     """
 
     def __init__(self, save_dir: str | Path, script: str, config: str, keep_every: int = 1):
@@ -27,19 +27,19 @@ class CheckpointFolder:
         self.interrupted = self.path / f"{NET_NAME}_interrupted.pth.tar"
 
     def epochs(self) -> list[int]:
-        """The finished epochs that have a file, ascending."""
+        """Finished epochs that have a file, ascending."""
         matches = (re.fullmatch(rf"{NET_NAME}_ep(\d+)\.pth\.tar", p.name) for p in self.path.glob(f"{NET_NAME}_ep*"))
         return sorted(int(match.group(1)) for match in matches if match)
 
     def latest(self) -> Path | None:
-        """The file with the most training in it."""
+        """The newest checkpoint, or None."""
         if self.interrupted.is_file():
             return self.interrupted
         epochs = self.epochs()
         return epoch_path(self.path, epochs[-1]) if epochs else None
 
     def save(self, state: dict[str, Any], epoch: int) -> Path:
-        """Writes a finished epoch, then removes what it makes superfluous."""
+        """Writes the state after `epoch` epochs, then removes files that are no longer needed; returns its path."""
         path = self._write(state, epoch_path(self.path, epoch))
         for older in self.epochs():
             if older < epoch and older % self.keep_every:
@@ -48,7 +48,7 @@ class CheckpointFolder:
         return path
 
     def save_interrupted(self, state: dict[str, Any]) -> Path:
-        """Writes the state of an unfinished epoch."""
+        """Writes the state of an unfinished epoch; returns its path."""
         return self._write(state, self.interrupted)
 
     def clear(self) -> None:
@@ -61,7 +61,7 @@ class CheckpointFolder:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             try:
                 torch.save(state, file)
-            except RuntimeError as error:  # torch reports a full disk as its own defect, closing what it cannot write
+            except RuntimeError as error:  # torch raises this for a full disk, while it closes the file
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from error
                 raise
@@ -69,10 +69,10 @@ class CheckpointFolder:
 
 
 def read_training_state(path: Path) -> dict[str, Any]:
-    """A checkpoint to go on from, under today's names.
+    """Reads a checkpoint to resume from. Parameters and entries get today's names.
 
     Raises:
-        ValueError: a file that holds a network only, or one of other modalities.
+        ValueError: the file has a network only, or was written with other MODALITIES.
     """
     state = read_checkpoint(path)
     if "helpers" in state:  # the name of "task" in older checkpoints
@@ -90,7 +90,7 @@ def read_training_state(path: Path) -> dict[str, Any]:
         "steps_per_epoch",
     }
     if absent := expected - set(state):
-        raise ValueError(f"{path}: cannot go on from it, {', '.join(sorted(absent))} missing; use it with --finetune")
+        raise ValueError(f"{path}: cannot resume from it, {', '.join(sorted(absent))} missing; use it with --finetune")
     names = list(state.get("modalities", FIRST_MODALITIES))
     if names != list(MODALITIES):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Where a training run reports: console, text log, TensorBoard. Only the main process does."""
+"""Text log and TensorBoard curves of a training run, written by the main process only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from torch.utils.tensorboard import SummaryWriter
 class RunLogger:
     """output/logs/<script>-<config>.log and output/tensorboard/train/<script>/<config>/.
 
-    The text log takes everything that the package logs while the run lasts.
+    The text log gets everything that is logged until `close`.
+
+    Args:
+        enabled: False in all processes but the main one; these log warnings only.
     """
 
     def __init__(self, save_dir: str | Path, script: str, config: str, enabled: bool):
@@ -28,12 +31,13 @@ class RunLogger:
         self.writer = SummaryWriter(str(Path(save_dir) / "tensorboard" / "train" / script / config))
 
     def scalars(self, values: dict[str, float], step: int) -> None:
-        """Writes curves; names like 'train/focal'."""
+        """Adds one point to each curve; names are like 'train/focal'."""
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, step)
 
     def close(self) -> None:
+        """Closes both; the log handler is removed."""
         if self.writer is not None:
             self.writer.close()
         if self.handler is not None:

@@ -1,4 +1,4 @@
-"""Parameter groups, optimizer, schedule."""
+"""Optimizer with its parameter groups, and learning rate schedule."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build_optimizer(cfg, task: Task) -> Optimizer:
     weight decay; all other parameters of the task at TRAIN.LR.
 
     Raises:
-        ValueError: TRAIN.FREEZE leaves nothing to train.
+        ValueError: TRAIN.FREEZE leaves no parameter to train.
     """
     groups: dict[str, list[nn.Parameter]] = {"new": [], "backbone": [], "gates": []}
     group_of = {id(p): name for name, members in task.model.parameter_groups().items() for p in members}
@@ -46,7 +46,7 @@ def build_optimizer(cfg, task: Task) -> Optimizer:
 
 
 def build_scheduler(cfg, optimizer: Optimizer, steps_per_epoch: int) -> LambdaLR:
-    """A schedule that is advanced after every step."""
+    """The learning rate schedule; it advances after every step."""
     factor = schedule(
         cfg.TRAIN.SCHEDULER.TYPE,
         total=cfg.TRAIN.EPOCH * steps_per_epoch,
@@ -58,10 +58,12 @@ def build_scheduler(cfg, optimizer: Optimizer, steps_per_epoch: int) -> LambdaLR
 
 
 def schedule(kind: str, total: int, warmup: int, drop: int, decay: float) -> Callable[[int], float]:
-    """Factor on the learning rate at each step (all arguments in steps).
+    """Returns the function step → factor on the learning rate.
 
-    "step": 1 until `drop`, then `decay`. "cosine": from 1 to `decay` over the whole training. Both start with a linear
-    warm-up.
+    Args:
+        kind: "step": 1 until `drop`, then `decay`; "cosine": from 1 to `decay` over `total` steps.
+        total, warmup, drop: steps. Both kinds start with a linear warm-up over `warmup` steps.
+        decay: factor at the end.
     """
 
     def factor(step: int) -> float:

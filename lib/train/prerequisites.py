@@ -1,4 +1,4 @@
-"""What an experiment starts from: other experiments, trained before it."""
+"""Prerequisites of an experiment: other experiments that must be trained before it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lib.utils.paths import checkpoint_folder
 
 
 def prerequisites(cfg) -> dict[str, str]:
-    """Key → experiment that this one needs the result of, the pretrained network first."""
+    """Configuration key → experiment whose result this one needs; the pretrained network comes first."""
     needed = {"MODEL.PRETRAIN_CONFIG": cfg.MODEL.PRETRAIN_CONFIG}
     if cfg.TRAIN.STAGE == "distill" and not cfg.TRAIN.TEACHER.CHECKPOINT:
         needed["TRAIN.TEACHER.CONFIG"] = cfg.TRAIN.TEACHER.CONFIG
@@ -23,19 +23,19 @@ def prerequisites(cfg) -> dict[str, str]:
 def training_order(
     script: str, config: str, overrides: list[str], finished: Callable[[str], bool] = lambda config: False
 ) -> list[str]:
-    """Everything that `config` builds on, directly or not, each before what needs it; `config` itself last.
+    """All prerequisites of `config`, direct and indirect, in the order of training; `config` itself is the last.
 
     Args:
-        finished: whether an experiment is trained already; what it once needed is not asked for again.
+        finished: whether an experiment is trained; the prerequisites of a finished one are left out.
 
     Raises:
-        ValueError: an experiment needs itself.
+        ValueError: an experiment is its own prerequisite.
     """
     order: list[str] = []
 
     def visit(name: str, path: tuple[str, ...]) -> None:
         if name in path:
-            raise ValueError(f"{' needs '.join((*path, name))}: an experiment cannot need itself")
+            raise ValueError(f"{' needs '.join((*path, name))}: an experiment cannot be its own prerequisite")
         for needed in () if finished(name) else prerequisites(load_config(script, name, overrides)).values():
             visit(needed, (*path, name))
         if name not in order:
@@ -49,7 +49,7 @@ def finished_checkpoint(script: str, config: str, save_dir: str | Path, key: str
     """The last checkpoint of a finished run.
 
     Raises:
-        FileNotFoundError: there is none; names the command that makes it.
+        FileNotFoundError: there is none, or the run is not finished; the message names the command that trains it.
     """
     command = f"python tracking/train.py --script {script} --config {config}"
     if Path(save_dir) != Path("output"):
@@ -59,18 +59,22 @@ def finished_checkpoint(script: str, config: str, save_dir: str | Path, key: str
     if path is not None and is_finished(path):
         return path
     if path is not None:
-        raise FileNotFoundError(f"{key}: {config} is only trained as far as {path}; go on with {command} --resume")
+        raise FileNotFoundError(
+            f"{key}: the training of {config} is not finished (newest: {path}); continue with {command} --resume"
+        )
     folder = checkpoint_folder(save_dir, script, config)
-    raise FileNotFoundError(f"{key}: nothing in {folder}; train it with {command}, or all that is missing with --chain")
+    raise FileNotFoundError(
+        f"{key}: no checkpoint in {folder}; train it with {command}, or all prerequisites with --chain"
+    )
 
 
 def newest(script: str, config: str, save_dir: str | Path) -> Path | None:
-    """The file with the most training in it."""
+    """The newest checkpoint of an experiment, or None."""
     return CheckpointFolder(save_dir, script, config).latest()
 
 
 def is_finished(path: Path) -> bool:
-    """True for the checkpoint of the last epoch that its run was asked for."""
+    """True for the checkpoint of the last epoch, TRAIN.EPOCH of the config.yaml beside it."""
     record = path.with_name("config.yaml")
     if not record.is_file():
         return False

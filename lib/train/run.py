@@ -1,4 +1,4 @@
-"""One experiment, in reading order: data → task → optimizer → Trainer."""
+"""Runs one experiment: data → task → optimizer → Trainer."""
 
 from __future__ import annotations
 
@@ -40,18 +40,27 @@ def train(
     finetune: str | None = None,
     device_name: str = "",
 ) -> None:
-    """Trains what `cfg` describes and leaves checkpoints, logs and the resolved YAML below `save_dir`.
+    """Trains the experiment and writes checkpoints, logs and the resolved YAML below `save_dir`.
 
     Args:
-        resume: go on from the newest checkpoint, if there is one.
-        overwrite: remove the checkpoints of an earlier run of this config first.
-        finetune: a checkpoint whose fitting weights the training starts from, in place of MODEL.PRETRAIN_FILE.
+        cfg: the configuration. script, config: its names, for the output folders.
+        resume: continue from the newest checkpoint, if there is one.
+        overwrite: first remove the checkpoints of an earlier run of this config.
+        finetune: a checkpoint to start from in place of MODEL.PRETRAIN_FILE; tensors that do not fit are reported.
+        device_name: e.g. "cpu" or "cuda:1"; "": a GPU if there is one.
+
+    Raises:
+        ValueError: checkpoints exist and neither `resume` nor `overwrite` is set; or weights, data sets or a checkpoint
+            to resume from do not fit.
+        FileNotFoundError: missing data, weights or prerequisite.
+        FloatingPointError: the loss is not finite.
+        KeyboardInterrupt: the run was stopped; a checkpoint was kept.
     """
     checkpoints = CheckpointFolder(save_dir, script, config, cfg.TRAIN.SAVE_EPOCH_INTERVAL)
     latest = checkpoints.latest()
     if latest and not (resume or overwrite):
         raise ValueError(
-            f"{latest} is there already: go on with --resume, start anew with --overwrite, or set --save_dir"
+            f"{latest} exists already: continue with --resume, start again with --overwrite, or set --save_dir"
         )
     device = pick_device(device_name)
     distributed.start(device)
@@ -71,20 +80,20 @@ def train(
             checkpoints.clear()
         elif resume and latest:
             trainer.load_state(matching_state(latest, trainer))
-            logger.info("going on from %s: epoch %d, step %d", latest, trainer.epoch + 1, trainer.step)
+            logger.info("resumed from %s: epoch %d, step %d", latest, trainer.epoch + 1, trainer.step)
         elif resume:
-            logger.info("--resume: no checkpoint in %s yet; starting anew", checkpoints.path)
+            logger.info("--resume: no checkpoint in %s; starting from the beginning", checkpoints.path)
         if distributed.is_main():
             write_text(checkpoints.path / "config.yaml", dump_config(cfg))
         trainer.fit()
         logger.info("done: %s", checkpoints.latest())
-        distributed.stop()  # not after an error: it could wait for processes that are gone
+        distributed.stop()  # not after an error: it could wait for processes that have ended
     finally:
         run_logger.close()
 
 
 def build_trainer(cfg, task: Task, loaders, checkpoints, run_logger, device: torch.device) -> Trainer:
-    """The loop around a task that lies on its device already."""
+    """The training loop for a task that is on its device already."""
     optimizer = build_optimizer(cfg, task)
     return Trainer(
         task,
@@ -108,11 +117,11 @@ def build_trainer(cfg, task: Task, loaders, checkpoints, run_logger, device: tor
 
 
 def start_from(task: Task, cfg, script: str, save_dir: str | Path, finetune: str | None) -> None:
-    """Loads the weights that training starts from, if any; reports every key that was converted or did not fit.
+    """Loads the weights that training starts from, if any, and logs every key that was converted or did not fit.
 
     Raises:
-        ValueError: MODEL.PRETRAIN_FILE or the network of MODEL.PRETRAIN_CONFIG lacks a parameter that
-            MODEL.PRETRAIN_MISSING does not name. `finetune` may lack any.
+        ValueError: a parameter is missing in MODEL.PRETRAIN_FILE or in the network of MODEL.PRETRAIN_CONFIG and is not
+            listed in MODEL.PRETRAIN_MISSING. In `finetune` any may be missing.
     """
     model, start = cfg.MODEL, finetune or cfg.MODEL.PRETRAIN_FILE
     if start:
@@ -130,13 +139,13 @@ def start_from(task: Task, cfg, script: str, save_dir: str | Path, finetune: str
     absent = [key for key in (*report.missing, *report.mismatched) if not key.startswith(tuple(model.PRETRAIN_MISSING))]
     if absent and not finetune:
         raise ValueError(
-            f"{path}: {len(absent)} tensors of the model are not in it ({', '.join(absent[:3])}); "
-            "name what may be missing in MODEL.PRETRAIN_MISSING"
+            f"{path}: {len(absent)} tensors of the model are missing in it ({', '.join(absent[:3])}); "
+            "list those that may be missing in MODEL.PRETRAIN_MISSING"
         )
 
 
 def matching_state(path: Path, trainer: Trainer) -> dict:
-    """A training state for this trainer. Raises ValueError, naming a key, if another set-up wrote it."""
+    """A training state for this trainer. Raises ValueError, naming the key, if it was written with other settings."""
     state = read_training_state(path)
     was, now = state["config"], trainer.config
     for part in ("MODEL", "DATA", "TRAIN"):

@@ -1,4 +1,4 @@
-"""A task is what one stage of training does with a batch: model + losses. The Trainer knows nothing else of it."""
+"""A task computes the losses of one training stage: model + losses. The Trainer calls nothing else."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ class Task(nn.Module):
     """Base of the stages. `model` is saved as 'net', every other parameter or buffer of the task as 'task'.
 
     Args:
-        freeze: parameters of the model whose names start with one of these are not trained; modules that are frozen
-            whole stay in eval mode, so that their batch statistics do not move either.
+        freeze: parameters of the model whose names start with one of these are not trained. A module whose parameters
+            are all frozen stays in eval mode, so that its batch statistics do not change either.
+
+    Raises:
+        ValueError: no parameter starts with one of the prefixes in `freeze`.
     """
 
     not_saved: tuple[str, ...] = ()  # parts that another run trained and this one does not change
@@ -39,7 +42,7 @@ class Task(nn.Module):
                 parameter.requires_grad_(False)
 
     def forward(self, sample: Sample, progress: float) -> tuple[Terms, Terms]:
-        """Returns the weighted loss terms by name, attached, and detached scalars to log.
+        """Returns the weighted loss terms by name, with gradients, and detached scalars to log.
 
         Args:
             progress: share of the training that is done, in [0, 1].
@@ -47,13 +50,14 @@ class Task(nn.Module):
         raise NotImplementedError
 
     def evaluate(self, sample: Sample) -> Terms:
-        """Returns one value per sample, (B,), under each name; the Trainer averages them by modality."""
+        """Returns values by name, one per sample: (B,) each; the Trainer averages them by modality."""
         raise NotImplementedError
 
     def after_step(self) -> None:
-        """Called after every optimizer step, e.g. to move averages."""
+        """Called after every optimizer step, e.g. to update moving averages."""
 
     def train(self, mode: bool = True) -> Task:
+        """As `nn.Module.train`; frozen modules stay in eval mode."""
         super().train(mode)
         for module in self.model.modules():
             parameters = list(module.parameters())
@@ -77,8 +81,8 @@ class TrackTask(Task):
     """Supervised tracking: focal + GIoU + L1 on the annotated box.
 
     Args:
-        weights: of "focal", "giou", "l1", and of "paths": the same loss on each fusion path, which makes every path
-            decodable by the head.
+        weights: of "focal", "giou", "l1", and of "paths": the same loss on each fusion path, so that the head learns to
+            decode every path.
     """
 
     def __init__(self, model: nn.Module, weights: dict[str, float], freeze: Sequence[str] = ()):
@@ -99,7 +103,7 @@ class TrackTask(Task):
 
 
 class PretrainTask(Task):
-    """CMAE: hide part of a pair and let the encoder reconstruct it; fusion and head take no part and rest."""
+    """CMAE: masks part of a pair and reconstructs it; fusion and head are not used and not trained."""
 
     def __init__(self, model: nn.Module, mae: CMAE, freeze: Sequence[str] = ()):
         super().__init__(model, freeze)
@@ -112,18 +116,23 @@ class PretrainTask(Task):
         mask = result.masks.mask
         loss = reconstruction_loss(result.prediction, result.patches, mask).sum(dim=1).mean()
         logs = {
-            "mask_overlap": result.masks.overlap.mean(),  # with the best locations; 0.5: as random masks have
+            "mask_overlap": result.masks.overlap.mean(),  # 0.5 for random masks
             "flat": (is_flat(result.patches) & mask).sum() / mask.sum().clamp(min=1),
         }
         return {"reconstruction": loss}, {**logs, **gate_size(self.model)}
 
     def evaluate(self, sample: Sample) -> Terms:
-        """Error on masked patches, and the same where the other modality is another sample's: how far it helps."""
+        """Error on masked patches, and the error with the other modality taken from another sample.
+
+        The difference shows how much the other modality helps.
+        """
         mae, inputs = self.mae, (sample.template, sample.search, sample.modality)
         result = mae(self.model, sample, exponent=1.0)
         error = reconstruction_loss(result.prediction, result.patches, result.masks.mask)
         errors = []
-        for m, other in enumerate(("aux", "rgb")):  # the modality in question, and the one that is taken away
+        for m, other in enumerate(
+            ("aux", "rgb")
+        ):  # m: modality whose error is measured; other: the one that is shuffled
             shuffled = [pair._replace(**{other: getattr(pair, other).roll(1, 0)}) for pair in inputs[:2]]
             prediction = mae.reconstruct(self.model, *shuffled, inputs[2], result.masks.mask)
             errors.append(reconstruction_loss(prediction, result.patches, result.masks.mask)[:, m])
@@ -134,11 +143,12 @@ class PretrainTask(Task):
 
 
 class DistillTask(Task):
-    """Supervised tracking, and what a frozen teacher knows.
+    """Supervised tracking, and distillation from a frozen teacher.
 
     Args:
-        losses: entries of DISTILL_LOSSES by name. loss_weights: of each.
-        balance: brings each loss's gradient into proportion once, early in training.
+        weights: see `TrackTask`.
+        losses: modules from DISTILL_LOSSES, by name. loss_weights: weight of each.
+        balance: scales the losses once, early in training.
     """
 
     not_saved = ("teacher.",)
@@ -205,7 +215,7 @@ def gate_size(model: nn.Module) -> Terms:
 
 
 def tracking_terms(loss: TrackingLoss, output: TrackOutput, sample: Sample, weights: dict[str, float]) -> Terms:
-    """The weighted terms of the fused output, and one term for all its paths."""
+    """Weighted loss terms of the fused output, and "paths", one term for all fusion paths together."""
     terms = {name: weights[name] * value for name, value in loss(output, sample).items()}
     if output.paths:
         values = [weights[k] * v for path in output.paths.values() for k, v in loss(path, sample).items()]
@@ -214,7 +224,10 @@ def tracking_terms(loss: TrackingLoss, output: TrackOutput, sample: Sample, weig
 
 
 def box_quality(model: nn.Module, sample: Sample) -> Terms:
-    """IoU of the predicted box, and its success averaged over the thresholds 0, 0.05, ..., 1 (AUC); also of paths."""
+    """IoU of the predicted box, its success rate averaged over the thresholds 0, 0.05, ..., 1 (AUC), and per-path IoU.
+
+    Each (B,) in [0, 1].
+    """
     output = model(sample.template, sample.search, sample.modality)
     iou = box_iou(output.boxes, sample.search_box)
     thresholds = torch.linspace(0, 1, 21, device=iou.device)

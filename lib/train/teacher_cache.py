@@ -1,4 +1,4 @@
-"""Answers of a frozen teacher on disk, for runs that show it the same batches: a comparison of losses, say."""
+"""Caches the outputs of a frozen teacher on disk, for runs with the same batches, e.g. a comparison of losses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from lib.utils.files import atomic_path
 
 
 class CachedTeacher(nn.Module):
-    """Takes the place of a frozen teacher in eval mode. Exact, on one machine with one version of torch: an answer is
-    kept whole, in its own precision, under a digest of the teacher's weights and of every byte that it was shown.
+    """Replaces a frozen teacher in eval mode.
+
+    An output is stored completely, in its own precision, under a digest of the teacher's weights and of the input. The
+    cache is exact on one machine with one version of torch.
 
     Args:
-        folder: may be shared by several runs and teachers, also at the same time. A batch of 8 of the nano teacher
-            takes 5 MB.
+        folder: several runs and teachers may share it at the same time. A batch of 8 of the nano teacher takes 5 MB.
     """
 
     def __init__(self, teacher: nn.Module, folder: str | Path):
@@ -32,7 +33,7 @@ class CachedTeacher(nn.Module):
         self.weights_digest = _digest(b"", *(tensor for _, tensor in state))
 
     def forward(self, template: Pair, search: Pair, modality: Tensor) -> TrackOutput:
-        """As the teacher's. Raises ValueError for a file that is no answer."""
+        """As the teacher's `forward`. Raises ValueError for a file that is not a stored output."""
         kind = modality.device.type
         precision = str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else ""
         setting = f"{self.weights_digest} {kind} {precision}".encode()
@@ -46,7 +47,7 @@ class CachedTeacher(nn.Module):
         try:
             return _nested(load_file(path, device=str(modality.device)))
         except (SafetensorError, KeyError) as error:
-            raise ValueError(f"{path}: no answer of a teacher ({error}); remove it") from error
+            raise ValueError(f"{path}: not a stored output of a teacher ({error}); remove it") from error
 
 
 def _digest(start: bytes, *tensors: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""The one training loop: epochs, AMP, clipping, validation, checkpoints, exact resume."""
+"""The training loop: epochs, AMP, gradient clipping, validation, checkpoints, exact resume."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """How the loop runs, as the TRAIN keys of the same names."""
+    """Options of the loop; see the TRAIN keys of the same names."""
 
     epochs: int
     seed: int
@@ -45,10 +45,10 @@ class TrainerOptions:
 
 
 class Trainer:
-    """Trains a task. A non-finite loss, an unreadable image, any error ends the process; nothing is retried in silence.
+    """Trains a task. Any error, e.g. a loss that is not finite or an unreadable image, ends the process.
 
-    Random numbers of a step are a function of (seed, step, process), and samples one of (seed, epoch, index): a resumed
-    run equals an uninterrupted one bit for bit on a CPU, also from the middle of an epoch.
+    The random numbers of a step are a function of (seed, step, process), and samples are a function of (seed, epoch,
+    index). On a CPU a resumed run therefore equals an uninterrupted one bit for bit, also from the middle of an epoch.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class Trainer:
         """Trains up to the last epoch.
 
         Raises:
-            KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; says which checkpoint was kept.
-            FloatingPointError: the loss is no finite number.
+            KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the message names the checkpoint that was kept.
+            FloatingPointError: the loss or the gradient is not finite.
         """
-        # Several processes would stop at different steps and wait for each other: they end at once.
+        # Several processes would stop at different steps and wait for each other, so they stop at once.
         stop = self.stop if distributed.world_size() == 1 else contextlib.nullcontext()
         with stop, logging_redirect_tqdm():
             try:
@@ -91,8 +91,8 @@ class Trainer:
             except RuntimeError as error:
                 if not self.stop.requested:
                     raise
-                # SIGTERM to the whole group ends the data loading processes, and the step in progress with them.
-                raise KeyboardInterrupt(f"kept {self.checkpoints.latest()}; go on with --resume") from error
+                # SIGTERM to the process group ends the data loading workers, and with them the current step.
+                raise KeyboardInterrupt(f"kept {self.checkpoints.latest()}; continue with --resume") from error
 
     def _fit_epochs(self) -> None:
         while self.epoch < self.options.epochs:
@@ -147,7 +147,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Means of the task's values over the held-out samples, per modality: {'rgbt/iou': 0.61, ...}, logged."""
+        """Logs and returns the means of `Task.evaluate` over the held-out samples: {'rgbt/iou': 0.61, ...}."""
         if self.val_loader is None:
             return {}
         self.task.eval()
@@ -178,7 +178,7 @@ class Trainer:
         return means
 
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on, as tensors and plain values."""
+        """The complete training state, as tensors and plain values."""
         return {
             "net": self.task.model.state_dict(),
             "task": self.task.own_state(),
@@ -194,7 +194,7 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Goes on from `state()` of a run with the same model and number of steps an epoch."""
+        """Restores a `state()`; it must come from a run with the same model and number of steps per epoch."""
         self.task.restore(state["net"], state["task"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
@@ -219,7 +219,9 @@ class Trainer:
             self.options.epochs,
             self.step,
             self.steps_per_epoch,
-            ", ".join(f"{name} {value:.4f}" for name, value in values.items() if "/" not in name),  # the rest: curves
+            ", ".join(
+                f"{name} {value:.4f}" for name, value in values.items() if "/" not in name
+            ),  # names with a slash are curves only
             self.optimizer.param_groups[0]["lr"],
             rate,
             tqdm.format_interval(math.ceil(remaining)),
@@ -234,11 +236,11 @@ class Trainer:
             path = self.checkpoints.save_interrupted(self.state())
         else:
             path = self.checkpoints.save(self.state(), self.epoch)
-        raise KeyboardInterrupt(f"kept {path}; go on with --resume")
+        raise KeyboardInterrupt(f"kept {path}; continue with --resume")
 
 
 class _Meter:
-    """Means of logged tensors since the last report; they stay on the device until asked for."""
+    """Means of the logged tensors since the last report. Tensors stay on the device until `means` is called."""
 
     def __init__(self):
         self.values: list[dict[str, Tensor]] = []
@@ -248,7 +250,7 @@ class _Meter:
         self.values.append(values)
 
     def means(self) -> dict[str, float]:
-        """Of every name that was logged; some are in certain steps only."""
+        """Mean of every name over the steps in which it was logged."""
         names = dict.fromkeys(name for values in self.values for name in values)
         return {n: torch.stack([v[n].float() for v in self.values if n in v]).mean().item() for n in names}
 
@@ -257,7 +259,7 @@ class _Meter:
 
 
 def _wrap(task: Task, device: torch.device) -> torch.nn.Module:
-    """The task itself, or its distributed wrapper when launched with several processes."""
+    """The task itself, or its distributed wrapper if there are several processes."""
     if distributed.world_size() == 1:
         return task
     return DistributedDataParallel(task, device_ids=[device.index] if device.type == "cuda" else None)

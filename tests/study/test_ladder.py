@@ -149,7 +149,7 @@ def test_rows_of_other_settings_are_not_mixed(run_command, tmp_path):
 
 
 def test_an_experiment_cannot_need_itself(monkeypatch):
-    with pytest.raises(ValueError, match="debug needs debug: an experiment cannot need itself"):
+    with pytest.raises(ValueError, match="debug needs debug: an experiment cannot be its own prerequisite"):
         training_order("transcmd", "debug", ["MODEL.PRETRAIN_CONFIG=debug"])
 
 

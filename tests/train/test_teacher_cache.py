@@ -68,5 +68,5 @@ def test_a_broken_file_is_named(teacher, tmp_path):
     answer(cached, sample)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=f"{path.name}: no answer of a teacher .*; remove it"):
+    with pytest.raises(ValueError, match=f"{path.name}: not a stored output of a teacher .*; remove it"):
         answer(cached, sample)

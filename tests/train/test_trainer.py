@@ -91,7 +91,7 @@ def stop_after(trainer, steps: int, signal_number=signal.SIGINT):
 def test_stopped_and_resumed_equals_uninterrupted_training(cfg, tmp_path, uninterrupted, steps, signal_number):
     first = make_trainer(cfg, tmp_path / "parts")
     stop_after(first, steps, signal_number)
-    with pytest.raises(KeyboardInterrupt, match=r"kept .*\.pth\.tar; go on with --resume"):
+    with pytest.raises(KeyboardInterrupt, match=r"kept .*\.pth\.tar; continue with --resume"):
         first.fit()
     second = make_trainer(cfg, tmp_path / "parts")
     second.load_state(matching_state(second.checkpoints.latest(), second))

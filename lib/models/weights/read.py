@@ -22,13 +22,13 @@ from lib.utils.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
-# What reading a file that is damaged, or none at all, ends with.
+# Exceptions of torch and safetensors for a damaged file, or one of another kind.
 DAMAGE = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, AttributeError) + (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     SafetensorError,
 )
-TIMM = "timm:"  # before the name of a model whose weights timm downloads
+TIMM = "timm:"  # prefix of a model name whose weights timm downloads
 # Parameters that had another name in older checkpoints; whole parts of the name, between dots.
 RENAMED = {"vit": "encoder", "fusion.weigh": "fusion.gate"}
 MODALITY_TABLES = ("modality_embed",)  # tensors with one row for each modality
@@ -43,13 +43,13 @@ class NetworkFile(NamedTuple):
 
 
 def find_weights(name: str | Path) -> Path:
-    """A weight file, looked for as given, then in pretrained_models/."""
+    """Path of a weight file: as given if there is such a file, else in pretrained_models/. It may not exist."""
     local = Path(__file__).resolve().parents[3] / "pretrained_models" / name
     return local if local.is_file() and not Path(name).is_file() else Path(name)
 
 
 class InertPlaceholder:
-    """Stands where a file names a class or function of another project: takes any arguments and state, does nothing."""
+    """Replaces the classes and functions of other projects that a file names: accepts any arguments, does nothing."""
 
     def __new__(cls, *args: object, **kwargs: object) -> InertPlaceholder:
         return super().__new__(cls)
@@ -66,7 +66,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: cut off, no checkpoint, or holding objects whose loading would run code.
+        ValueError: the file is truncated, is no checkpoint, or contains objects whose loading would run code.
     """
     path = Path(path)
     if not path.is_file():
@@ -76,9 +76,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             return _read_safetensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if re.search("global|InertPlaceholder", str(error), re.IGNORECASE):  # a class or function that is not torch's
+        if re.search("global|InertPlaceholder", str(error), re.IGNORECASE):  # a class or function of another package
             raise ValueError(
-                f"{path}: refused, because it holds pickled objects and not only tensors; loading them would run code"
+                f"{path}: refused: it contains pickled objects besides tensors, and loading them would run code"
             ) from error
         raise ValueError(f"{path}: not a checkpoint, or cut off ({path.stat().st_size} bytes)") from error
     except PermissionError:
@@ -91,7 +91,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    """The tensors; where `write_net` wrote them, below 'net' and with the settings below 'config'."""
+    """The tensors; of a file by `write_net` under 'net', with the settings under 'config'."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
         metadata = file.metadata() or {}
@@ -108,14 +108,14 @@ def _modalities(metadata: dict[str, str]) -> dict[str, list[str]]:
 
 
 def write_net(path: str | Path, net: dict[str, Tensor], config: dict[str, Any], dtype: torch.dtype) -> None:
-    """Writes a network alone, with its settings, as .safetensors: what a tracker or a distillation needs of a run.
+    """Writes a network with its settings as .safetensors, as a tracker or a distillation needs it.
 
     Args:
         net: its rows of modality tables are those of MODALITIES.
         dtype: of the floating-point tensors.
 
     Raises:
-        ValueError: a value that this type cannot hold.
+        ValueError: a tensor that `dtype` cannot represent, or that is not finite.
     """
     kept = {name: (t.to(dtype) if t.is_floating_point() else t).contiguous() for name, t in net.items()}
     if wrong := [name for name, tensor in kept.items() if not tensor.isfinite().all()]:
@@ -127,7 +127,7 @@ def write_net(path: str | Path, net: dict[str, Tensor], config: dict[str, Any], 
 def read_foreign(source: str | Path) -> NetworkFile:
     """The network of a file that another project may have written, or of timm's download "timm:<model>".
 
-    Trackers of OSTrack's family pickle their settings beside the tensors. Those load as `InertPlaceholder`s: nothing
+    Trackers derived from OSTrack pickle their settings beside the tensors. These load as `InertPlaceholder`s: nothing
     that the file names is imported or called.
 
     Raises:

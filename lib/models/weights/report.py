@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class LoadReport(NamedTuple):
-    """What became of each key."""
+    """What happened to each key."""
 
     used: list[str]
     missing: list[str]  # in the model, not in the file
@@ -34,8 +34,8 @@ class LoadReport(NamedTuple):
         return "; ".join(parts)
 
     def lines(self) -> list[str]:
-        """What became of every key that is no plain copy, the same conversion of several blocks in one line:
-        "converted: vit.blocks.{0,1}.attn.proj.weight: LayerScale folded in".
+        """One line for every key that is no plain copy; the same conversion of several blocks shares a line:
+        "converted: encoder.blocks.{0,1}.attn.proj.weight: LayerScale folded in".
         """
         alike: dict[tuple[str, str], list[str]] = {}
         for key, how in self.converted.items():
