@@ -41,6 +41,8 @@ NO_TORCH = (
     "tracker.postprocess",
     "tracker.base",
     "tracker.baselines",
+    "tracker.arguments",
+    "tracker.build",
     "results.raw",
     "evaluation.metrics",
     "evaluation.annotations",

@@ -76,6 +76,17 @@ def test_train_test_and_analysis_work_one_after_the_other(trained, run_command, 
         assert "transcmd/debug" in done.stdout and str(folder / f"{plot}.png") in done.stdout
 
 
+def test_a_tracker_without_an_experiment_needs_no_name_of_one(run_command, tmp_path):
+    done = run_command("test.py", "static", "--dataset_name", "LasHeR")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "output/test/tracking_results/static/default/LasHeR").glob("*_score.txt"))) == 2
+    assert_fails(run_command("test.py", "transcmd", "--dataset_name", "LasHeR"), 2, "transcmd: name the experiment")
+    wrong = run_command("test.py", "nanotrack", "--dataset_name", "LasHeR", "--set", "TRACKER.WEIGHT=x")
+    assert_fails(wrong, 2, "nanotrack has no such argument; did you mean TRACKER.WEIGHTS?")
+    lost = run_command("test.py", "nanotrack", "--dataset_name", "LasHeR", "--set", "TRACKER.WEIGHTS=x")
+    assert_fails(lost, 1, "x/nanotrack_backbone_sim.onnx: no such file", "TRACKER.WEIGHTS")
+
+
 def test_testing_with_a_drop_debug_pictures_and_a_single_sequence(trained, run_command):
     save = ["--save_dir", trained / "output"]
     done = run_command(
@@ -95,7 +106,7 @@ def test_an_exported_network_tracks_as_its_checkpoint(trained, run_command, tmp_
         assert done.returncode == 0, done.stderr
     content = read_checkpoint(tmp_path / "float32.safetensors")
     state = torch.load(checkpoint, weights_only=True)
-    assert content["net"].keys() == state["net"].keys() and content.keys() == {"net", "config"}
+    assert content["net"].keys() == state["net"].keys() and content.keys() == {"net", "config", "modalities"}
     assert all(torch.equal(tensor, state["net"][name]) for name, tensor in content["net"].items())
     assert network_settings(content["config"]) == network_settings(state["config"])
     assert str(tmp_path.parent) not in json.dumps(content["config"])  # no place of this machine
@@ -132,7 +143,7 @@ def test_a_crash_in_one_of_two_processes_is_a_failure(demo_data, run_command, tm
 
 def test_a_missing_or_unfinished_teacher_is_named_with_the_command_that_makes_it(run_command, tmp_path):
     train = ["train.py", "--config", "debug_distill"]
-    assert_fails(run_command(*train), 1, "TRAIN.TEACHER.CONFIG: nothing in", "--config debug_teacher", "--chain")
+    assert_fails(run_command(*train), 1, "TRAIN.TEACHER.CONFIG: no checkpoint in", "--config debug_teacher", "--chain")
     folder = tmp_path / CHECKPOINTS.replace("debug", "debug_teacher")
     folder.mkdir(parents=True)
     (folder / "TransCMD_interrupted.pth.tar").touch()

@@ -9,6 +9,7 @@ python tracking/train.py --script transcmd --config tiny --resume --set TRAIN.NU
 import argparse
 import os
 import sys
+from functools import partial
 
 import _init_paths  # noqa: F401
 
@@ -49,7 +50,7 @@ def main() -> int:
         print(dump_config(cfg), end="")
         return 0
     if args.chain:
-        return train_chain(args)
+        return train_prerequisites(args)
     if args.mode == "multiple" and "WORLD_SIZE" not in os.environ:
         return launch(args.nproc_per_node)
     from lib.train.run import train  # here, because torch takes seconds to import and --print-config needs none of it
@@ -67,30 +68,13 @@ def main() -> int:
     return 0
 
 
-def train_chain(args: argparse.Namespace) -> int:
-    """Trains everything that the experiment builds on and that is not finished, then the experiment, one by one.
+def train_prerequisites(args: argparse.Namespace) -> int:
+    from lib.train.chain import train_chain
 
-    Values of --set hold for all of them.
-    """
-    from lib.train.prerequisites import is_finished, newest, training_order
-
-    def finished(config: str) -> bool:
-        path = newest(args.script, config_name(config), args.save_dir)
-        return path is not None and is_finished(path)
-
-    order = training_order(args.script, args.config, args.set, finished)
-    for number, config in enumerate(order, start=1):
-        if finished(config):
-            print(f"{number}/{len(order)} {config}: finished", flush=True)
-            continue
-        print(f"{number}/{len(order)} {config}", flush=True)
-        command = [sys.executable, __file__, "--script", args.script, "--config", config, "--save_dir", args.save_dir]
-        command += ["--mode", args.mode, "--nproc_per_node", str(args.nproc_per_node), "--device", args.device]
-        command += [word for pair in args.set for word in ("--set", pair)]
-        finetune = ["--finetune", args.finetune] if args.finetune and config == args.config else []
-        if code := run_child([*command, "--resume", *finetune]):
-            return code
-    return 0
+    options = ["--mode", args.mode, "--nproc_per_node", str(args.nproc_per_node), "--device", args.device]
+    finetune = ["--finetune", args.finetune] if args.finetune else []
+    say = partial(print, flush=True)
+    return train_chain(args.script, args.config, args.save_dir, args.set, options, finetune, say)
 
 
 def launch(processes: int) -> int:

@@ -9,7 +9,8 @@ import torch
 
 from lib.data.augment import Augmentation, jitter_box
 from lib.data.crop import CropSpec, box_to_crop, crop_pair
-from lib.structures import Frame, Pair, Sample, modality_index
+from lib.data.tensors import pair_tensors
+from lib.structures import Frame, Sample, modality_index
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,9 @@ class Processing:
             crops.append(augment(pair, box_cxcywh))
         (template_pair, template_cxcywh), (search_pair, search_cxcywh) = crops
         return Sample(
-            template=to_pair(template_pair),
-            search=to_pair(search_pair),
+            template=pair_tensors(template_pair),
+            search=pair_tensors(search_pair),
             template_box=torch.tensor(template_cxcywh, dtype=torch.float32),
             search_box=torch.tensor(search_cxcywh, dtype=torch.float32),
             modality=torch.tensor(modality_index(modality)),
         )
-
-
-def to_pair(crop: Frame) -> Pair:
-    """Two (S, S, 3) images → two (3, S, S) tensors."""
-    return Pair(*(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in crop))

@@ -30,7 +30,7 @@ from lib.results.raw import (
 )
 from lib.running.debug import DebugWriter
 from lib.tracker.base import Tracker
-from lib.utils.cli import StopRequest, ignore_interrupt, worker_context
+from lib.utils.cli import StopRequest, end_with_parent, ignore_interrupt, worker_context
 from lib.utils.misc import available_cores
 
 logger = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> I
     """Yields each sequence as it is done, with the error or ''. One worker is this process."""
     workers = min(workers, len(todo))
     if workers <= 1:
-        tracker = job.make_tracker(_device(0, num_gpus)) if todo else None
+        tracker = job.make_tracker(worker_device(0, num_gpus)) if todo else None
         for sequence in todo:
             yield sequence, _attempt(tracker, sequence, job)
         return
@@ -194,7 +194,8 @@ def _attempt(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], 
     return ""
 
 
-def _device(index: int, num_gpus: int) -> str:
+def worker_device(index: int, num_gpus: int) -> str:
+    """The device of a worker process: they share the GPUs in turn."""
     return f"cuda:{index % num_gpus}" if num_gpus else "cpu"
 
 
@@ -208,13 +209,14 @@ class _Worker:
     @classmethod
     def start(cls, job: Job, counter, workers: int, num_gpus: int, stop) -> None:
         ignore_interrupt()
+        end_with_parent()
         with counter.get_lock():
             index = counter.value
             counter.value += 1
         threads = max(1, available_cores() // workers)
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
-        cls.job, cls.stop, cls.tracker = job, stop, job.make_tracker(_device(index, num_gpus))
+        cls.job, cls.stop, cls.tracker = job, stop, job.make_tracker(worker_device(index, num_gpus))
 
     @classmethod
     def run(cls, sequence: Sequence) -> str:

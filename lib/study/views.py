@@ -51,7 +51,7 @@ def draw_paths(sample: Sample, output: TrackOutput, weights: Tensor, labels: lis
     Args:
         weights: (B, hw, 3), see `MultiPathFusion.path_weights`. labels: a few words on each sample.
     """
-    reach = {name: box_iou(output.paths[name].boxes, sample.search_box) for name in PATHS}
+    path_iou = {name: box_iou(output.paths[name].boxes, sample.search_box) for name in PATHS}
     fused = box_iou(output.boxes, sample.search_box)
     grid = round(weights.shape[1] ** 0.5)
     rows = []
@@ -61,7 +61,7 @@ def draw_paths(sample: Sample, output: TrackOutput, weights: Tensor, labels: lis
         for number, name in enumerate(PATHS):
             share = weights[index, :, number].float()
             pictures.append(overlay_score(dim, share.view(grid, grid).cpu().numpy()))
-            texts.append(f"{share.mean():.2f}  IoU {reach[name][index]:.2f}")
+            texts.append(f"{share.mean():.2f}  IoU {path_iou[name][index]:.2f}")
             boxes.append(output.paths[name].boxes[index])
         for picture, text, box in zip(pictures, texts, boxes, strict=True):
             _draw_box(picture, sample.search_box[index], (60, 230, 60))
@@ -71,7 +71,7 @@ def draw_paths(sample: Sample, output: TrackOutput, weights: Tensor, labels: lis
     return _with_titles(rows, ["RGB", "auxiliary", *(f"path {name}" for name in PATHS)])
 
 
-def pick_telling(search: Pair, count: int) -> tuple[list[int], list[str]]:
+def pick_samples(search: Pair, count: int) -> tuple[list[int], list[str]]:
     """Samples in which one modality shows little, and others: their numbers and a word on each."""
     spread = [image.float().std(dim=(1, 2, 3)) for image in search]
     picked: dict[int, str] = {}

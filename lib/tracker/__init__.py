@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lib.structures import Frame as Frame
 
 if TYPE_CHECKING:
-    from lib.tracker.transcmd import TransCMDTracker
+    from lib.tracker.base import Tracker
 
 
 def load_tracker(
@@ -25,7 +25,7 @@ def load_tracker(
     modality: str = "rgbt",
     device: str = "",
     overrides: Iterable[str] = (),
-) -> TransCMDTracker:
+) -> Tracker:
     """A tracker with trained weights.
 
     Args:
@@ -37,9 +37,6 @@ def load_tracker(
     Raises:
         ValueError, FileNotFoundError: wrong config, checkpoint, modality or device; says which.
     """
-    from lib.config.loader import load_config  # here, so that parts of this package can be used without torch
-    from lib.tracker.build import build_tracker, default_checkpoint
+    from lib.tracker.build import Request, build_tracker  # here, so that `Frame` alone costs no further import
 
-    cfg = load_config("transcmd", config, overrides)
-    path = Path(checkpoint) if checkpoint else default_checkpoint(cfg, config, "output")
-    return build_tracker(cfg, path, modality, device)
+    return build_tracker(Request("transcmd", config, tuple(overrides), checkpoint or "")).make(modality, device)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lib.data.crop import CropSpec, box_from_crop, crop_pair
-from lib.data.processing import to_pair
+from lib.data.tensors import pair_tensors
 from lib.structures import Frame, Pair, Prediction, modality_index, to_device
 from lib.tracker.base import check_frame, check_init_box
 from lib.tracker.postprocess import decode_peak, hann_window
@@ -52,4 +52,4 @@ class TransCMDTracker:
 
     def _tensors(self, crops: Frame) -> Pair:
         """Two (S, S, 3) images → a batch of one on the device."""
-        return to_device(Pair(*(image[None] for image in to_pair(crops))), self.device)
+        return to_device(Pair(*(image[None] for image in pair_tensors(crops))), self.device)

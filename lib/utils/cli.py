@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import logging
 import multiprocessing
 import os
@@ -9,10 +12,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn, TypeVar
+
+from lib.utils.paths import PROJECT
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent dies
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
@@ -68,6 +76,16 @@ def ignore_interrupt() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def end_with_parent() -> None:
+    """For worker processes: ends this one when the process that started it is gone, however that ended."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def worker_context(*preload: str) -> multiprocessing.context.BaseContext:
     """Starts worker processes afresh, as threads of OpenCV and CUDA do not survive a fork: a child could wait for ever.
 
@@ -81,16 +99,96 @@ def worker_context(*preload: str) -> multiprocessing.context.BaseContext:
 
 
 def run_child(command: Sequence[str]) -> int:
-    """Runs another command and returns its exit status; on Ctrl-C waits for it to end in its own way, and gives 130."""
-    child = subprocess.Popen(command)
-    interrupted = False
-    while True:
-        try:
-            code = child.wait()
-            return 130 if interrupted else code
-        except KeyboardInterrupt:
-            interrupted = True
+    """Runs another command and returns its exit status. Ctrl-C and SIGTERM are passed on once each; then this waits for
+    the command to end in its own way, and gives 130. Whatever the command has left running is killed.
+    """
+    child, interrupted = start_child(command), False
+    try:
+        while True:
+            try:
+                code = child.wait()
+                return 130 if interrupted else code
+            except KeyboardInterrupt:
+                interrupted = True
+                child.terminate()
+    finally:
+        kill_group(child)
+
+
+def start_child(command: Sequence[str], **options) -> subprocess.Popen:
+    """Starts a command as the leader of a process group, so that a Ctrl-C in the terminal does not reach it and all
+    that it starts can be killed. On Linux it gets a SIGTERM when this process, or the thread that calls this, dies.
+
+    Args:
+        options: of subprocess.Popen.
+    """
+    ask_for_signal = None
+    if sys.platform == "linux":
+        ask_for_signal = functools.partial(ctypes.CDLL(None).prctl, PR_SET_PDEATHSIG, signal.SIGTERM.value)
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=ask_for_signal, **options)
+
+
+def kill_group(child: subprocess.Popen) -> None:
+    """Kills what is left of the process group of a `start_child`."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+    child.poll()
+
+
+class Children:
+    """Commands that run side by side, one in each thread, until all of them are stopped."""
+
+    def __init__(self):
+        self._running: set[subprocess.Popen] = set()
+        self._stopped = False
+
+    def run(self, command: Sequence[str], **options) -> subprocess.CompletedProcess:
+        """Runs a command to its end. `options` are those of subprocess.Popen."""
+        child = start_child(command, **options)
+        self._running.add(child)
+        if self._stopped:  # while it was started
             child.terminate()
+        try:
+            output, _ = child.communicate()
+        finally:
+            kill_group(child)
+            self._running.discard(child)
+        return subprocess.CompletedProcess(command, child.returncode, output)
+
+    def stop(self) -> None:
+        """Asks every running command to end in its own way."""
+        self._stopped = True
+        for child in list(self._running):
+            child.terminate()
+
+
+def run_side_by_side(run: Callable[[Children, Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+    """Yields run(children, item) for every item, in order; `jobs` of them run at a time, in threads.
+
+    `run` starts its commands with `children.run`. An exception or a Ctrl-C stops them, and none is started any more.
+    """
+    children, pool = Children(), ThreadPoolExecutor(jobs)
+    try:
+        yield from pool.map(functools.partial(run, children), items)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        children.stop()
+        pool.shutdown()
+
+
+def tracking_command(name: str, *arguments: object, settings: Sequence[str] = ()) -> list[str]:
+    """The command line of one of our commands in this Python.
+
+    Args:
+        name: file in tracking/. settings: values of --set.
+    """
+    return [sys.executable, str(PROJECT / "tracking" / name), *map(str, arguments), *set_words(settings)]
+
+
+def set_words(settings: Sequence[str]) -> list[str]:
+    """["A=1", "B=2"] → ["--set", "A=1", "--set", "B=2"]."""
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 def _terminate(signum, frame) -> None:

@@ -1,9 +1,10 @@
-"""Where commands leave their files below `save_dir`, as OSTrack lays them out."""
+"""Where the project lies, and where commands leave their files below `save_dir`, as OSTrack lays them out."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+PROJECT = Path(__file__).resolve().parents[2]
 NET_NAME = "TransCMD"
 
 
@@ -15,3 +16,8 @@ def checkpoint_folder(save_dir: str | Path, script: str, config: str) -> Path:
 def epoch_path(folder: Path, epoch: int) -> Path:
     """The checkpoint of a finished epoch."""
     return folder / f"{NET_NAME}_ep{epoch:04d}.pth.tar"
+
+
+def results_folder(save_dir: str | Path, tracker: str, name: str, dataset: str) -> Path:
+    """Where the raw results of one run of a tracker on a data set go."""
+    return Path(save_dir) / "test" / "tracking_results" / tracker / name / dataset

@@ -26,9 +26,13 @@ from typing import NamedTuple
 
 import yaml
 
+from lib.config.loader import config_name
 from lib.data.sequence import Sequence
 from lib.data.storage import DiskStore
+from lib.tracker.build import Request, command_words
+from lib.utils.cli import tracking_command
 from lib.utils.files import write_text
+from lib.utils.paths import PROJECT
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +146,36 @@ def _find_source(sequence: Sequence) -> tuple[Path, list[str]]:
                 raise ValueError(f"{where}: image {number} is {key}, but the VOT toolkit looks for {pattern % number}")
         patterns.append(pattern)
     return (sequence.store.root / sequence.rgb_keys[0]).absolute().parents[1], patterns
+
+
+def toolkit_name(tracker: str, config: str) -> str:
+    """What the toolkit calls a tracker; it allows few characters."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", f"{tracker}_{config_name(config)}" if config else tracker)
+
+
+def tracker_command(request: Request) -> list[str]:
+    """How the toolkit starts a tracker, from any folder. Raises ValueError or FileNotFoundError for a wrong one."""
+    return tracking_command("vot_tracker.py", *command_words(request))
+
+
+def next_steps(
+    folder: Path, stack: Stack, dataset: str, first_sequence: str, name: str, options: list[str]
+) -> list[str]:
+    """The command lines that test, run and score a tracker in a workspace.
+
+    Args:
+        name: of the tracker in the workspace. options: for the analysis, which tell where the data set lies.
+    """
+    results = f"{name}={(folder / 'results' / name / stack.experiment).absolute()}"
+    lines = (
+        ["cd", str(folder.absolute())],
+        toolkit_command("test", "--sequence", f"sequences/{first_sequence}", name),
+        toolkit_command("evaluate", name),
+        toolkit_command("analysis", "--name", "scores", name),
+        ["cd", str(PROJECT)],
+        [sys.executable, "tracking/analysis_results.py", "--benchmark", dataset, *options, "--results", results],
+    )
+    return [shlex.join(line) for line in lines]
 
 
 def toolkit_command(*arguments: str) -> list[str]:

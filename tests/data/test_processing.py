@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from lib.data.augment import Augmentation, jitter_box
 from lib.data.crop import CropSpec, box_to_crop, crop_pair, crop_square
-from lib.data.processing import Processing, to_pair
+from lib.data.processing import Processing
+from lib.data.tensors import pair_tensors
 from lib.structures import MODALITIES, Frame, modality_index
 
 TEMPLATE, SEARCH = CropSpec(64, 2.0), CropSpec(128, 4.0)
@@ -183,4 +184,4 @@ def test_both_modalities_are_cropped_alike():
     crops, geometry = crop_pair(frame, BOXES[0] + [5, -3, 0, 0], CropSpec(96, 3.0))
     np.testing.assert_array_equal(crops.rgb, crops.aux)
     np.testing.assert_array_equal(crops.rgb, geometry.image)
-    assert to_pair(crops).aux.shape == (3, 96, 96)
+    assert pair_tensors(crops).aux.shape == (3, 96, 96)

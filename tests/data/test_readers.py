@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from easydict import EasyDict
 
-from lib.data.datasets import DATASETS, build_store, find_dataset, load_dataset
+from lib.data.datasets import all_datasets, build_store, find_dataset, load_dataset
 from lib.data.datasets.folders import SPLITS, frame_number, split_names
 from lib.data.storage import DiskStore, LmdbStore, open_store
 from tests.helpers import HEIGHT, WIDTH, pack, read_number, write_file, write_rows, write_small, write_video
@@ -512,7 +512,7 @@ def test_an_lmdb_file_gives_the_same_sequences(tmp_path, dataset):
     for split in ("train", "test"):
         write_small(tmp_path, dataset, split)
     packed = LmdbStore(pack(tmp_path / dataset, tmp_path / "packed.lmdb"), dataset)
-    for name in (name for name, entry in DATASETS.items() if entry.root == dataset):
+    for name in (name for name, entry in all_datasets().items() if entry.root == dataset):
         for sequence, other in zip(load(tmp_path, name), load_dataset(name, packed), strict=True):
             assert (sequence.name, sequence.rgb_keys, sequence.aux_keys) == (other.name, other.rgb_keys, other.aux_keys)
             np.testing.assert_array_equal(sequence.boxes_xywh, other.boxes_xywh)

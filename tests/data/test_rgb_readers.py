@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.config.loader import load_config
-from lib.data.datasets import DATASETS, load_dataset
+from lib.data.datasets import find_dataset, load_dataset
 from lib.data.datasets.trackingnet import NumberedKeys
 from lib.data.loader import build_loaders
 from lib.data.storage import DiskStore, open_store
@@ -52,7 +52,7 @@ def coco_split(root, split="train", objects=None, folder=""):
 
 
 def load(root, name):
-    folder = DATASETS[name].root
+    folder = find_dataset(name).root
     return load_dataset(name, DiskStore(root / folder, folder))
 
 
@@ -160,8 +160,8 @@ def test_a_broken_annotation_of_coco_is_named(tmp_path, content):
 
 @pytest.mark.parametrize("name", ["LaSOT_train", "TrackingNet_train"])
 def test_an_empty_folder_is_named(tmp_path, name):
-    (tmp_path / DATASETS[name].root).mkdir()
-    with pytest.raises(FileNotFoundError, match=f"{DATASETS[name].root}: no "):
+    (tmp_path / find_dataset(name).root).mkdir()
+    with pytest.raises(FileNotFoundError, match=f"{find_dataset(name).root}: no "):
         load(tmp_path, name)
 
 
@@ -189,7 +189,7 @@ def test_rgb_tiny_draws_from_all_four_data_sets(all_four):
 
 def test_packed_data_sets_give_the_same_sequences(all_four, tmp_path):
     for name in ("LaSOT_train", "GOT10k_train", "TrackingNet_train", "COCO_train"):
-        folder = DATASETS[name].root
+        folder = find_dataset(name).root
         plain = load(all_four, name)
         packed = load_dataset(name, open_store(pack(all_four / folder, tmp_path / f"{folder}.lmdb"), folder))
         assert [s.name for s in packed] == [s.name for s in plain]

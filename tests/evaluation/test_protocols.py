@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.datasets import DATASETS
+from lib.data.datasets import all_datasets
 from lib.evaluation.annotations import Annotation, annotations_from_folder
 from lib.evaluation.attributes import find_folder, read_attributes
 from lib.evaluation.benchmarks import (
@@ -276,7 +276,7 @@ def test_overlaps_at_half_and_three_quarters_are_points_of_the_curve(tmp_path):
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_describes_every_protocol(name, protocol):
     benchmark = BENCHMARKS[name]
-    assert benchmark.name == name and benchmark.dataset in DATASETS
+    assert benchmark.name == name and benchmark.dataset in all_datasets()
     if benchmark is VOT_RGBD2022 and protocol != "official":
         with pytest.raises(ValueError, match="VOT-RGBD2022: runs from anchors have the protocol official alone"):
             under_protocol(benchmark, protocol)

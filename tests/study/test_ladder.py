@@ -9,7 +9,7 @@ import pytest
 from lib.config import loader
 from lib.config.loader import load_config
 from lib.models.build import build_model
-from lib.models.weights.read import network_of, read_checkpoint
+from lib.models.weights.read import find_weights, network_of, read_checkpoint
 from lib.models.weights.report import load_exact
 from lib.study.ladder import ROWS, Row, difference, draw_ladder, from_json, mean_and_error, to_json, to_markdown
 from lib.train.prerequisites import is_finished, training_order
@@ -137,6 +137,11 @@ def test_the_teacher_in_the_repository_is_that_of_its_experiment():
         "MODEL.PRETRAIN_FILE",
     }
     assert (ROOT / "pretrained_models/teacher_nano.safetensors").stat().st_size < 8e6
+
+
+def test_the_teacher_in_the_repository_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_weights("teacher_nano.safetensors") == ROOT / "pretrained_models/teacher_nano.safetensors"
 
 
 def test_rows_of_other_settings_are_not_mixed(run_command, tmp_path):

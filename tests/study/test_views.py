@@ -8,7 +8,7 @@ from lib.config.loader import load_config
 from lib.data.loader import build_loaders
 from lib.models.build import build_mae, build_model
 from lib.structures import Pair
-from lib.study.views import CELL, LINE, draw_paths, draw_reconstruction, pick_telling
+from lib.study.views import CELL, LINE, draw_paths, draw_reconstruction, pick_samples
 from lib.utils.draw import overlay_score
 
 
@@ -55,7 +55,7 @@ def test_dark_and_faint_samples_are_found():
     rgb, aux = images.clone(), images.clone()
     rgb[4] = 3
     aux[7] = 90
-    picked, labels = pick_telling(Pair(rgb, aux), 3)
+    picked, labels = pick_samples(Pair(rgb, aux), 3)
     assert dict(zip(picked, labels, strict=True)) == {4: "dark or flat RGB", 7: "faint auxiliary", 0: ""}
 
 

@@ -1,12 +1,16 @@
 """Trackers, and the runner that turns sequences into result files."""
 
 import json
+import pickle
+import subprocess
+import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from lib.config.loader import load_config
+from lib.config.loader import ConfigError, load_config
 from lib.data.crop import CropSpec
 from lib.data.datasets import build_store, load_dataset
 from lib.evaluation.annotations import annotations_from_sequences
@@ -15,14 +19,18 @@ from lib.evaluation.evaluate import evaluate
 from lib.models.build import build_model
 from lib.results.raw import read_boxes, read_numbers
 from lib.running.debug import draw_frame
+from lib.running.run import track_datasets
 from lib.running.runner import Job, run_sequences
 from lib.structures import Frame, Prediction, TrackOutput
 from lib.tracker import load_tracker
-from lib.tracker.baselines import BASELINES, StaticTracker
-from lib.tracker.build import build_tracker
+from lib.tracker.baselines import StaticTracker
+from lib.tracker.build import Request, build_tracker, command_words, make_transcmd
 from lib.tracker.transcmd import TransCMDTracker
 from lib.utils.boxes import iou_xywh
 from lib.utils.trees import to_plain
+from tests.conftest import ROOT
+
+UNTRAINED = ("static", "mil")  # trackers that need no files
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +87,7 @@ def test_a_prediction_stays_inside_the_image():
     assert x >= 0 and y >= 0 and x + w <= 300 and y + h <= 200 and min(w, h) >= 10
 
 
-@pytest.mark.parametrize("name", ["transcmd", *BASELINES])
+@pytest.mark.parametrize("name", ["transcmd", *UNTRAINED])
 @pytest.mark.parametrize(
     ("box", "message"),
     [
@@ -92,7 +100,7 @@ def test_a_prediction_stays_inside_the_image():
     ],
 )
 def test_bad_init_box_is_refused(name, box, message, checkpoint):
-    tracker = BASELINES[name]() if name in BASELINES else load_tracker("debug", checkpoint, device="cpu")
+    tracker = build_tracker(Request(name, "debug", checkpoint=checkpoint)).make("rgbt", "cpu")
     with pytest.raises(ValueError, match=message):
         tracker.initialize(spot(10, 10, 20, 20), np.array(box))
 
@@ -108,7 +116,7 @@ def test_five_lines_of_code_track_frames_in_memory(checkpoint):
     tracker.initialize(spot(100, 80, 40, 30), [100, 80, 40, 30])
     box_xywh, score = tracker.track(spot(104, 82, 40, 30))
     assert box_xywh.shape == (4,) and box_xywh.dtype == np.float64 and 0 <= score <= 1
-    with pytest.raises(ValueError, match="modality 'thermal'; known: rgb, rgbt"):
+    with pytest.raises(ValueError, match="modality 'thermal' is not known; expected one of: rgb"):
         load_tracker("debug", checkpoint, modality="thermal")
     with pytest.raises(ValueError, match="device 'cuda:99' cannot be used"):
         load_tracker("debug", checkpoint, device="cuda:99")
@@ -123,10 +131,10 @@ def test_tracking_twice_gives_the_same(checkpoint, sequences):
     np.testing.assert_array_equal(boxes(), boxes())
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", UNTRAINED)
 def test_baselines_follow_the_protocol(name, sequences):
     sequence = sequences["LasHeR"][0]
-    tracker = BASELINES[name]()
+    tracker = build_tracker(Request(name)).make("rgbt", "cpu")
     tracker.initialize(sequence.frame(0), sequence.boxes_xywh[0])
     prediction = tracker.track(sequence.frame(1))
     assert isinstance(prediction, Prediction) and 0 <= prediction.score <= 1
@@ -149,6 +157,102 @@ def test_frames_of_another_kind_are_refused(checkpoint):
     tracker.initialize(frame, np.array([100, 80, 40, 30]))
     with pytest.raises(ValueError, match="auxiliary image: expected .H, W, 3. uint8, got .* float64"):
         tracker.track(Frame(frame.rgb, frame.aux / 255))
+
+
+# the table of trackers
+
+
+def fingerprint(checkpoint, *settings: str) -> str:
+    return build_tracker(Request("transcmd", "debug", settings, checkpoint)).fingerprint
+
+
+def test_a_fingerprint_covers_weights_and_settings_and_not_where_they_lie(tmp_path, checkpoint):
+    same, other = tmp_path / "same.pth.tar", tmp_path / "other.pth.tar"
+    same.write_bytes(checkpoint.read_bytes())
+    torch.manual_seed(1)
+    torch.save({"net": build_model(load_config("transcmd", "debug")).state_dict()}, other)
+    assert fingerprint(checkpoint) == fingerprint(same) != fingerprint(other)
+    assert fingerprint(checkpoint, "DATA.ROOT=elsewhere") == fingerprint(checkpoint)
+    assert fingerprint(checkpoint, "MODEL.BACKBONE.INTERACTION_LAYERS=[]") != fingerprint(checkpoint)
+    assert build_tracker(Request("static")).fingerprint != build_tracker(Request("mil")).fingerprint
+
+
+@pytest.mark.parametrize("name", ["transcmd", *UNTRAINED])
+def test_what_is_built_travels_to_other_processes(name, checkpoint):
+    built = pickle.loads(pickle.dumps(build_tracker(Request(name, "debug", checkpoint=checkpoint))))
+    tracker = built.make("rgbt", "cpu")
+    tracker.initialize(spot(100, 80, 40, 30), np.array([100, 80, 40, 30]))
+    assert tracker.track(spot(104, 82, 40, 30)).box_xywh.shape == (4,)
+
+
+def test_wrong_requests_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="tracker 'nanotrak': unknown; did you mean nanotrack"):
+        build_tracker(Request("nanotrak"))
+    with pytest.raises(ConfigError, match="transcmd: name the experiment that describes it"):
+        build_tracker(Request("transcmd"))
+    with pytest.raises(FileNotFoundError, match="TransCMD_ep0002.pth.tar: no such checkpoint; train it with"):
+        build_tracker(Request("transcmd", "debug", save_dir=tmp_path))
+    for name in ("transcmd", "static"):
+        with pytest.raises(ConfigError, match=f"--set TRACKER.SPEED=1: {name} has no such argument; it has none"):
+            build_tracker(Request(name, "debug", ("TRACKER.SPEED=1",)))
+
+
+def test_a_tracker_without_a_network_starts_without_torch():
+    code = "import sys; from lib.tracker.build import *; build_tracker(Request('mil')).make('rgbt', 'cpu')"
+    done = subprocess.run([sys.executable, "-c", f"{code}; sys.exit('torch' in sys.modules)"], cwd=ROOT)
+    assert done.returncode == 0
+
+
+def test_a_command_line_for_another_folder_has_absolute_paths(tmp_path, monkeypatch, checkpoint):
+    monkeypatch.chdir(tmp_path)
+    for part in ("backbone", "head"):
+        (tmp_path / f"nanotrack_{part}_sim.onnx").write_bytes(b"")
+    words = command_words(Request("nanotrack", "debug", ("TRACKER.WEIGHTS=.", "DATA.ROOT=x"), device="cpu"))
+    assert words == ["nanotrack", "--set", f"TRACKER.WEIGHTS={tmp_path}", "--device", "cpu"]
+    (tmp_path / "w.pth").write_bytes(checkpoint.read_bytes())
+    words = command_words(Request("transcmd", "debug", ("TEST.EPOCH=2",), "w.pth"))
+    assert words == ["transcmd", "debug", "--checkpoint", f"{tmp_path}/w.pth", "--set", "TEST.EPOCH=2"]
+
+
+# NanoTrack
+
+
+@pytest.fixture
+def nanotrack(shared) -> Request:
+    weights = shared / "peers/nanotrackv2"
+    if not weights.is_dir():
+        pytest.skip(f"no weights of NanoTrack in {weights}")
+    return Request("nanotrack", settings=(f"TRACKER.WEIGHTS={weights}",))
+
+
+def test_nanotrack_follows_its_target_and_is_the_same_in_every_process(nanotrack, tmp_path, sequences):
+    items = sequences["DepthTrack"]
+    for workers in (1, 2):
+        built, place = build_tracker(nanotrack), tmp_path / str(workers)
+        assert track_datasets(built, {"DepthTrack": items}, lambda name, drop, p=place: p, workers=workers) == {}
+    for sequence in items:
+        for suffix in ("", "_score"):
+            texts = {(tmp_path / place / f"{sequence.name}{suffix}.txt").read_text() for place in ("1", "2")}
+            assert len(texts) == 1
+        scores = read_numbers(tmp_path / f"1/{sequence.name}_score.txt")
+        assert ((scores >= 0) & (scores <= 1)).all() and len(set(scores[1:])) > 5
+    run_sequences(items, static_job(tmp_path / "static"))
+    folders = {"nanotrack": tmp_path / "1", "static": tmp_path / "static"}
+    report = evaluate(LASHER, annotations_from_sequences(items), folders)
+    assert report.trackers["nanotrack"].scores["SR"] > report.trackers["static"].scores["SR"] + 10
+
+
+def test_nanotrack_says_what_it_lacks(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"pretrained_models/nanotrack_backbone_sim\.onnx: no such file"):
+        build_tracker(Request("nanotrack"))
+    for part in ("backbone", "head"):
+        (tmp_path / f"nanotrack_{part}_sim.onnx").write_bytes(b"no network")
+    built = build_tracker(Request("nanotrack", settings=(f"TRACKER.WEIGHTS={tmp_path}",)))
+    with pytest.raises(ValueError, match="OpenCV cannot read the networks of NanoTrack"):
+        built.make("rgbt", "cpu")
+    monkeypatch.delattr(cv2, "TrackerNano_create")
+    with pytest.raises(ValueError, match="has no TrackerNano; install opencv-python 4.7 or newer"):
+        built.make("rgbt", "cpu")
 
 
 # runner
@@ -279,11 +383,9 @@ def test_a_killed_worker_is_reported_and_does_not_hang(tmp_path, sequences):
 
 @pytest.mark.parametrize("mode", ["pictures", "video"])
 def test_debug_draws_every_tracked_frame(tmp_path, sequences, checkpoint, mode):
-    import cv2
-
     sequence = sequences["DepthTrack"][0]
     cfg = load_config("transcmd", "debug")
-    job = Job(lambda device: build_tracker(cfg, checkpoint, "rgbd", device), tmp_path, "x", debug=mode)
+    job = Job(lambda device: make_transcmd(cfg, checkpoint, "cpu", "rgbd", device), tmp_path, "x", debug=mode)
     assert run_sequences([sequence], job) == {}
     if mode == "pictures":
         files = sorted((tmp_path / "debug" / sequence.name).iterdir())

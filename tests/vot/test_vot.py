@@ -471,6 +471,6 @@ def test_commands_print_the_next_steps_and_what_is_wrong(run_command, tmp_path):
     ran = run(["bash", "-c", script], cwd=tmp_path, timeout=600)
     assert ran.returncode == 0 and (tmp_path / "work/analysis/scores.json").is_file(), ran.stdout + ran.stderr
     failed = run_command("make_vot_workspace.py", "transcmd", "debug", "--dataset", "DepthTrack")
-    assert failed.returncode == 1 and "no such checkpoint; train it, or name one" in failed.stderr
+    assert failed.returncode == 1 and "no such checkpoint; train it with" in failed.stderr
     alone = run_command("vot_tracker.py", "static", "debug")
     assert alone.returncode == 1 and "start this by `vot evaluate`" in alone.stderr.splitlines()[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,66 +22,80 @@ from lib.data.storage import Store, open_store
 
 
 class DatasetEntry(NamedTuple):
+    """A row of DATASETS.
+
+    Args:
+        reader: (store, split) → all sequences of the split.
+        splits: the default is that of most: a test set, and a training set with a held-out part.
+    """
+
+    reader: Callable[[Store, str], list[Sequence]]
+    splits: tuple[str, ...] = ("test", "train", "val")
+
+
+class Dataset(NamedTuple):
+    """One split of a row of DATASETS, as `find_dataset` finds it."""
+
     reader: Callable[[Store, str], list[Sequence]]
     root: str  # its folder below DATA.ROOT, its key in DATA.ROOTS
     split: str
 
 
-READERS = {
-    "LasHeR": lasher,
-    "DepthTrack": depthtrack,
-    "VisEvent": visevent,
-    "RGBT234": rgbt234,
-    "RGBT210": rgbt210,
-    "GTOT": gtot,
-    "VTUAV": vtuav,
-    "RGBD1K": rgbd1k,
-    "CDTB": vot_rgbd,
-    "VOT-RGBD2022": vot_rgbd,
-    "STC": stc,
-    "COESOT": coesot,
-    "LaSOT": lasot,
-    "GOT10k": got10k,
-    "TrackingNet": trackingnet,
-    "COCO": coco,
-}
-# "LasHeR" is the test set, as benchmarks are called; "LasHeR_train" and "LasHeR_val" split its training set.
-SUFFIXES = {"test": "", "train": "_train", "val": "_val", "all": "_all", "test_ST": "_ST", "test_LT": "_LT"}
-# Those with other splits: test sets, one whole, one with two test sets, and data sets of RGB alone, for pretraining.
-SPLITS = {
-    "LasHeR": ("test", "train", "val", "all"),
-    "VTUAV": ("test_ST", "test_LT", "train", "val"),
-    **dict.fromkeys(("RGBT234", "RGBT210", "GTOT", "CDTB", "VOT-RGBD2022", "STC"), ("test",)),
-    **dict.fromkeys(("LaSOT", "TrackingNet"), ("train",)),
-    **dict.fromkeys(("GOT10k", "COCO"), ("train", "val")),
-}
+# Folder → reader and splits. "LasHeR" names the test set, as benchmarks are called; "LasHeR_train" another split.
 DATASETS = {
-    f"{root}{SUFFIXES[split]}": DatasetEntry(reader, root, split)
-    for root, reader in READERS.items()
-    for split in SPLITS.get(root, ("test", "train", "val"))
+    "LasHeR": DatasetEntry(lasher, ("test", "train", "val", "all")),
+    "DepthTrack": DatasetEntry(depthtrack),
+    "VisEvent": DatasetEntry(visevent),
+    "RGBT234": DatasetEntry(rgbt234, ("test",)),
+    "RGBT210": DatasetEntry(rgbt210, ("test",)),
+    "GTOT": DatasetEntry(gtot, ("test",)),
+    "VTUAV": DatasetEntry(vtuav, ("test_ST", "test_LT", "train", "val")),
+    "RGBD1K": DatasetEntry(rgbd1k),
+    "CDTB": DatasetEntry(vot_rgbd, ("test",)),
+    "VOT-RGBD2022": DatasetEntry(vot_rgbd, ("test",)),
+    "STC": DatasetEntry(stc, ("test",)),
+    "COESOT": DatasetEntry(coesot),
+    # RGB alone, for pretraining
+    "LaSOT": DatasetEntry(lasot, ("train",)),
+    "GOT10k": DatasetEntry(got10k, ("train", "val")),
+    "TrackingNet": DatasetEntry(trackingnet, ("train",)),
+    "COCO": DatasetEntry(coco, ("train", "val")),
 }
 
 
-def find_dataset(name: str) -> DatasetEntry:
+def all_datasets() -> dict[str, Dataset]:
+    """Every split of every row by its name: "VTUAV_ST" is split "test_ST", "VTUAV_train" split "train"."""
+    return {
+        f"{root}{split.removeprefix('test') if split.startswith('test') else f'_{split}'}": Dataset(
+            entry.reader, root, split
+        )
+        for root, entry in DATASETS.items()
+        for split in entry.splits
+    }
+
+
+def find_dataset(name: str) -> Dataset:
     """Raises ValueError, with the nearest and all known names, for an unknown one."""
-    if name in DATASETS:
-        return DATASETS[name]
-    near = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise ValueError(f"unknown data set '{name}'; {hint}known: {', '.join(DATASETS)}")
+    known = all_datasets()
+    if name in known:
+        return known[name]
+    raise ValueError(f"unknown data set '{name}'; {_nearest(name, known)}known: {', '.join(known)}")
 
 
 def load_dataset(name: str, store: Store) -> list[Sequence]:
     """All sequences of a data set. Raises ValueError or FileNotFoundError for what is not as it should be."""
-    entry = find_dataset(name)
-    return entry.reader(store, entry.split)
+    dataset = find_dataset(name)
+    return dataset.reader(store, dataset.split)
 
 
 def build_store(cfg, name: str) -> Store:
     """The store that holds data set `name`, from DATA.ROOTS or DATA.ROOT."""
     root = find_dataset(name).root
-    for key in set(cfg.DATA.ROOTS) - set(READERS):
-        near = difflib.get_close_matches(key, READERS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"DATA.ROOTS.{key}: no such data set; {hint}known: {', '.join(READERS)}")
+    for key in set(cfg.DATA.ROOTS) - set(DATASETS):
+        raise ValueError(f"DATA.ROOTS.{key}: no such data set; {_nearest(key, DATASETS)}known: {', '.join(DATASETS)}")
     return open_store(cfg.DATA.ROOTS.get(root, Path(cfg.DATA.ROOT) / root), root)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}? " if near else ""

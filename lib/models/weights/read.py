@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lib.structures import MODALITIES
 from lib.utils.files import atomic_path
+from lib.utils.paths import PROJECT
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class NetworkFile(NamedTuple):
 
 def find_weights(name: str | Path) -> Path:
     """Path of a weight file: as given if there is such a file, else in pretrained_models/. It may not exist."""
-    local = Path(__file__).resolve().parents[3] / "pretrained_models" / name
+    local = PROJECT / "pretrained_models" / name
     return local if local.is_file() and not Path(name).is_file() else Path(name)
 
 

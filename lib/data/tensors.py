@@ -1,0 +1,13 @@
+"""Images → tensors, the same way in training and in tracking."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from lib.structures import Frame, Pair
+
+
+def pair_tensors(crops: Frame) -> Pair:
+    """Two (S, S, 3) uint8 images → two (3, S, S) uint8 tensors, without a batch dimension."""
+    return Pair(*(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in crops))

@@ -1,0 +1,82 @@
+"""Pictures of what a trained stage does with held-out pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from lib.data.loader import build_loaders
+from lib.models.build import check_settings, load_trained_model
+from lib.structures import Pair, Sample, to_device
+from lib.study.views import draw_paths, draw_reconstruction, pick_samples
+from lib.train.build import RunInfo, build_task
+from lib.train.checkpoint import read_training_state
+from lib.utils.files import atomic_path
+from lib.utils.misc import seed_step
+
+BATCHES = 8  # of validation, from which the samples are picked
+
+
+@torch.inference_mode()
+def draw_stage(cfg, name: str, checkpoint: Path, save_dir: Path, samples: int, device: torch.device) -> np.ndarray:
+    """What CMAE masks and rebuilds (stage pretrain), or which path a teacher trusts where.
+
+    Args:
+        cfg: an experiment that `check_stage` accepts. name: its name, for errors.
+
+    Returns:
+        One RGB picture.
+
+    Raises:
+        ValueError: the experiment names no validation data; the checkpoint is of another network.
+    """
+    pretrains = cfg.TRAIN.STAGE == "pretrain"
+    if pretrains:
+        stage = build_task(cfg, RunInfo("transcmd", save_dir, total_steps=1))
+        state = read_training_state(checkpoint)
+        check_settings(state, cfg, checkpoint)
+        stage.restore(state["net"], state["task"])
+    else:
+        stage = load_trained_model(cfg, checkpoint)
+    stage.to(device).eval()
+    loader = build_loaders(cfg)[1]
+    if loader is None:
+        raise ValueError(f"--config {name}: DATA.VAL names no data set to take pairs from")
+    pool = concatenate([batch for _, batch in zip(range(BATCHES), loader, strict=False)])
+    rows, labels = pick_samples(pool.search, samples)
+    sample = to_device(take_rows(pool, rows), device)
+    seed_step(cfg.TRAIN.SEED)
+    if pretrains:
+        return draw_reconstruction(sample, stage.mae(stage.model, sample, exponent=1.0), cfg.MODEL.BACKBONE.STRIDE)
+    inputs = (sample.template, sample.search, sample.modality)
+    rgb, aux, _ = stage.encode(*inputs)
+    return draw_paths(sample, stage(*inputs), stage.fusion.path_weights(rgb, aux), labels)
+
+
+def check_stage(cfg, name: str) -> None:
+    """Raises ValueError where there is nothing to draw of an experiment."""
+    if cfg.TRAIN.STAGE != "pretrain" and cfg.MODEL.TYPE != "teacher":
+        raise ValueError(f"--config {name}: nothing to show; expected an experiment of stage pretrain, or a teacher")
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Writes an RGB picture. Raises OSError where it cannot."""
+    with atomic_path(path) as temporary:
+        if not cv2.imwrite(str(temporary), picture[..., ::-1]):
+            raise OSError(f"{path}: cannot write the picture")
+
+
+def concatenate(batches: list[Sample]) -> Sample:
+    """Several batches as one."""
+    fields = zip(*batches, strict=True)
+    return Sample(
+        *(Pair(*map(torch.cat, zip(*f, strict=True))) if isinstance(f[0], Pair) else torch.cat(f) for f in fields)
+    )
+
+
+def take_rows(sample: Sample, rows: list[int]) -> Sample:
+    """The given samples of a batch."""
+    return Sample(*(Pair(*(image[rows] for image in f)) if isinstance(f, Pair) else f[rows] for f in sample))

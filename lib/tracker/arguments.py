@@ -1,0 +1,74 @@
+"""A tracker's own arguments, TRACKER.NAME=VALUE among the values of --set, against the defaults of its row."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib.config.loader import ConfigError
+from lib.utils.paths import PROJECT
+
+OWN = "TRACKER."  # what the --set of a tracker's own arguments begin with
+
+
+def is_own(setting: str) -> bool:
+    """Whether a value of --set is an argument of the tracker."""
+    return setting.lstrip().startswith(OWN)
+
+
+def read_arguments(tracker: str, defaults: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """A tracker's own arguments: the defaults, replaced by TRACKER.<NAME>=VALUE among the settings.
+
+    Raises:
+        ConfigError: the tracker has no such argument, or the value has another type than the default.
+    """
+    own = {name: PROJECT / value if isinstance(value, Path) else value for name, value in defaults.items()}
+    for setting in filter(is_own, settings):
+        name, equals, text = setting.strip().removeprefix(OWN).partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: expected {OWN}NAME=VALUE")
+        if name.strip() not in defaults:
+            known = f"known: {', '.join(OWN + key for key in defaults)}" if defaults else "it has none"
+            raise ConfigError(f"--set {setting}: {tracker} has no such argument; {nearest(name, defaults, OWN)}{known}")
+        own[name.strip()] = _typed(text, defaults[name.strip()], setting)
+    return own
+
+
+def absolute_settings(tracker: str, defaults: Mapping[str, Any], settings: Iterable[str]) -> list[str]:
+    """The tracker's own settings for a command that starts in another folder: every path is absolute."""
+    own = read_arguments(tracker, defaults, settings)
+    given = {setting.strip().removeprefix(OWN).partition("=")[0].strip() for setting in filter(is_own, settings)}
+    return [f"{OWN}{name}={_absolute(own[name])}" for name in own if name in given]
+
+
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """A hint at the known name that is most like `name`, or ""."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {prefix}{near[0]}? " if near else ""
+
+
+def _typed(text: str, default: Any, setting: str) -> Any:
+    """The text of a --set as a value of the default's type."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, Path) and text:
+        return Path(os.path.expanduser(text))
+    try:
+        value = yaml.safe_load(text)
+        if type(default) is float and type(value) in (int, str):  # YAML 1.1 reads 1e-4 as text
+            value = float(value)
+    except (yaml.YAMLError, ValueError):
+        value = text
+    if type(value) is not type(default):
+        kind = "a path" if isinstance(default, Path) else type(default).__name__
+        raise ConfigError(f"--set {setting}: expected {kind}, got {type(value).__name__} {value!r}")
+    return value
+
+
+def _absolute(value: Any) -> Any:
+    return value.absolute() if isinstance(value, Path) else value

@@ -1,0 +1,148 @@
+"""Commands that start other commands: what is stopped or killed leaves no process behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lib.utils.cli import run_child, run_side_by_side
+from tests.conftest import ROOT
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+SLEEP = "import time; time.sleep(600)"
+# A command that starts a process which does not listen to SIGTERM, writes both numbers and goes on for ten minutes.
+STUBBORN = f"""
+import os, subprocess, sys, time
+code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); {SLEEP}"
+child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+child.stdout.readline()
+open(sys.argv[1], "w").write(f"{{os.getpid()}} {{child.pid}}\\n")
+if len(sys.argv) < 3:
+    time.sleep(600)
+"""
+RUNNER = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from lib.utils.cli import run_child, run_command
+run_command(lambda: run_child([sys.executable, "-c", {STUBBORN!r}, *sys.argv[1:]]))
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition, seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+def numbers_in(path) -> list[int]:
+    assert wait_until(lambda: path.exists() and path.read_text().endswith("\n")), "the command never started"
+    return [int(word) for word in path.read_text().split()]
+
+
+@linux
+def test_what_a_command_leaves_running_is_killed(tmp_path):
+    assert run_child([sys.executable, "-c", STUBBORN, str(tmp_path / "pids"), "end at once"]) == 0
+    _, left = numbers_in(tmp_path / "pids")
+    assert wait_until(lambda: not is_running(left))
+
+
+@linux
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_ends_all_that_it_started(tmp_path, number):
+    parent = subprocess.Popen([sys.executable, "-c", RUNNER, str(tmp_path / "pids")])
+    pids = numbers_in(tmp_path / "pids")
+    assert all(map(is_running, pids))
+    parent.send_signal(number)
+    assert parent.wait(timeout=20) == 130
+    assert wait_until(lambda: not any(map(is_running, pids)))
+
+
+@linux
+def test_a_killed_command_takes_the_one_it_runs_with_it(tmp_path):
+    parent = subprocess.Popen([sys.executable, "-c", RUNNER, str(tmp_path / "pids")])
+    child, grandchild = numbers_in(tmp_path / "pids")
+    parent.kill()
+    parent.wait()
+    try:
+        assert wait_until(lambda: not is_running(child))
+    finally:
+        os.kill(grandchild, signal.SIGKILL)  # it does not listen to SIGTERM, and nobody is left to kill it
+
+
+@linux
+def test_killed_training_in_two_processes_leaves_none_behind(tmp_path, demo_data):
+    """The command is killed as the system or a time limit does it: torchrun and its workers end by themselves."""
+    command = [sys.executable, str(ROOT / "tracking/train.py"), "--config", "debug", "--device", "cpu"]
+    command += ["--mode", "multiple", "--nproc_per_node", "2", "--set", "TRAIN.EPOCH=500"]
+    environment = {**os.environ, "TRANSCMD_DATA": str(demo_data), "TRANSCMD_TEST": str(tmp_path)}
+    parent = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    log = tmp_path / "output/logs/transcmd-debug.log"
+    try:
+        assert wait_until(lambda: log.exists() and "epoch 2/500" in log.read_text(), 120)
+        assert len(marked_processes(tmp_path)) >= 4
+    finally:
+        parent.kill()
+        parent.wait()
+    assert wait_until(lambda: not marked_processes(tmp_path), 60), marked_processes(tmp_path)
+
+
+@linux
+def test_killed_tracking_leaves_no_worker_behind(tmp_path, demo_data):
+    command = [sys.executable, str(ROOT / "tracking/test.py"), "mil", "--dataset_name", "LasHeR", "DepthTrack"]
+    environment = {**os.environ, "TRANSCMD_DATA": str(demo_data), "TRANSCMD_TEST": str(tmp_path)}
+    parent = subprocess.Popen([*command, "--threads", "2"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        assert wait_until(lambda: list(tmp_path.rglob("*_time.txt")), 120)
+    finally:
+        parent.kill()
+        parent.wait()
+    assert wait_until(lambda: not marked_processes(tmp_path), 30), marked_processes(tmp_path)
+
+
+def marked_processes(mark) -> list[str]:
+    """Command lines of the running processes whose environment says TRANSCMD_TEST=`mark`."""
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                marked = f"TRANSCMD_TEST={mark}\0".encode() in file.read()
+            if marked and is_running(int(name)):
+                with open(f"/proc/{name}/cmdline", encoding="utf-8") as file:
+                    found.append(file.read().replace("\0", " "))
+        except OSError:  # it has ended, or is another user's
+            continue
+    return found
+
+
+def test_commands_run_side_by_side_and_answer_in_order():
+    def run(children, number: int) -> str:
+        code = f"import time; time.sleep({0.3 - number / 10}); print({number})"
+        return children.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True).stdout.strip()
+
+    assert list(run_side_by_side(run, [0, 1, 2], jobs=3)) == ["0", "1", "2"]
+
+
+def test_an_error_in_one_of_several_commands_stops_the_others():
+    def run(children, fails: bool) -> None:
+        if fails:
+            raise ValueError("this one fails")
+        children.run([sys.executable, "-c", SLEEP])
+
+    begin = time.monotonic()
+    with pytest.raises(ValueError, match="this one fails"):
+        list(run_side_by_side(run, [True, False, False], jobs=2))
+    assert time.monotonic() - begin < 30
