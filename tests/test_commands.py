@@ -56,7 +56,7 @@ def assert_fails(done: subprocess.CompletedProcess, code: int, *parts: str) -> N
 # the whole way
 
 
-def test_train_test_and_analysis(trained, run_command, tmp_path):
+def test_train_test_and_analysis_work_one_after_the_other(trained, run_command, tmp_path):
     assert epoch_path(trained / CHECKPOINTS, 2).is_file()
     assert (trained / CHECKPOINTS / "config.yaml").is_file()
     save = ["--save_dir", trained / "output"]
@@ -87,7 +87,7 @@ def test_a_tracker_without_an_experiment_needs_no_name_of_one(run_command, tmp_p
     assert_fails(lost, 1, "x/nanotrack_backbone_sim.onnx: no such file", "TRACKER.WEIGHTS")
 
 
-def test_drop_and_debug_and_a_single_sequence(trained, run_command):
+def test_testing_with_a_drop_debug_pictures_and_a_single_sequence(trained, run_command):
     save = ["--save_dir", trained / "output"]
     done = run_command(
         "test.py", "transcmd", "debug", "--dataset", "VisEvent", "--sequence", 0, "--drop", "rgb", "--debug", *save
@@ -106,7 +106,7 @@ def test_an_exported_network_tracks_as_its_checkpoint(trained, run_command, tmp_
         assert done.returncode == 0, done.stderr
     content = read_checkpoint(tmp_path / "float32.safetensors")
     state = torch.load(checkpoint, weights_only=True)
-    assert content["net"].keys() == state["net"].keys() and content.keys() == {"net", "config"}
+    assert content["net"].keys() == state["net"].keys() and content.keys() == {"net", "config", "modalities"}
     assert all(torch.equal(tensor, state["net"][name]) for name, tensor in content["net"].items())
     assert network_settings(content["config"]) == network_settings(state["config"])
     assert str(tmp_path.parent) not in json.dumps(content["config"])  # no place of this machine
@@ -126,7 +126,7 @@ def test_an_exported_network_tracks_as_its_checkpoint(trained, run_command, tmp_
     assert_fails(run_command(*export, "--output", "x.pth"), 1, "--output x.pth: expected a name that ends in .safetens")
 
 
-def test_training_in_two_processes(demo_data, run_command, tmp_path):
+def test_training_works_in_two_processes(demo_data, run_command, tmp_path):
     done = run_command("train.py", "--config", "debug", "--mode", "multiple", "--nproc_per_node", 2, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     state = torch.load(epoch_path(tmp_path / CHECKPOINTS, 2), weights_only=True)
@@ -134,7 +134,7 @@ def test_training_in_two_processes(demo_data, run_command, tmp_path):
     assert "step 2/2" in (tmp_path / "output/logs/transcmd-debug.log").read_text()  # 16 samples, 2 x 4 a step
 
 
-def test_a_crash_in_one_of_two_processes_is_no_success(demo_data, run_command, tmp_path):
+def test_a_crash_in_one_of_two_processes_is_a_failure(demo_data, run_command, tmp_path):
     arguments = ["--mode", "multiple", "--nproc_per_node", 2, "--device", "cpu", "--set", "TRAIN.LR=1e30"]
     done = run_command("train.py", "--config", "debug", *arguments, "--set", "TRAIN.SCHEDULER.WARMUP_STEPS=0")
     assert done.returncode == 1
@@ -143,7 +143,7 @@ def test_a_crash_in_one_of_two_processes_is_no_success(demo_data, run_command, t
 
 def test_a_missing_or_unfinished_teacher_is_named_with_the_command_that_makes_it(run_command, tmp_path):
     train = ["train.py", "--config", "debug_distill"]
-    assert_fails(run_command(*train), 1, "TRAIN.TEACHER.CONFIG: nothing in", "--config debug_teacher", "--chain")
+    assert_fails(run_command(*train), 1, "TRAIN.TEACHER.CONFIG: no checkpoint in", "--config debug_teacher", "--chain")
     folder = tmp_path / CHECKPOINTS.replace("debug", "debug_teacher")
     folder.mkdir(parents=True)
     (folder / "TransCMD_interrupted.pth.tar").touch()
@@ -151,7 +151,7 @@ def test_a_missing_or_unfinished_teacher_is_named_with_the_command_that_makes_it
     assert_fails(run_command("visualise.py", "--config", "debug_distill"), 1, "--config debug_distill: nothing to show")
 
 
-def test_print_config_is_a_config(run_command, tmp_path):
+def test_the_printed_config_can_be_loaded(run_command, tmp_path):
     done = run_command("train.py", "--config", "debug", "--print-config", "--set", "TRAIN.LR=1e-5")
     assert done.returncode == 0
     (tmp_path / "mine.yaml").write_text(done.stdout)
@@ -169,7 +169,7 @@ def wait_for(path, text: str, process: subprocess.Popen) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_training_keeps_its_checkpoint_and_goes_on(demo_data, run_command, tmp_path, number):
+def test_interrupted_training_keeps_its_checkpoint_and_can_be_resumed(demo_data, run_command, tmp_path, number):
     arguments = ["--config", "debug", "--set", "DATA.TRAIN.SAMPLE_PER_EPOCH=2000", "--set", "TRAIN.NUM_WORKER=1"]
     with start("train.py", *arguments, cwd=tmp_path, data=demo_data) as process:
         wait_for(tmp_path / "output/logs/transcmd-debug.log", "epoch 1/2 step 4/500", process)
@@ -239,7 +239,7 @@ def test_configuration_errors_exit_with_2(run_command, tmp_path):
     assert_fails(run_command("train.py", "--config", "typo.yaml"), 2, "typo.yaml", "nothing.yaml")
 
 
-def test_missing_data_root(run_command, tmp_path):
+def test_a_missing_data_root_is_named(run_command, tmp_path):
     done = run_command("train.py", "--config", "debug", env={"TRANSCMD_DATA": str(tmp_path / "nowhere")})
     assert_fails(done, 1, "LasHeR: no data set at", "nowhere/LasHeR", "TRANSCMD_DATA")
     done = run_command("test.py", "static", "debug", "--dataset", "LasHeR", env={"TRANSCMD_DATA": str(tmp_path)})
@@ -285,7 +285,7 @@ def test_unreadable_training_image_ends_training(demo_data, run_command, tmp_pat
     assert_fails(done, 1, "LasHeR/trainingset/", "/infrared/", "image is empty or cut off (0 bytes)")
 
 
-def test_wrong_checkpoints(trained, run_command, tmp_path):
+def test_wrong_checkpoints_are_refused(trained, run_command, tmp_path):
     good = epoch_path(trained / CHECKPOINTS, 2)
     command = ["test.py", "transcmd", "debug", "--dataset_name", "LasHeR", "--checkpoint"]
     done = run_command(*command[:-1])
@@ -305,7 +305,7 @@ def test_wrong_checkpoints(trained, run_command, tmp_path):
     assert_fails(run_command(*again), 1, "exists already", "--resume", "--overwrite")
 
 
-def test_wrong_results(trained, demo_data, run_command, tmp_path):
+def test_wrong_results_are_named(trained, demo_data, run_command, tmp_path):
     assert run_command("test.py", "static", "debug", "--dataset_name", "LasHeR").returncode == 0
     folder = tmp_path / "output/test/tracking_results/static/debug/LasHeR"
     path = sorted(p for p in folder.glob("*.txt") if not p.stem.endswith(("_time", "_score")))[0]
@@ -337,7 +337,7 @@ def test_full_disk_ends_training_with_one_line(demo_data, run_command, tmp_path)
 # the package
 
 
-def test_another_package_called_lib_never_wins(tmp_path, demo_data):
+def test_another_package_called_lib_is_never_imported(tmp_path, demo_data):
     (tmp_path / "lib" / "train").mkdir(parents=True)
     (tmp_path / "lib" / "__init__.py").write_text("raise RuntimeError('the wrong lib')")
     command = [sys.executable, ROOT / "tracking/train.py", "--config", "debug", "--print-config"]

@@ -69,7 +69,7 @@ def check_python_example(workplace, monkeypatch):
     assert np.shape(names["box_xywh"]) == (4,) and 0 <= names["score"] <= 1
 
 
-def test_the_readme_does_what_it_says(workplace, monkeypatch):
+def test_the_commands_and_the_example_of_the_readme_work(workplace, monkeypatch):
     """One test, so that the commands run once, whatever process runs it."""
     check_plain_commands(workplace)
     check_chain(workplace)

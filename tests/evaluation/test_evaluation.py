@@ -97,7 +97,7 @@ def test_lasher_agrees_with_the_matlab_toolkit_sequence_by_sequence(lasher_repor
             np.testing.assert_allclose(found.curves[metric].y, curves.mean(axis=0), atol=1e-9)
 
 
-def test_visevent_gives_the_independent_figures_of_the_videos_that_are_there(shared):
+def test_visevent_gives_the_independent_figures_of_the_available_videos(shared):
     folder = shared / "reference"
     expected = json.loads((folder / "expected.json").read_text())["VisEvent_172"]["CEUTrack (MATLAB rules)"]
     annotations = annotations_from_folder(folder / "gt/VisEvent")
@@ -129,7 +129,7 @@ def test_annotations_of_both_modalities_give_the_published_figures(shared, bench
             assert [round(value, 1) for value in found] == expected[name]["published"]
 
 
-def test_one_modality_alone_or_sequences_as_such_would_give_other_figures(shared):
+def test_one_modality_or_unpooled_sequences_give_other_figures(shared):
     """What makes RGBT234's and GTOT's rules: MTNet with the visible boxes only, and GTOT averaged over sequences."""
     reference = shared / "reference"
     both = annotations_from_folder(reference / "gt/RGBT234")
@@ -166,14 +166,14 @@ def test_invalid_annotation_misses_in_sr_and_hits_in_pr_and_npr(tmp_path, box):
     assert found == pytest.approx({"PR": 100, "NPR": 100, "SR": 100 * 20 / 21 * 4 / 5})
 
 
-def test_visevent_counts_absent_frames_as_misses_and_the_odd_positions_as_hits(tmp_path):
+def test_visevent_counts_absent_frames_as_misses_and_absent_positions_as_hits(tmp_path):
     annotation = annotate([*GT, [0, 0, 0, 0], [0, 5, 9, 9]], visible=[1, 1, 1, 1, 0, 1])
     save(tmp_path, annotation, [*GT, [10, 10, 20, 20], [900, 900, 5, 5]])
     found = named(score(VISEVENT, tmp_path, [annotation]).trackers["t"].scores)
     assert found == pytest.approx({"PR": 100 * 5 / 6, "NPR": 100 * 5 / 6, "SR": 100 * 20 / 21 * 4 / 6})
 
 
-def test_visevent_leaves_out_curves_that_are_zero_everywhere_and_says_so(tmp_path):
+def test_visevent_leaves_out_curves_that_are_zero_everywhere_and_reports_it(tmp_path):
     absent = annotate([[0, 0, 0, 0]] * 3, visible=[0, 0, 0], name="absent")
     for annotation in (annotate(GT), absent):
         save(tmp_path, annotation, np.full((len(annotation.visible), 4), 10.0))
@@ -193,7 +193,7 @@ def test_scores_are_averaged_over_sequences_not_frames(tmp_path):
     assert report.trackers["t"].per_sequence["long"]["PR"] == pytest.approx(100 / 40)
 
 
-def test_the_better_annotation_counts_frame_by_frame_and_quantity_by_quantity(tmp_path):
+def test_the_better_annotation_counts_for_each_frame_and_quantity(tmp_path):
     # Frame 1: 30 px from RGB's box, on the other one. Frame 2: the other way round. Frame 3 is missing in the result.
     rgb = annotate([[10, 10, 20, 20], [40, 10, 20, 20], [10, 10, 20, 20], [10, 10, 20, 20]])
     both = Annotation(rgb.name, rgb.boxes_xywh, rgb.visible, np.array([*GT[:2], [40, 10, 20, 20], GT[3]], np.float64))
@@ -245,7 +245,7 @@ def test_annotations_in_folders_of_sequences(tmp_path):
 
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS)
-def test_perfect_results_are_20_of_21_and_a_static_box_stays_below(tmp_path_factory, seed):
+def test_perfect_results_score_20_of_21_and_a_static_box_less(tmp_path_factory, seed):
     folder, rng = tmp_path_factory.mktemp("results"), np.random.default_rng(seed)
     annotation = annotate(rng.uniform(5, 200, (30, 4)).round(1))
     save(folder, annotation)
@@ -398,7 +398,7 @@ def test_recall_without_a_visible_frame_is_refused(tmp_path):
 
 
 @given(scores=st.lists(st.floats(0, 1), min_size=0, max_size=400), resolution=st.integers(4, 100))
-def test_confidence_thresholds_fall_from_nothing_to_everything(scores, resolution):
+def test_confidence_thresholds_fall_from_no_frame_to_all_frames(scores, resolution):
     thresholds = metrics.confidence_thresholds(np.array(scores), resolution)
     assert (
         thresholds[0] == np.inf
@@ -435,7 +435,7 @@ def test_missing_short_and_long_results_are_listed_together(tmp_path):
     assert "one/bee" in str(caught.value) and "one/cat" not in str(caught.value), "LasHeR cuts what is too long"
 
 
-def test_broken_files_are_listed_with_the_rest_and_can_be_left_out(tmp_path):
+def test_broken_files_are_listed_with_missing_ones_and_can_be_left_out(tmp_path):
     annotations = three_sequences()
     save(tmp_path, annotations[2])
     (tmp_path / "ant.txt").write_text("1,2,3,4\n1,2,x,4\n")
@@ -445,7 +445,7 @@ def test_broken_files_are_listed_with_the_rest_and_can_be_left_out(tmp_path):
     assert score(LASHER, tmp_path, annotations, allow_missing=True).sequences == 1
 
 
-def test_allow_missing_scores_what_every_tracker_has_and_says_so(tmp_path):
+def test_allow_missing_scores_what_every_tracker_has_and_reports_it(tmp_path):
     annotations = three_sequences()
     for tracker, left_out in (("one", 0), ("two", 1)):
         for annotation in annotations[:left_out] + annotations[left_out + 1 :]:
@@ -466,7 +466,7 @@ def test_a_folder_without_results_is_named(tmp_path, allow_missing):
             score(LASHER, folder, three_sequences(), allow_missing=allow_missing)
 
 
-def test_confidence_must_be_there_and_as_long(tmp_path):
+def test_confidences_must_exist_and_be_as_long_as_the_results(tmp_path):
     annotations = three_sequences()[:2]
     for annotation in annotations:
         save(tmp_path, annotation)
@@ -482,7 +482,7 @@ def test_confidence_must_be_there_and_as_long(tmp_path):
 # --- annotations, speed, reports --------------------------------------------------------------------------------------
 
 
-def test_annotation_folders(tmp_path):
+def test_annotations_are_read_from_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match="no annotation"):
         annotations_from_folder(tmp_path)
     (tmp_path / "b.txt").write_text("1,2,3,4\n0,0,0,0\n")
@@ -516,7 +516,7 @@ def test_frames_per_second_leave_out_the_first_frame(tmp_path):
     assert score(LASHER, tmp_path, three_sequences()[:2]).trackers["t"].fps is None
 
 
-def test_report_survives_json_and_ranks_best_first(tmp_path):
+def test_a_report_is_read_back_from_json_and_ranks_best_first(tmp_path):
     report = make_report(7)
     paths = save_report(report, tmp_path)
     names = ["report.json", "report.md", "report.csv", "report.tex", "sequences.csv"]
@@ -532,7 +532,7 @@ def test_report_survives_json_and_ranks_best_first(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"trackers": {"a": {"scores": {}}}}'])
-def test_what_is_no_report_is_named(tmp_path, text):
+def test_a_file_that_is_not_a_report_is_named(tmp_path, text):
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(ValueError, match=r"report\.json: not a report"):
         Report.from_json(tmp_path / "report.json")
@@ -560,7 +560,7 @@ def test_legends_are_sorted_and_hold_at_most_twenty():
     assert "best 20 of 25" in legend.get_title().get_text()
 
 
-def test_twenty_trackers_differ_in_grey():
+def test_twenty_trackers_can_be_distinguished_in_grey():
     def grey(index):
         return sum(
             w * int(COLOURS[index % len(COLOURS)][i : i + 2], 16) / 255 for w, i in ((0.3, 1), (0.59, 3), (0.11, 5))

@@ -51,7 +51,7 @@ def test_a_run_that_fails_counts_as_zero_from_there_on(tmp_path):
     )
 
 
-def test_resampling_and_sequences_use_the_same_sums(tmp_path):
+def test_scores_and_resampling_use_the_same_sums(tmp_path):
     rng = np.random.default_rng(0)
     for index in range(6):
         annotate(tmp_path / "gt", f"s{index}", frames=10 + index)

@@ -64,7 +64,7 @@ def test_stc_gives_the_independent_figures(reference):
         assert report.trackers[name].scores["SR"] == pytest.approx(figures(reference, "STC", name)["AUC"], abs=0.01)
 
 
-def test_lasher_without_the_frames_that_have_no_target(reference):
+def test_lasher_can_be_scored_without_the_frames_that_have_no_target(reference):
     """`strict` against the figures that a computation written apart gives for APFNet."""
     annotations = annotations_from_folder(reference / "gt/LasHeR_test")
     folder = reference / "results/LasHeR/APFNet"
@@ -196,7 +196,7 @@ def test_vtuav_equals_a_slow_loop(tmp_path_factory, seed, corners):
     assert list(found.values()) == pytest.approx(expected, abs=1e-6)
 
 
-def test_vtuav_lengths_are_those_of_all_frames(tmp_path):
+def test_vtuav_results_have_a_row_for_every_frame(tmp_path):
     annotation = annotate(GT)
     save(tmp_path, annotation, [GT[0]] * 31)
     assert score(VTUAV_ST, tmp_path, [annotation]).trackers["t"].scores["MPR"] == 100
@@ -205,7 +205,7 @@ def test_vtuav_lengths_are_those_of_all_frames(tmp_path):
         score(VTUAV_ST, tmp_path, [annotation])
 
 
-def test_coesot_leaves_out_what_starts_absent_and_counts_the_rest(tmp_path):
+def test_coesot_leaves_out_sequences_that_start_absent(tmp_path):
     """20 of its videos start with a box of zeros: a tracker started there misses everywhere and leaves the mean."""
     far = [[150.0, 150, 20, 20]] * 3
     absent = Annotation("absent", np.array([[0.0] * 4, *far]), np.array([False, True, True, True]))
@@ -219,7 +219,7 @@ def test_coesot_leaves_out_what_starts_absent_and_counts_the_rest(tmp_path):
 # --- protocols --------------------------------------------------------------------------------------------------------
 
 
-def test_what_protocols_do_with_frames_without_a_box(tmp_path):
+def test_protocols_differ_in_frames_without_a_box(tmp_path):
     """Frame 4 is annotated at the image's edge, frame 5 has no box; the tracker is right until it loses frame 4."""
     annotation = annotate([*GT, [0, 5, 9, 9], [0, 0, 0, 0]])
     save(tmp_path, annotation, [*GT, [900, 900, 9, 9], [900, 900, 9, 9]])
@@ -254,7 +254,7 @@ def test_strict_leaves_the_given_frame_out_of_long_term_scores(tmp_path):
     assert score(under_protocol(DEPTHTRACK, "strict"), tmp_path, [annotation]).trackers["t"].scores["Re"] == 0
 
 
-def test_a_sequence_without_a_frame_that_counts_is_left_out_and_said(tmp_path):
+def test_a_sequence_without_a_frame_that_counts_is_left_out_and_reported(tmp_path):
     empty = annotate([[0, 0, 0, 0]] * 4, name="empty")
     for annotation in (annotate(GT), empty):
         save(tmp_path, annotation, GT)
@@ -274,7 +274,7 @@ def test_overlaps_at_half_and_three_quarters_are_points_of_the_curve(tmp_path):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_every_benchmark_has_every_protocol_in_words(name, protocol):
+def test_every_benchmark_describes_every_protocol(name, protocol):
     benchmark = BENCHMARKS[name]
     assert benchmark.name == name and benchmark.dataset in all_datasets()
     if benchmark is VOT_RGBD2022 and protocol != "official":
@@ -381,7 +381,7 @@ def test_scores_by_attribute_are_those_of_the_sequences_that_have_it(reference):
     assert "## SR by attribute" in page(report)
 
 
-def test_attributes_of_other_kinds_and_broken_ones(tmp_path):
+def test_attributes_in_other_formats_and_broken_ones(tmp_path):
     for index, name in enumerate("ab"):
         (tmp_path / f"{name}.txt").write_text("1,2,3,4\n1,2,3,4\n")  # annotations are no flags
         (tmp_path / "att").mkdir(exist_ok=True)

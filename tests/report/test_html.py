@@ -76,7 +76,7 @@ def page(tmp_path, report, traces=None, pictures=()) -> str:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def test_numbers_come_back_and_traces_are_whole_per_cent(tmp_path):
+def test_numbers_are_kept_and_traces_rounded_to_per_cent(tmp_path):
     report = make_report()
     data = read_data(page(tmp_path, report, make_traces(report)))
     assert data["title"] == "LasHeR, 2 of 245 sequences"
@@ -115,7 +115,7 @@ def test_precision_and_recall_mark_the_point_of_the_table(tmp_path):
     assert "not verified against published figures" in data["badges"]
 
 
-def test_dropped_pictures_stand_in_short_labels_and_in_curves(tmp_path):
+def test_dropped_images_are_named_in_short_labels_and_in_curves(tmp_path):
     names = ("t/x", "t/x_drop_aux-0.3-random-blackout", "t/x_drop_both-0.5-switched-freeze")
     report = make_report(names)
     drops = ("", "aux:0.3:random:blackout:0", "both:0.5:switched:freeze:0")
@@ -128,7 +128,7 @@ def test_dropped_pictures_stand_in_short_labels_and_in_curves(tmp_path):
     assert read_data(page(tmp_path, report))["robustness"] == []
 
 
-def test_the_page_says_what_the_tables_say(tmp_path):
+def test_the_page_holds_the_same_numbers_as_the_tables(tmp_path):
     """Rounded once: 8.2251 is 8.23 in both, and not 8.225 first and 8.22 then."""
     report = make_report()
     first = replace(report.trackers["first"], scores={"PR": 65.0, "OP50": 8.2251, "SR": 60.0})
@@ -136,14 +136,14 @@ def test_the_page_says_what_the_tables_say(tmp_path):
     assert read_data(page(tmp_path, report))["trackers"][0]["scores"][1] == float(headline(report)[1][2]) == 8.23
 
 
-def test_badges_say_what_must_not_be_compared(tmp_path):
+def test_badges_name_results_that_cannot_be_compared(tmp_path):
     report = make_report()
     assert read_data(page(tmp_path, report))["badges"] == ["incomplete: 2 of 245 sequences", "1 left out, see below"]
     synthetic = replace(report, source="synthetic data", missing=())
     assert read_data(page(tmp_path, synthetic))["badges"] == ["synthetic data"]
 
 
-def test_names_that_look_like_markup_stay_names(tmp_path):
+def test_names_that_look_like_markup_are_escaped(tmp_path):
     report = make_report((EVIL, "second"), ("car", EVIL))
     report = replace(report, source=EVIL, notes=(EVIL,), attributes={})
     text = page(tmp_path, report, make_traces(report), [Moment(EVIL, EVIL, 3, 0.0, b"jpeg")])
@@ -154,14 +154,14 @@ def test_names_that_look_like_markup_stay_names(tmp_path):
     assert "<b>" not in text and "{{title}}" not in text and text.count("&lt;/script&gt;&lt;b&gt;") == 1
 
 
-def test_script_builds_no_markup_and_loads_nothing():
+def test_the_script_builds_no_markup_and_loads_nothing():
     text = TEMPLATE.read_text(encoding="utf-8")
     for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "://", "@import", "url("):
         assert word not in text, word
     assert "default-src 'none'" in text and not re.search(r"<(script|img|iframe)[^>]* src=|<link[^>]*stylesheet", text)
 
 
-def test_page_of_a_report_without_anything_beside_the_scores(tmp_path):
+def test_a_report_with_scores_alone_makes_a_page(tmp_path):
     scores = {"A": 70.0, "R": 80.0, "EAO": float("nan")}
     report = Report("VOT", "", ("A", "R", "EAO"), 1, 1, True, (), (), {"t": TrackerScores(scores, {"a": scores}, {})})
     data = read_data(page(tmp_path, report))
@@ -169,7 +169,7 @@ def test_page_of_a_report_without_anything_beside_the_scores(tmp_path):
     assert data["trackers"][0]["traces"] == [""] and not data["plots"] and not data["moments"]
 
 
-def test_same_input_gives_the_same_bytes(tmp_path):
+def test_the_same_input_gives_the_same_bytes(tmp_path):
     report = make_report()
     assert page(tmp_path, report, make_traces(report)) == page(tmp_path, report, make_traces(report))
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
@@ -196,14 +196,14 @@ def test_absent_frames_neither_count_nor_interrupt():
     assert find_moments(traces, 5) == [("b", "t", 0), ("a", "t", 50)]  # 31 lost frames, and 20 around the absence
 
 
-def test_what_others_track_goes_before_what_all_lose():
+def test_moments_that_others_track_come_before_those_that_all_lose():
     hard, alone = trace(lost=(0, 29)), trace(lost=(100, 119))
     traces = {"t": {"a": hard, "b": alone}, "u": {"a": hard, "b": trace()}}
     traces["u"]["b"][110] = 0.9  # the frame to look at: the other tracker does best there
     assert find_moments(traces, 1) == [("b", "t", 110)]
 
 
-def test_trackers_take_turns_and_moments_are_spread():
+def test_moments_alternate_between_trackers_and_are_far_from_each_other():
     lost = {"a": trace(400, one=(0, 99), two=(120, 220), three=(240, 260)), "b": trace(400, one=(0, 9))}
     found = find_moments({"bad": lost, "good": {"a": trace(400, one=(130, 131)), "b": trace(400)}}, 9)
     assert found[:2] == [("a", "bad", 120), ("b", "bad", 0)]  # the good tracker's only loss is near the bad one's
@@ -212,7 +212,7 @@ def test_trackers_take_turns_and_moments_are_spread():
     assert [tracker for _, tracker, _ in find_moments(both, 2)] == ["t", "u"]
 
 
-def test_nothing_to_find():
+def test_without_a_failure_there_is_no_moment():
     assert find_moments({}, 5) == [] == find_moments({"t": {"a": trace()}}, 5)
     assert find_moments({"t": {"a": np.full(4, np.nan, np.float32)}}, 5) == []
 
@@ -249,7 +249,7 @@ def test_moments_show_both_modalities_with_every_box_in_its_colour():
             assert is_near(half, [*colour]).sum() > 50, colour
 
 
-def test_annotations_of_each_modality_stand_in_their_own_picture(monkeypatch):
+def test_annotations_of_each_modality_are_drawn_in_its_own_image(monkeypatch):
     drawn = []
     monkeypatch.setattr(moments, "draw_moment", lambda frame, truths, *_: drawn.append(truths) or frame.rgb.copy())
     apart = np.tile([90.0, 50, 20, 10], (4, 1))
@@ -257,7 +257,7 @@ def test_annotations_of_each_modality_stand_in_their_own_picture(monkeypatch):
     assert [truth.tolist() for truth in drawn[0]] == [[60, 40, 20, 10], [90, 50, 20, 10]] and moment.overlap == 1.0
 
 
-def test_unreadable_pictures_are_passed_over_with_a_warning(caplog):
+def test_unreadable_images_are_skipped_with_a_warning(caplog):
     results = {"t": {"a": np.tile([0.0, 0, 5, 5], (4, 1))}}
     picked = [("a", "t", 1), ("a", "t", 3)]
     found = draw_moments(picked, {"a": make_sequence(files={"aux1.png": b"broken"})}, results)
@@ -274,7 +274,7 @@ def test_unreadable_pictures_are_passed_over_with_a_warning(caplog):
         [[0, 0, 0, 0], [np.nan] * 4],
     ],
 )
-def test_windows_hold_what_of_the_boxes_lies_in_the_image(boxes):
+def test_windows_contain_the_parts_of_the_boxes_in_the_image(boxes):
     x, y, width, height = window_around([np.array(box, float) for box in boxes], 1920, 1080)
     assert width / height == pytest.approx(240 / 180) and 480 <= width <= 1920
     assert x >= 0 and x + width <= 1920 + 1e-6
@@ -283,7 +283,7 @@ def test_windows_hold_what_of_the_boxes_lies_in_the_image(boxes):
             assert x <= left and y <= top and left + w <= x + width + 1e-6 and top + h <= y + height + 1e-6
 
 
-def test_pictures_of_any_size_and_boxes_beyond_them_can_be_drawn():
+def test_images_of_any_size_and_boxes_outside_them_can_be_drawn():
     image = np.zeros((8, 2000, 3), np.uint8)
     far = np.array([1e9, -1e9, 1e9, 3.0])
     picture = moments.draw_moment(Frame(image, image), [far], {"t": far}, "t", {"t": (255, 0, 0)})

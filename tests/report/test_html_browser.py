@@ -195,7 +195,7 @@ def test_a_filter_and_a_click_choose_a_sequence(opened):
     assert "chosen" in rows[0].get_attribute("class")
 
 
-def test_steps_frames_and_zoom_of_the_timeline(opened):
+def test_the_timeline_steps_through_frames_and_zooms(opened):
     opened.click("#next")
     assert opened.texts("#sequence option:checked") == ["dog (40 frames)"]
     opened.hover("#timeline-chart", 0.5)
@@ -230,7 +230,7 @@ def test_a_thumbnail_leads_to_its_frame(opened):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_hangs_over_the_edge(opened, width):
+def test_nothing_is_wider_than_the_page(opened, width):
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     opened.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
@@ -242,7 +242,7 @@ def test_nothing_hangs_over_the_edge(opened, width):
         opened.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_sections_without_data_do_not_show(browser, tmp_path):
+def test_sections_without_data_are_hidden(browser, tmp_path):
     report = make_report(("only",), ("car",))
     write_html(report, {}, [], tmp_path / "report.html")
     page = Page(browser, tmp_path / "report.html")

@@ -43,7 +43,7 @@ def test_intervals_of_a_mean_are_those_of_theory():
     assert 0.90 <= covered / 200 <= 0.99
 
 
-def test_a_paired_difference_is_surer_than_the_scores():
+def test_a_paired_difference_has_a_narrower_interval_than_the_scores():
     rng = np.random.default_rng(1)
     hard = rng.uniform(0, 100, 200)  # sequences differ much more than trackers
     a, b = hard + rng.normal(1.5, 3, 200), hard
@@ -56,7 +56,7 @@ def test_a_paired_difference_is_surer_than_the_scores():
 
 
 @pytest.mark.parametrize("trial", range(3))
-def test_trackers_without_a_difference_are_not_told_apart(trial):
+def test_trackers_without_a_difference_are_not_significantly_different(trial):
     rng = np.random.default_rng(trial)
     weights, false_alarms = resampled_weights(100, resamples=500), 0
     for _ in range(100):
@@ -188,7 +188,7 @@ def run(*arguments):
     return run_tracking("analysis_results.py", *arguments)
 
 
-def test_a_stranger_gets_everything_with_one_command(shared, tmp_path):
+def test_one_command_writes_the_whole_report(shared, tmp_path):
     """Nothing but annotations and result folders, as people publish them."""
     reference = shared / "reference"
     done = run(
@@ -247,7 +247,7 @@ def test_an_old_report_leaves_no_file_beside_the_new_one(tmp_path):
         (["--protocol", "official, strictest"], "unknown protocol 'strictest'"),
     ],
 )
-def test_wrong_arguments_end_in_one_line(tmp_path, arguments, problem):
+def test_wrong_arguments_end_the_command_with_one_line(tmp_path, arguments, problem):
     for annotation in three_sequences():
         (tmp_path / "gt").mkdir(exist_ok=True)
         np.savetxt(tmp_path / "gt" / f"{annotation.name}.txt", annotation.boxes_xywh, delimiter=",")

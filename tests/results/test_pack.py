@@ -50,7 +50,7 @@ def unpacked(path, tracker=""):
 # there and back
 
 
-def test_every_benchmark_has_a_form():
+def test_every_benchmark_has_an_archive_format():
     assert FORMS.keys() == BENCHMARKS.keys()
 
 
@@ -92,7 +92,7 @@ def test_what_is_packed_is_unpacked(tmp_path_factory, form, seed, names):
         ("CDTB", "Tiny/rgbd-unsupervised/car/car_001.txt", "1.0000,2.5000,30.0000,40.0000"),
     ],
 )
-def test_each_tool_gets_its_form(tmp_path, benchmark, member, row):
+def test_each_tool_gets_its_format(tmp_path, benchmark, member, row):
     write_result(tmp_path, "car", np.array([[1, 2.5, 30, 40]]), np.array([0.5]), np.array([1.0]))
     members = pack_results(tmp_path, FORMS[benchmark], "Tiny")
     assert members[member].decode() == f"{row}\n"
@@ -119,7 +119,7 @@ def test_the_vot_toolkit_reads_what_is_packed(tmp_path):
         assert trajectory.properties(frame)["time"] == 0.25
 
 
-def test_the_toolkits_codes_go_there_and_back(tmp_path):
+def test_codes_of_the_toolkit_are_packed_and_unpacked(tmp_path):
     folder = tmp_path / "in/car"
     folder.mkdir(parents=True)
     (folder / "car_001.txt").write_text("1\n5,6,7,8\n0\n")
@@ -173,7 +173,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
 # what cannot be packed
 
 
-def test_what_is_missing_is_listed_together(tmp_path):
+def test_all_missing_files_are_listed_together(tmp_path):
     write(tmp_path, "car")
     with pytest.raises(ValueError, match="no result of 2 of 3 sequences: bus, man"):
         pack_results(tmp_path, FORMS["LasHeR"], "T", ["man", "car", "bus"])
@@ -280,7 +280,7 @@ def test_the_toolkits_binary_files(tmp_path):
         unpack_results(path)
 
 
-def test_published_results_go_there_and_back(shared, tmp_path):
+def test_published_results_are_packed_and_unpacked(shared, tmp_path):
     for tracker, benchmark in (("STC/OTR", "STC"), ("GTOT/APFNet_8corner", "GTOT")):
         source = shared / "reference/results" / tracker
         target = tmp_path / benchmark
@@ -321,7 +321,7 @@ def test_a_path_that_leaves_the_archive_is_refused(tmp_path, name, kind):
         unpack_results(path)
 
 
-def test_links_are_passed_over(tmp_path):
+def test_links_are_ignored(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         for kind, name in (
             (tarfile.SYMTYPE, "T/man.txt"),
@@ -337,7 +337,7 @@ def test_links_are_passed_over(tmp_path):
     assert set(unpacked(tmp_path / "x.tar")) == {"car.txt"}
 
 
-def test_what_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
+def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(unpack, "MAX_BYTES", 1 << 20)
     bomb = b"\0" * (3 << 20)
     small = b"1 2 3 4\n" * 100_000
@@ -357,7 +357,7 @@ def test_what_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
         unpack_results(zip_of(tmp_path / "d.zip", **{f"T/{name}.txt": b"1 2 3 4\n" for name in "abc"}))
 
 
-def test_a_zip_that_lies_about_its_size_is_refused(tmp_path):
+def test_a_zip_with_a_wrong_size_is_refused(tmp_path):
     path = zip_of(tmp_path / "x.zip", **{"car.txt": b"1 2 3 4\n" * 1000})
     data = path.read_bytes().replace(struct.pack("<I", 8000), struct.pack("<I", 80))
     path.write_bytes(data)
@@ -386,13 +386,13 @@ def test_cut_off_and_damaged_archives_are_named(tmp_path, mode):
     [b"", b"Rar!\x1a\x07", gzip.compress(b"text", mtime=0), bz2.compress(b""), lzma.compress(b"x")],
     ids=["empty", "rar", "gzip", "bzip2", "xz"],
 )
-def test_other_files_are_no_archives(tmp_path, content):
+def test_files_that_are_not_archives_are_refused(tmp_path, content):
     (tmp_path / "x.rar").write_bytes(content)
     with pytest.raises(ValueError, match=r"x\.rar: (cannot be read as a zip or tar archive|no results)"):
         unpack_results(tmp_path / "x.rar")
 
 
-def test_archives_without_results_and_with_broken_ones(tmp_path):
+def test_archives_without_results_or_with_broken_ones_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no results, expected <sequence>.txt"):
         unpack_results(zip_of(tmp_path / "x.zip", **{"readme.txt": "hello\n"}))
     with pytest.raises(ValueError, match=r"y\.zip:T/car\.txt, line 2: 'x' is not a number"):

@@ -58,7 +58,7 @@ def test_lengths_that_differ_are_refused_before_anything_is_written(tmp_path):
     "text",
     ["1,2,3,4\n5,6,7,8", "1\t2\t3\t4\n5  6   7 8\n", "1e0, 2,3 ,4\r\n5.0\t6,7 8\r\n\n", "\ufeff1 2 3 4\n5 6 7 8\n"],
 )
-def test_delimiters_mix(tmp_path, text):
+def test_delimiters_may_be_mixed(tmp_path, text):
     (tmp_path / "car.txt").write_text(text, encoding="utf-8", newline="")
     assert read_boxes(tmp_path / "car.txt").tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
 
@@ -77,7 +77,7 @@ def test_a_broken_row_names_file_and_line(tmp_path):
         read_numbers(tmp_path / "car_time.txt")
 
 
-def test_vot_layout_with_the_toolkits_codes(tmp_path):
+def test_the_vot_layout_is_read_with_the_codes_of_the_toolkit(tmp_path):
     folder = tmp_path / "car"
     folder.mkdir()
     (folder / "car_001.txt").write_text("1\n5,6,7,8\n0\n")
@@ -97,7 +97,7 @@ def test_published_vot_results_are_read(shared):
         assert len(read_boxes(path)) == len(read_numbers(find_companion(path, "_score"))) > 100
 
 
-def test_prefixed_results_are_found_unless_another_sequence_owns_them(tmp_path):
+def test_prefixed_results_are_found_unless_they_belong_to_another_sequence(tmp_path):
     names = ["man", "old_man", "car"]
     for name in ("OTR_old_man", "OTR_car"):
         write(tmp_path, name)
@@ -117,13 +117,13 @@ def test_an_unprefixed_result_of_another_sequence_is_not_taken(tmp_path):
     assert find_result(tmp_path, "man", ["man", "old_man"]) is None
 
 
-def test_times_and_scores_are_never_results(tmp_path):
+def test_times_and_scores_are_not_read_as_results(tmp_path):
     write(tmp_path, "x")
     for name in ("x_time", "x_score", "time", "score"):
         assert find_result(tmp_path, name) is None
 
 
-def test_a_sequence_may_be_called_like_a_time_file(tmp_path):
+def test_a_sequence_name_may_end_like_that_of_a_time_file(tmp_path):
     write(tmp_path, "x_time")
     assert find_result(tmp_path, "x_time").name == "x_time.txt"
     assert find_companion(find_result(tmp_path, "x_time"), "_time").name == "x_time_time.txt"

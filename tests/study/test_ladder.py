@@ -30,7 +30,7 @@ def rows(**values: list[float]) -> list[Row]:
     return made
 
 
-def test_errors_by_hand():
+def test_standard_errors_equal_those_computed_by_hand():
     mean, error = mean_and_error([1.0, 2.0, 3.0])
     assert mean == 2 and error == pytest.approx(1 / math.sqrt(3))
     assert math.isnan(mean_and_error([5.0])[1])
@@ -47,7 +47,7 @@ def test_differences_are_paired_by_seed():
         difference(later, scratch)
 
 
-def test_table_plot_and_file(tmp_path):
+def test_table_plot_and_file_are_written(tmp_path):
     done = rows(scratch=[0.2, 0.4], joint=[0.3, 0.6], cosine=[0.5])
     done.insert(2, Row("cmae", *ROWS["cmae"]))  # not run yet
     text = to_markdown(done)
@@ -106,19 +106,19 @@ def test_every_experiment_can_be_read_and_so_can_what_it_needs(path):
     assert text.startswith("#") and "# command:" in text
 
 
-def test_order_of_a_chain():
+def test_a_chain_trains_prerequisites_first():
     order = ["rgb_tiny", "pretrain_tiny", "pretrain_teacher_base", "teacher_base", "tiny"]
     assert training_order("transcmd", "tiny", []) == order
 
 
-def test_a_chain_does_not_ask_what_a_finished_run_once_needed():
+def test_a_chain_ignores_the_prerequisites_of_a_finished_run():
     done = {"pretrain_tiny", "teacher_base"}
     order = training_order("transcmd", "tiny", [], done.__contains__)
     assert order == ["pretrain_tiny", "teacher_base", "tiny"]
 
 
 @pytest.mark.parametrize("kind", ["rgbt", "rgbd", "rgbe"])
-def test_students_of_one_task_have_its_teacher(kind):
+def test_students_of_one_task_have_the_teacher_of_that_task(kind):
     student = load_config("transcmd", f"tiny_{kind}")
     teacher = load_config("transcmd", student.TRAIN.TEACHER.CONFIG)
     assert student.TRAIN.TEACHER.CONFIG == f"teacher_base_{kind}"
@@ -166,7 +166,7 @@ def test_finished_means_the_last_epoch_that_was_asked_for(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_runs_goes_on_and_reports(tmp_path):
+def test_the_command_runs_resumes_and_reports(tmp_path):
     """Two rows at a size that teaches nothing: what is finished is kept, what is missing is run."""
     small = ["DATA.ROOT=" + str(tmp_path / "data"), "DATA.TRAIN.SAMPLE_PER_EPOCH=64", "DATA.VAL.SAMPLE_PER_EPOCH=48"]
     command = [sys.executable, str(ROOT / "tracking/ablation.py"), "--save_dir", str(tmp_path / "out"), "--seeds", "1"]

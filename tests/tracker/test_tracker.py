@@ -70,7 +70,7 @@ def spot(x: int, y: int, w: int, h: int) -> Frame:
     return Frame(image, np.zeros_like(image))
 
 
-def test_tracker_maps_the_networks_answer_back_to_the_image():
+def test_the_tracker_maps_the_output_of_the_network_back_to_the_image():
     tracker = TransCMDTracker(Oracle(), CropSpec(64, 2.0), CropSpec(128, 4.0), "rgbt", torch.device("cpu"))
     path = [(100, 80, 40, 30), (108, 84, 40, 30), (121, 90, 44, 33), (140, 99, 50, 38), (260, 150, 40, 50)]
     tracker.initialize(spot(*path[0]), np.array(path[0]))
@@ -80,7 +80,7 @@ def test_tracker_maps_the_networks_answer_back_to_the_image():
         assert prediction.score == pytest.approx(0.9)
 
 
-def test_prediction_stays_inside_the_image():
+def test_a_prediction_stays_inside_the_image():
     tracker = TransCMDTracker(Oracle(), CropSpec(64, 2.0), CropSpec(128, 4.0), "rgbt", torch.device("cpu"))
     tracker.initialize(spot(270, 160, 30, 40), np.array([270, 160, 30, 40]))
     x, y, w, h = tracker.track(spot(285, 180, 15, 20)).box_xywh
@@ -111,7 +111,7 @@ def test_images_of_different_size_are_refused(checkpoint):
         load_tracker("debug", checkpoint, device="cpu").initialize(frame, np.array([5, 5, 5, 5]))
 
 
-def test_five_lines_track_own_frames(checkpoint):
+def test_five_lines_of_code_track_frames_in_memory(checkpoint):
     tracker = load_tracker("debug", checkpoint, modality="rgbt", device="cpu")
     tracker.initialize(spot(100, 80, 40, 30), [100, 80, 40, 30])
     box_xywh, score = tracker.track(spot(104, 82, 40, 30))
@@ -279,7 +279,7 @@ def make_counting(device: str) -> Counting:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_results_are_complete_and_have_floats(tmp_path, sequences, workers):
+def test_results_are_complete_and_hold_decimals(tmp_path, sequences, workers):
     for name, items in sequences.items():
         assert run_sequences(items, static_job(tmp_path / name), workers) == {}
         for sequence in items:
