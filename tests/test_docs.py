@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from lib.evaluation.benchmarks import BENCHMARKS, PROTOCOLS
+from lib.evaluation.benchmarks import BENCHMARKS
+from lib.evaluation.rules.base import PROTOCOLS
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")

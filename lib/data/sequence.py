@@ -64,15 +64,15 @@ class Sequence:
             aux = cv2.resize(aux, (rgb.shape[1], rgb.shape[0]))
         return Frame(rgb, aux)
 
-    def thinned(self, every: int) -> Sequence:
-        """One frame in so many, from the first on."""
-        aux_boxes = None if self.aux_boxes_xywh is None else self.aux_boxes_xywh[::every]
+    def every_nth(self, n: int) -> Sequence:
+        """This sequence with every n-th frame alone, from the first one on."""
+        aux_boxes = None if self.aux_boxes_xywh is None else self.aux_boxes_xywh[::n]
         return replace(
             self,
-            rgb_keys=self.rgb_keys[::every],
-            aux_keys=self.aux_keys[::every],
-            boxes_xywh=self.boxes_xywh[::every],
-            visible=self.visible[::every],
+            rgb_keys=self.rgb_keys[::n],
+            aux_keys=self.aux_keys[::n],
+            boxes_xywh=self.boxes_xywh[::n],
+            visible=self.visible[::n],
             aux_boxes_xywh=aux_boxes,
         )
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.data.drop import Drop
-from lib.evaluation.benchmarks import PROTOCOLS
 from lib.evaluation.report import Comparison, Curve, Report
+from lib.evaluation.rules.base import PROTOCOLS
 from lib.report.moments import Moment
 from lib.report.palette import COLOURS, DASHES, PLOTS, Plot
 from lib.report.robustness import base_name, robustness_curves
@@ -112,12 +112,9 @@ def _tracker(report: Report, name: str, order: _Order) -> dict:
     }
 
 
-def _label(name: str, drop: str) -> str:
-    """The tracker's name where there is little room: with what was dropped in few words."""
-    if not drop:
-        return name
-    dropped = Drop.parse(drop)
-    return f"{base_name(name, dropped)} − {dropped.brief}"
+def _label(name: str, drop: Drop | None) -> str:
+    """A short form of the tracker's name, with what was dropped."""
+    return f"{base_name(name, drop)} − {drop.brief}" if drop else name
 
 
 def _robustness(report: Report) -> list[dict]:

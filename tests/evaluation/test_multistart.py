@@ -10,6 +10,7 @@ import pytest
 from lib.evaluation.annotations import annotations_from_folder
 from lib.evaluation.benchmarks import VOT_RGBD2022
 from lib.evaluation.evaluate import evaluate, load_results, overlap_traces
+from lib.results.folder import ResultFolder
 from tests.evaluation.test_evaluation import COMMAND
 from tests.helpers import write_file, write_video
 
@@ -68,7 +69,7 @@ def test_resampling_and_sequences_use_the_same_sums(tmp_path):
     for annotation in annotations:
         alone = evaluate(SHORT, [annotation], {"t": tmp_path / "r"}).trackers["t"].scores
         assert tracker.per_sequence[annotation.name] == pytest.approx(alone)
-    assert overlap_traces(load_results(SHORT, annotations, {"t": tmp_path / "r"})) == {}
+    assert overlap_traces(load_results(SHORT, annotations, {"t": ResultFolder("t", tmp_path / "r")})) == {}
 
 
 def test_missing_and_short_runs_are_listed_together(tmp_path):

@@ -1,32 +1,71 @@
-"""Runs from anchors, as the VOT toolkit leaves and scores them: result folder → Outputs → EAO, A, R; see `vot.py`."""
+"""The VOT challenge's evaluation: runs from several anchors of each sequence; EAO, accuracy and robustness.
+
+The measures are the VOT toolkit's, see `vot_measures.py`.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lib.evaluation.annotations import Annotation
-from lib.evaluation.benchmarks import Benchmark
 from lib.evaluation.report import Curve
-from lib.evaluation.rules import MultiStartRule
-from lib.evaluation.scorers import Output, Scored
+from lib.evaluation.rules.base import OFFICIAL, Benchmark, Output, Rule, Scored
 from lib.evaluation.vot_measures import Sums, eao, run_overlaps, sum_runs, weighted_ratio
-from lib.results.raw import experiment_folder
+from lib.results.folder import ResultFolder
 from lib.results.vot_files import find_run, read_trajectory
+
+MULTI_START = {"A": None, "R": None, "EAO": None}  # metrics
+
+
+@dataclass(frozen=True)
+class MultiStartRule(Rule):
+    """How the VOT challenge scores short-term tracking since 2020: runs from anchors on, forwards or backwards."""
+
+    low: int = 115  # EAO averages the expected overlap over these lengths, frames
+    high: int = 755
+    threshold: float = 0.1
+    grace: int = 10
+    needs_size = True
+    needs_anchors = True
+
+    def load(
+        self, benchmark: Benchmark, annotations: list[Annotation], results: ResultFolder
+    ) -> tuple[dict[str, Output], list[str]]:
+        """One result file for each anchor of each sequence, see `Rule.load`."""
+        return load_runs(benchmark, annotations, results)
+
+    def score(self, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]) -> Scored:
+        """EAO, accuracy and robustness, see `Rule.score`."""
+        return score_multi_start(self, annotations, outputs)
+
+    def under(self, protocol: str, benchmark: Benchmark) -> Benchmark:
+        """There is no other protocol for runs from anchors, see `Rule.under`."""
+        raise ValueError(f"{benchmark.name}: runs from anchors have the protocol {OFFICIAL} alone, got {protocol}")
+
+    def notes(self) -> list[str]:
+        """The rule in words, for reports."""
+        return [
+            f"EAO: expected average overlap of runs from all anchors, over {self.low} to {self.high} frames.",
+            f"A run fails at the first of {self.grace} frames in a row with an overlap of at most {self.threshold}.",
+            "A: mean overlap until failure. R: share of frames until it, sequences weighted by their length.",
+            "First frame: left out of EAO; in A it counts with an overlap of 0, as the VOT toolkit has it.",
+            "Absent frames: no failure starts or goes on there. Runs of another length than their frames are refused.",
+            "Overlap of boxes drawn as pixel masks, cut to the image where its size is known.",
+        ]
 
 
 def load_runs(
-    benchmark: Benchmark, annotations: list[Annotation], tracker: str, folder: Path
+    benchmark: Benchmark, annotations: list[Annotation], results: ResultFolder
 ) -> tuple[dict[str, Output], list[str]]:
     """Reads a tracker's runs: sequence → Output for those that are complete, and what is wrong with the others.
 
     Raises:
-        ValueError: no such folder, no run of any sequence in it, a sequence without anchors.
+        ValueError: no run of any sequence in the folder, a sequence without anchors.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{tracker}: no result folder {folder}")
-    folder = experiment_folder(folder)
+    tracker, folder = results.tracker, results.path
     outputs, missing, problems = {}, [], []
     for annotation in annotations:
         if not annotation.anchors:
@@ -36,7 +75,7 @@ def load_runs(
         if lacking:
             missing.append(f"{annotation.name} (from frames {', '.join(map(str, lacking))})")
             continue
-        runs, wrong = _read_runs(annotation, paths)
+        runs, wrong = _read_runs(results, annotation, paths)
         if wrong:
             problems += [f"{tracker}/{annotation.name}: {text}" for text in wrong]
         else:
@@ -52,12 +91,12 @@ def load_runs(
     return outputs, problems
 
 
-def _read_runs(annotation: Annotation, paths: list[Path]) -> tuple[list[np.ndarray], list[str]]:
+def _read_runs(results: ResultFolder, annotation: Annotation, paths: list[Path]) -> tuple[list[np.ndarray], list[str]]:
     runs, wrong = [], []
     for anchor, path in zip(annotation.anchors, paths, strict=True):
         expected = len(anchor.frames(len(annotation.boxes_xywh)))
         try:
-            boxes = read_trajectory(path)
+            boxes = results.read(path, read_trajectory)
         except ValueError as error:
             wrong.append(str(error))
             continue
@@ -67,9 +106,8 @@ def _read_runs(annotation: Annotation, paths: list[Path]) -> tuple[list[np.ndarr
     return runs, wrong
 
 
-def score_multi_start(benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]) -> Scored:
-    """EAO, accuracy and robustness; per sequence they are those of it alone."""
-    rule = benchmark.rule
+def score_multi_start(rule: MultiStartRule, annotations: list[Annotation], outputs: list[Output]) -> Scored:
+    """EAO, accuracy and robustness; per sequence they are the sequence's own."""
     sums = [_sum_sequence(rule, a, output) for a, output in zip(annotations, outputs, strict=True)]
     numerators, denominators, accuracy, robustness = (np.array(part, np.float64) for part in zip(*sums, strict=True))
 
