@@ -6,12 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib.data.drop import Drop
 from lib.evaluation.annotations import annotations_from_folder
 from lib.evaluation.attributes import read_attributes
 from lib.evaluation.benchmarks import GTOT, LASHER, RGBT234
@@ -257,3 +259,12 @@ def test_wrong_arguments_end_in_one_line(tmp_path, arguments, problem):
     done = run(*common, *(["--results", f"t={tmp_path / 'r'}"] if arguments[0] != "--results" else []), *arguments)
     assert done.returncode == 1 and problem in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_drop_is_text_in_report_json_and_data_in_memory(tmp_path, lasher):
+    name = "MTNet"
+    for drop, text in ((None, ""), (Drop("aux"), "aux"), (Drop("aux", 0.3, seed=2), "aux:0.3:random:blackout:2")):
+        report = replace(lasher, trackers={name: replace(lasher.trackers[name], drop=drop)})
+        report.to_json(tmp_path / "report.json")
+        assert json.loads((tmp_path / "report.json").read_text())["trackers"][name]["drop"] == text
+        assert Report.from_json(tmp_path / "report.json") == report

@@ -224,7 +224,8 @@ def repaired_overlaps(
     Args:
         given_xywh: (N, 4) the tracker's boxes. overlaps: (N,) of them.
     """
-    changed = (given_xywh != repaired_xywh).any(axis=1)
+    both_missing = np.isnan(given_xywh) & np.isnan(repaired_xywh)
+    changed = ((given_xywh != repaired_xywh) & ~both_missing).any(axis=1)
     if not changed.any():
         return overlaps
     overlaps = overlaps.copy()
