@@ -28,7 +28,7 @@ class Sequence:
     aux_keys: SequenceOf[str] = field(repr=False)
     boxes_xywh: np.ndarray = field(repr=False)  # (N, 4) float64, as the data set stores them; NaN or zeros when absent
     visible: np.ndarray = field(repr=False)  # (N,) bool
-    aux_boxes_xywh: np.ndarray | None = field(default=None, repr=False)  # where the modalities are annotated apart
+    aux_boxes_xywh: np.ndarray | None = field(default=None, repr=False)  # where each modality has its own annotation
 
     def __post_init__(self):
         where, frames = f"{self.store.name}/{self.name}", len(self.rgb_keys)

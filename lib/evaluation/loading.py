@@ -14,8 +14,8 @@ from lib.results.raw import boxes_of, is_vot, read_numbers, read_rows
 from lib.results.vot_files import read_confidences
 from lib.utils.boxes import iou_xywh
 
-# Names of sequences that one benchmark has and the others have not, to say whose results a folder holds. RGBT210 shares
-# its names with RGBT234: there the lengths tell.
+# Names of sequences that only one benchmark has: they show which benchmark a folder's results belong to. RGBT210 shares
+# its names with RGBT234; these two differ in the lengths of sequences.
 SIGNATURES = {
     "LasHeR": "10runone 11leftboy 1boycoming 2girl 2girlup 7rightorangegirl blackman_0115 leftrunningboy",
     "RGBT234 or RGBT210": "afterrain balancebike baketballwaliking elecbike10 flower2 nightthreepeople redmanchange",
@@ -117,7 +117,7 @@ def _find_files(
 
 
 def _refuse_other_data(benchmark: Benchmark, differ: list[str], found: int, where: str) -> None:
-    """Raises ValueError where most results have another length than their annotations: they are of other data."""
+    """Raises ValueError where most results have another length than their annotations: they belong to other data."""
     if found > 5 and len(differ) > found / 2:
         raise ValueError(
             f"{where}: {len(differ)} of {found} results have another length than {benchmark.name}'s annotations, for "

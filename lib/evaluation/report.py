@@ -16,7 +16,7 @@ class Curve(NamedTuple):
 
     x: list[float]  # thresholds; recall in per cent for a precision-recall curve
     y: list[float]  # per cent
-    score_at: float | None = None  # the threshold whose value is the score, if it is one's
+    score_at: float | None = None  # the threshold at which the curve is the score; None: the score is a mean
 
 
 class Comparison(NamedTuple):
@@ -107,7 +107,7 @@ class Report:
 
     @classmethod
     def from_json(cls, path: Path) -> Report:
-        """Reads what `to_json` wrote. Raises ValueError, naming the file, for anything else."""
+        """Reads what `to_json` wrote. Raises ValueError, which names the file, for anything else."""
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
             trackers = {name: _read_tracker(entry) for name, entry in record["trackers"].items()}

@@ -1,7 +1,7 @@
 """Report → report.html: one file that needs neither a server nor a network.
 
-The page is `report_template.html` with the data as JSON inside it; what is shown how is decided there. Nothing of the
-data becomes markup: `<`, `>` and `&` are written as JSON escapes, and the page's script sets text alone.
+The page is `report_template.html` with the data as JSON inside it; what is shown how is decided there. No data
+become markup: `<`, `>` and `&` are written as JSON escapes, and the page's script sets text alone.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def write_html(report: Report, traces: Traces, moments: list[Moment], path: Path
 
 
 class _Order(NamedTuple):
-    """Names by place; the page's script knows trackers and sequences by their places alone."""
+    """Names by place; the page's script addresses trackers and sequences by place."""
 
     trackers: list[str]  # best first
     sequences: list[str]  # worst first
 
 
 def page_data(report: Report, traces: Traces, moments: list[Moment]) -> dict:
-    """What the page's script reads. Trackers stand in the order of the ranking, sequences with the worst first."""
+    """What the page's script reads. Trackers are in the order of the ranking, sequences with the worst first."""
     order = _Order(report.ranked(report.metrics[-1]), [name for name, _ in report.worst_first()])
     return {
         "title": report.title,
@@ -156,7 +156,7 @@ def _plot(report: Report, metrics: list[str], curves: list[Curve], order: _Order
         "marks": [{"metric": metric, "at": at} for metric, at in marks.items() if at is not None],
         "shared": all(curve.x == curves[0].x for curve in curves),  # else each tracker has points of its own
         "curves": [{"x": _numbers(curve.x, 4), "y": _numbers(curve.y, 3)} for curve in curves],
-        # Of precision and recall, the point whose values stand in the table.
+        # Of precision and recall, the point whose values are in the table.
         "points": [_numbers([scores["Re"], scores["Pr"]]) for scores in found] if main == "F" else [],
     }
 

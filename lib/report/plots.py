@@ -44,7 +44,7 @@ def draw_metric(report: Report, metric: str) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for rank, name in enumerate(shown):
-        tracker, above = report.trackers[name], 30 - rank  # the best one lies on top
+        tracker, above = report.trackers[name], 30 - rank  # the best one is on top
         axes.plot(
             *tracker.curves[metric][:2],
             color=COLOURS[styles[name] % len(COLOURS)],
@@ -53,7 +53,7 @@ def draw_metric(report: Report, metric: str) -> Figure:
             label=f"{_score_text(tracker, metric)}  {name}",
             zorder=above,
         )
-        if metric == "F":  # the point whose Pr and Re stand in the table
+        if metric == "F":  # the point whose Pr and Re are in the table
             point = tracker.scores["Re"], tracker.scores["Pr"]
             axes.plot(*point, "o", color=COLOURS[styles[name] % len(COLOURS)], markersize=5, zorder=above)
     frame_axes(axes, plot, report.title)

@@ -1,4 +1,4 @@
-"""Raw result files: what a tracker leaves behind for one sequence, and what other trackers have published.
+"""Raw result files: what a tracker writes for one sequence, and what other trackers have published.
 
     <folder>/<sequence>.txt          x y w h per frame, tabs, 4 decimals; row 0 is the given box
     <folder>/<sequence>_time.txt     seconds per frame            <sequence>_score.txt    confidence per frame
@@ -228,7 +228,7 @@ def find_companion(path: Path, suffix: str) -> Path | None:
 
 
 def is_vot(path: Path) -> bool:
-    """Whether a box file lies in the VOT toolkit's layout, <sequence>/<sequence>_001.txt."""
+    """Whether a box file is in the VOT toolkit's layout, <sequence>/<sequence>_001.txt."""
     return path.stem == f"{path.parent.name}_001"
 
 

@@ -259,7 +259,7 @@ def test_a_sequence_without_a_frame_that_counts_is_left_out_and_said(tmp_path):
         save(tmp_path, annotation, GT)
     report = score(VISEVENT.under("strict"), tmp_path, [annotate(GT), empty])
     assert named(report.trackers["t"].scores) == pytest.approx({"PR": 100, "NPR": 100, "SR": 100 * 20 / 21})
-    assert "t: 1 left out for want of a frame that counts: empty." in report.notes
+    assert "t: 1 left out because no frame counts: empty." in report.notes
 
 
 def test_overlaps_at_half_and_three_quarters_are_points_of_the_curve(tmp_path):

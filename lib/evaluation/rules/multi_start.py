@@ -71,9 +71,9 @@ def load_runs(
         if not annotation.anchors:
             raise ValueError(f"{benchmark.name}/{annotation.name}: no anchor.value beside the annotation")
         paths = [find_run(folder, annotation.name, anchor) for anchor in annotation.anchors]
-        lacking = [anchor.frame for anchor, path in zip(annotation.anchors, paths, strict=True) if path is None]
-        if lacking:
-            missing.append(f"{annotation.name} (from frames {', '.join(map(str, lacking))})")
+        absent = [anchor.frame for anchor, path in zip(annotation.anchors, paths, strict=True) if path is None]
+        if absent:
+            missing.append(f"{annotation.name} (from frames {', '.join(map(str, absent))})")
             continue
         runs, wrong = _read_runs(results, annotation, paths)
         if wrong:

@@ -192,7 +192,7 @@ def _box_remarks(outputs: list[Output]) -> list[str]:
 
 def _empty_remarks(annotations: list[Annotation], frames: np.ndarray) -> list[str]:
     empty = [a.name for a, n in zip(annotations, frames, strict=True) if n == 0]
-    return [f"{len(empty)} left out for want of a frame that counts: {', '.join(empty)}."] if empty else []
+    return [f"{len(empty)} left out because no frame counts: {', '.join(empty)}."] if empty else []
 
 
 def frame_quantities(rule: OnePassRule, annotation: Annotation, output: Output) -> dict[str, np.ndarray]:
