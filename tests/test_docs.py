@@ -6,7 +6,8 @@ import shlex
 
 import pytest
 
-from lib.evaluation.benchmarks import BENCHMARKS, PROTOCOLS
+from lib.evaluation.benchmarks import BENCHMARKS
+from lib.evaluation.rules.base import PROTOCOLS
 from tests.processes import ROOT, run_tracking
 
 TEXT = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")

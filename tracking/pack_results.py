@@ -11,18 +11,12 @@ from pathlib import Path
 
 import _init_paths  # noqa: F401
 
-from lib.data.datasets import load_dataset
-from lib.data.storage import open_store
-from lib.evaluation.annotations import (
-    Annotation,
-    annotations_from_folder,
-    annotations_from_sequences,
-    holds_annotations_alone,
-)
-from lib.evaluation.benchmarks import BENCHMARKS, Benchmark
+from lib.evaluation.benchmarks import BENCHMARKS
 from lib.evaluation.evaluate import load_results
-from lib.results.pack import FORMS, list_results, list_runs, make_zip, pack_results
-from lib.results.raw import experiment_folder, read_drop
+from lib.evaluation.truth import truth_from_folder
+from lib.results.folder import ResultFolder
+from lib.results.pack import check_count, make_zip, pack_results, tracker_name
+from lib.results.raw import read_drop
 from lib.results.unpack import unpack_results, write_files
 from lib.utils.cli import run_command
 
@@ -56,49 +50,24 @@ def main() -> None:
 
 def pack(args: argparse.Namespace) -> None:
     """Checks, packs and writes one tracker's results."""
-    benchmark, tracker = BENCHMARKS[args.benchmark], args.name or folder_name(args.results, args.benchmark)
+    benchmark, folder, names = BENCHMARKS[args.benchmark], args.results, None
+    tracker = args.name or tracker_name(folder, benchmark.name)
     if args.output.suffix != ".zip":
         raise ValueError(f"--output {args.output}: expected a name that ends in .zip")
-    names, dropped = check(args, benchmark, tracker), read_drop(args.results)
-    members = pack_results(args.results, FORMS[benchmark.name], tracker, names)
+    if args.annotations:
+        annotations = truth_from_folder(benchmark, args.annotations, with_size=False).annotations
+        loaded = load_results(benchmark, annotations, {tracker: ResultFolder(tracker, folder)}, args.allow_missing)
+        names = [annotation.name for annotation in loaded.annotations]
+    else:
+        check_count(folder, benchmark.form, benchmark.name, benchmark.sequences, args.allow_missing)
+    dropped = read_drop(folder)
+    members = pack_results(folder, benchmark.form, tracker, names)
     write_files(args.output.parent, {args.output.name: make_zip(members)}, args.force)
     print(f"{args.output}: {len(members)} files of {tracker} on {benchmark.name}")
     if not args.annotations:
         print("note: lengths were not checked; --annotations does that")
     if dropped:
         print(f"note: part of the input was dropped in these results ({dropped})")
-
-
-def folder_name(folder: Path, benchmark: str) -> str:
-    """What the tracker is called by its folder: <name>, or <tracker>/<config>/<benchmark> as test.py lays it out."""
-    path = folder.absolute()
-    return path.name if path.name != benchmark else f"{path.parents[1].name}_{path.parent.name}"
-
-
-def check(args: argparse.Namespace, benchmark: Benchmark, tracker: str) -> list[str] | None:
-    """Names of the sequences to pack, None for all there are; ValueError where some are missing or do not fit."""
-    if args.annotations:
-        annotations = load_annotations(args.annotations, benchmark)
-        loaded = load_results(benchmark, annotations, {tracker: args.results}, args.allow_missing)
-        return [annotation.name for annotation in loaded.annotations]
-    if not args.results.is_dir():
-        raise ValueError(f"--results {args.results}: no such folder")
-    found = (list_runs if FORMS[benchmark.name].runs else list_results)(experiment_folder(args.results))
-    if len(found) != benchmark.sequences and not args.allow_missing:
-        raise ValueError(
-            f"{args.results}: results of {len(found)} sequences, {benchmark.name} has {benchmark.sequences}; "
-            "--annotations tells which, --allow-missing packs what is there"
-        )
-    return None
-
-
-def load_annotations(folder: Path, benchmark: Benchmark) -> list[Annotation]:
-    """Ground truth from published files or from the data set."""
-    if folder.is_dir() and holds_annotations_alone(folder):
-        return annotations_from_folder(folder)
-    sequences = load_dataset(benchmark.dataset, open_store(folder, benchmark.dataset))
-    thinned = [sequence.thinned(benchmark.rule.every) for sequence in sequences]
-    return annotations_from_sequences(thinned, with_anchors=FORMS[benchmark.name].runs)
 
 
 def unpack(args: argparse.Namespace) -> None:

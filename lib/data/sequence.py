@@ -28,7 +28,7 @@ class Sequence:
     aux_keys: SequenceOf[str] = field(repr=False)
     boxes_xywh: np.ndarray = field(repr=False)  # (N, 4) float64, as the data set stores them; NaN or zeros when absent
     visible: np.ndarray = field(repr=False)  # (N,) bool
-    aux_boxes_xywh: np.ndarray | None = field(default=None, repr=False)  # where the modalities are annotated apart
+    aux_boxes_xywh: np.ndarray | None = field(default=None, repr=False)  # where each modality has its own annotation
 
     def __post_init__(self):
         where, frames = f"{self.store.name}/{self.name}", len(self.rgb_keys)
@@ -66,15 +66,15 @@ class Sequence:
             aux = cv2.resize(aux, (rgb.shape[1], rgb.shape[0]))
         return Frame(rgb, aux)
 
-    def thinned(self, every: int) -> Sequence:
-        """One frame in so many, from the first on."""
-        aux_boxes = None if self.aux_boxes_xywh is None else self.aux_boxes_xywh[::every]
+    def every_nth(self, n: int) -> Sequence:
+        """This sequence with every n-th frame alone, from the first one on."""
+        aux_boxes = None if self.aux_boxes_xywh is None else self.aux_boxes_xywh[::n]
         return replace(
             self,
-            rgb_keys=self.rgb_keys[::every],
-            aux_keys=self.aux_keys[::every],
-            boxes_xywh=self.boxes_xywh[::every],
-            visible=self.visible[::every],
+            rgb_keys=self.rgb_keys[::n],
+            aux_keys=self.aux_keys[::n],
+            boxes_xywh=self.boxes_xywh[::n],
+            visible=self.visible[::n],
             aux_boxes_xywh=aux_boxes,
         )
 

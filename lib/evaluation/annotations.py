@@ -22,8 +22,8 @@ class Annotation:
     name: str
     boxes_xywh: np.ndarray  # (N, 4) float64, exactly as the data set stores them: rules look at zeros and NaN
     visible: np.ndarray  # (N,) bool; False where the target is labelled absent
-    aux_boxes_xywh: np.ndarray | None = None  # (N, 4), where the modalities are annotated apart
-    size: tuple[int, int] | None = None  # width and height of the images, where they are at hand
+    aux_boxes_xywh: np.ndarray | None = None  # (N, 4), where each modality has its own annotation
+    size: tuple[int, int] | None = None  # width and height of the images, where they are available
     anchors: tuple[Anchor, ...] = ()  # where runs start, for benchmarks of several starts
 
 
@@ -65,14 +65,14 @@ def annotations_from_folder(folder: Path) -> list[Annotation]:
     return annotations
 
 
-def holds_annotations_alone(folder: Path) -> bool:
-    """Whether `annotations_from_folder` can read it: there are no images, so that it is no data set."""
+def is_annotation_folder(folder: Path) -> bool:
+    """Whether a folder has annotations and no images, for `annotations_from_folder`; with images it is a data set."""
     if any((folder / name).is_dir() for name in ("gt_rect", "groundtruth")):
         return True
-    inside = sorted(folder.iterdir())
-    sequences = [path for path in inside if path.is_dir()]
+    entries = sorted(folder.iterdir())
+    sequences = [path for path in entries if path.is_dir()]
     if not sequences:
-        return any(path.suffix == ".txt" for path in inside)
+        return any(path.suffix == ".txt" for path in entries)
     return any(_find_files(path) and not any(p.is_dir() for p in path.iterdir()) for path in sequences[:3])
 
 

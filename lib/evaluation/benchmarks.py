@@ -1,65 +1,28 @@
-"""BENCHMARKS: what is scored, and by which rules. To add one, add its row; if it counts in a new way, see `rules.py`.
+"""BENCHMARKS: what is scored, and by which rules. To add a benchmark, add its row.
 
-PROTOCOLS: the rules of the benchmark's own tool, and two that are the same for all.
+One that counts in a new way needs a rule as well, see `rules/base.py`; docs/extending.md has an example of each.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
-from lib.evaluation.rules import (
-    BEST_OF_BOTH,
-    GTOT_METRICS,
-    LONG_TERM,
-    MULTI_START,
-    ONE_PASS,
-    PRECISION,
-    SUCCESS,
-    SUCCESS_ALONE,
-    LongTermRule,
-    Metric,
-    MultiStartRule,
-    Rule,
-    ScoringRule,
-)
+from lib.evaluation.rules.base import Benchmark
+from lib.evaluation.rules.curves import BEST_OF_BOTH, GTOT_METRICS, ONE_PASS, PRECISION, SUCCESS, SUCCESS_ALONE
+from lib.evaluation.rules.long_term import LONG_TERM, LongTermRule
+from lib.evaluation.rules.multi_start import MULTI_START, MultiStartRule
+from lib.evaluation.rules.one_pass import PLAIN, OnePassRule
+from lib.results.pack import BLANK, CORNERS, RUNS, TAB, UNSUPERVISED
 
-OFFICIAL, STRICT, PYTRACKING = "official", "strict", "pytracking"
-PROTOCOLS = {
-    OFFICIAL: "bug for bug what the benchmark's own tool does",
-    STRICT: "absent and invalid frames do not count anywhere, wrong lengths are refused",
-    PYTRACKING: "what pytracking's analysis does, and OSTrack's after it",
-}
-
-
-class Benchmark(NamedTuple):
-    """What is scored and how."""
-
-    name: str
-    dataset: str  # a row of DATASETS
-    sequences: int  # in the whole benchmark
-    rule: Rule
-    metrics: dict[str, Metric | None]  # columns of the table, the one that ranks trackers last; None: the rule's own
-    verified: bool  # whether published figures have been reproduced
-    evidence: str  # by what, in words
-    protocol: str = OFFICIAL
-    attributes: tuple[str, ...] = ()  # in the order of the published flags; none published: none
-
-
-# The toolkits that follow LaSOT's count invalid frames as hits of PR; the others count every frame as it is annotated.
-PLAIN = ScoringRule(
-    replace_first_row=False, repair_rows=False, positive_position=False, invalid_centre_error=float("inf")
-)
-PYTRACKING_RULE = replace(PLAIN, replace_first_row=True, pad_short_results=True)
-SEEN_BY_NONE = "Not verified against published figures: no raw result with its annotation was at hand."
-SLOW_REFERENCE = f"{SEEN_BY_NONE} Equal to a slow reference that was written apart."
+NOT_VERIFIED = "Not verified against published figures: no raw result with its annotation was available."
+SLOW_REFERENCE = f"{NOT_VERIFIED} Equal to a slow reference implementation."
 
 LASHER_ATTRIBUTES = tuple("NO PO TO HO MB LI HI AIV LR DEF BC SA CM TC FL OV FM SV ARV".split())
 LASHER = Benchmark(
     name="LasHeR",  # its protocol 2: the test set
     dataset="LasHeR",
     sequences=245,
-    rule=ScoringRule(),
+    rule=OnePassRule(),
     metrics=ONE_PASS,
     verified=True,
     evidence="Verified: reproduces the published figures of APFNet, MTNet, SGT and mfDiMP from their raw results.",
@@ -70,7 +33,7 @@ LASHER_ALL = LASHER._replace(
     dataset="LasHeR_all",
     sequences=1224,
     verified=False,
-    evidence=f"{SEEN_BY_NONE} The rules are those of LasHeR, which are.",
+    evidence=f"{NOT_VERIFIED} The rules are those of LasHeR, which are.",
 )
 RGBT234 = Benchmark(
     name="RGBT234",
@@ -81,6 +44,7 @@ RGBT234 = Benchmark(
     verified=True,
     evidence="Verified: reproduces the published figures of MTNet, and ADRNet's as APFNet's authors plot them.",
     attributes=tuple("NO PO HO LI LR TC DEF FM SC MB CM BC".split()),
+    form=CORNERS,
 )
 RGBT210 = Benchmark(
     name="RGBT210",
@@ -89,7 +53,8 @@ RGBT210 = Benchmark(
     rule=PLAIN,
     metrics={"PR": PRECISION, "SR": SUCCESS},
     verified=False,
-    evidence="Not verified against published figures: no raw result of a published row was at hand.",
+    evidence="Not verified against published figures: no raw result of a published row was available.",
+    form=CORNERS,
 )
 GTOT = Benchmark(
     name="GTOT",
@@ -99,6 +64,7 @@ GTOT = Benchmark(
     metrics=GTOT_METRICS,
     verified=True,
     evidence="Verified: reproduces the published figures of ADRNet and APFNet from their raw results.",
+    form=CORNERS,
 )
 VTUAV_ST = Benchmark(
     name="VTUAV_ST",
@@ -108,6 +74,7 @@ VTUAV_ST = Benchmark(
     metrics=BEST_OF_BOTH,
     verified=False,
     evidence=SLOW_REFERENCE,
+    form=BLANK,
 )
 VTUAV_LT = VTUAV_ST._replace(name="VTUAV_LT", dataset="VTUAV_LT", sequences=74)
 
@@ -118,7 +85,8 @@ DEPTHTRACK = Benchmark(
     rule=LongTermRule(),
     metrics=LONG_TERM,
     verified=False,
-    evidence=f"{SEEN_BY_NONE} Equal to the VOT toolkit on synthetic sequences.",
+    evidence=f"{NOT_VERIFIED} Equal to the VOT toolkit on synthetic sequences.",
+    form=UNSUPERVISED,
 )
 CDTB = DEPTHTRACK._replace(name="CDTB", dataset="CDTB", sequences=80)
 RGBD1K = DEPTHTRACK._replace(name="RGBD1K", dataset="RGBD1K")
@@ -130,6 +98,7 @@ STC = Benchmark(
     metrics=SUCCESS_ALONE,
     verified=False,
     evidence="Not verified against published figures: agrees with an independent computation of DiMP and OTR.",
+    form=TAB,
 )
 VOT_RGBD2022 = Benchmark(
     name="VOT-RGBD2022",
@@ -138,14 +107,15 @@ VOT_RGBD2022 = Benchmark(
     rule=MultiStartRule(),
     metrics=MULTI_START,
     verified=False,
-    evidence=f"{SEEN_BY_NONE} Equal to the VOT toolkit on synthetic sequences.",
+    evidence=f"{NOT_VERIFIED} Equal to the VOT toolkit on synthetic sequences.",
+    form=RUNS,
 )
 
 VISEVENT = Benchmark(
     name="VisEvent",
     dataset="VisEvent",
     sequences=320,
-    rule=ScoringRule(absent_is_miss=True, drop_zero_curves=True),
+    rule=OnePassRule(absent_is_miss=True, drop_zero_curves=True),
     metrics=ONE_PASS,
     verified=False,
     evidence="Not verified against published figures: agrees with an independent computation of CEUTrack's 172 videos.",
@@ -167,33 +137,3 @@ BENCHMARKS = {
         *(VISEVENT, COESOT),
     )
 }
-
-
-def under_protocol(benchmark: Benchmark, protocol: str) -> Benchmark:
-    """The benchmark with the rules of another protocol. What has been verified is the official one alone.
-
-    Raises:
-        ValueError: no such protocol, or none for this kind of benchmark.
-    """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"unknown protocol '{protocol}'; known: {', '.join(PROTOCOLS)}")
-    if protocol == OFFICIAL:
-        return benchmark
-    if isinstance(benchmark.rule, MultiStartRule):
-        raise ValueError(f"{benchmark.name}: runs from anchors have the protocol {OFFICIAL} alone, got {protocol}")
-    changed = benchmark._replace(
-        protocol=protocol, verified=False, evidence=f"Protocol {protocol}: {PROTOCOLS[protocol]}."
-    )
-    if protocol == PYTRACKING:
-        return changed._replace(rule=replace(PYTRACKING_RULE, every=benchmark.rule.every), metrics=ONE_PASS)
-    if isinstance(benchmark.rule, LongTermRule):
-        return changed._replace(rule=replace(benchmark.rule, pixel_masks=False, skip_first_frame=True))
-    rule = replace(
-        benchmark.rule,
-        leave_out_invalid=True,
-        positive_position=False,  # a target at the image's edge is there: only boxes without a size are none
-        cut_long_results=False,
-        allow_short_results=False,
-        drop_zero_curves=False,
-    )
-    return changed._replace(rule=rule)

@@ -1,7 +1,7 @@
 """Raw results + annotations → Report.
 
-Every tracker's files are read and checked first; whatever is missing or does not fit is listed in one error. Then a
-scorer, chosen by the kind of the benchmark's rule, turns frames into scores.
+Every tracker's files are read and checked first; whatever is missing or does not fit is listed in one error. Then the
+benchmark's rule turns frames into scores.
 """
 
 from __future__ import annotations
@@ -11,22 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lib.data.drop import Drop
 from lib.evaluation.annotations import Annotation
-from lib.evaluation.benchmarks import OFFICIAL, PROTOCOLS, Benchmark
-from lib.evaluation.loading import check_annotations, load_outputs
-from lib.evaluation.multistart import load_runs, score_multi_start
+from lib.evaluation.attributes import load_attributes
+from lib.evaluation.loading import check_annotations
 from lib.evaluation.report import Report, TrackerScores
-from lib.evaluation.rules import LongTermRule, MultiStartRule, ScoringRule
-from lib.evaluation.scorers import Output, Scored, score_frames, score_long_term
+from lib.evaluation.rules.base import OFFICIAL, PROTOCOLS, Benchmark, Output, Scored
 from lib.evaluation.statistics import compare, interval, resampled_weights
-from lib.results.raw import read_drop
-from lib.utils.boxes import iou_xywh, is_valid
+from lib.evaluation.truth import Truth
+from lib.results.folder import ResultFolder
 
 FPS_NOTE = "FPS: of the tracker's own time as its files give it; processes that share a machine slow each other down."
-SURE_NOTE = "Intervals and comparisons: bootstrap over sequences, 2,000 resamples, the same ones for all trackers."
-
-LOADERS = {ScoringRule: load_outputs, LongTermRule: load_outputs, MultiStartRule: load_runs}
-SCORERS = {ScoringRule: score_frames, LongTermRule: score_long_term, MultiStartRule: score_multi_start}
+BOOTSTRAP_NOTE = "Intervals and comparisons: bootstrap over sequences, 2,000 resamples, the same ones for all trackers."
 
 
 class Results(NamedTuple):
@@ -36,7 +32,42 @@ class Results(NamedTuple):
     outputs: dict[str, list[Output]]  # tracker → one for each annotation
     problems: list[str]  # what is missing or does not fit, in words
     annotated: int  # sequences that have an annotation
-    drops: dict[str, str]  # tracker → what of its input was taken away
+    drops: dict[str, Drop | None]  # tracker → what of its input was taken away
+
+
+class Evaluation(NamedTuple):
+    """One protocol's scores, and the results that they were computed from."""
+
+    report: Report
+    results: Results
+
+
+def evaluate_protocols(
+    benchmarks: list[Benchmark],
+    truth: Truth,
+    folders: dict[str, Path],
+    allow_missing: bool = False,
+    attributes: Path | None = None,
+) -> list[Evaluation]:
+    """Scores trackers under several protocols, each file read once. The first report has the scores of all of them.
+
+    Args:
+        benchmarks: one benchmark under each protocol, see `Benchmark.under`.
+        folders: tracker's name → folder of its raw results.
+        attributes: folder of attribute flags; None: they are looked for among the annotations.
+
+    Raises:
+        ValueError: as `load_results`. FileNotFoundError: no flags in `attributes`.
+    """
+    results = {tracker: ResultFolder(tracker, folder) for tracker, folder in folders.items()}
+    loaded = [load_results(benchmark, truth.annotations, results, allow_missing) for benchmark in benchmarks]
+    reports = []
+    for benchmark, found in zip(benchmarks, loaded, strict=True):
+        names = [annotation.name for annotation in found.annotations]
+        flags = load_attributes(benchmark, names, attributes, truth.folder)
+        reports.append(score_results(benchmark, found, truth.source, flags))
+    reports[0] = reports[0].with_beside(reports[1:])
+    return [Evaluation(*pair) for pair in zip(reports, loaded, strict=True)]
 
 
 def evaluate(
@@ -47,8 +78,14 @@ def evaluate(
     source: str = "",
     attributes: dict[str, np.ndarray] | None = None,
 ) -> Report:
-    """Scores one or several trackers on a benchmark: `load_results`, then `score_results`."""
-    loaded = load_results(benchmark, annotations, results, allow_missing)
+    """Scores one or several trackers on a benchmark under one protocol: `load_results`, then `score_results`.
+
+    Args:
+        results: tracker's name → folder of its raw results.
+        attributes: name → (S,) bool, which of the annotated sequences have it.
+    """
+    folders = {tracker: ResultFolder(tracker, folder) for tracker, folder in results.items()}
+    loaded = load_results(benchmark, annotations, folders, allow_missing)
     if attributes:
         kept = [annotations.index(annotation) for annotation in loaded.annotations]
         attributes = {name: flags[kept] for name, flags in attributes.items()}
@@ -56,12 +93,11 @@ def evaluate(
 
 
 def load_results(
-    benchmark: Benchmark, annotations: list[Annotation], results: dict[str, Path], allow_missing: bool = False
+    benchmark: Benchmark, annotations: list[Annotation], results: dict[str, ResultFolder], allow_missing: bool = False
 ) -> Results:
     """Reads and checks every tracker's files.
 
     Args:
-        results: tracker's name → folder of its raw results.
         allow_missing: take the sequences for which every tracker has a result that fits.
 
     Raises:
@@ -71,8 +107,8 @@ def load_results(
     check_annotations(benchmark, annotations)
     found, problems = {}, []
     for tracker, folder in results.items():
-        found[tracker], lacking = LOADERS[type(benchmark.rule)](benchmark, annotations, tracker, Path(folder))
-        problems += lacking
+        found[tracker], missing = benchmark.rule.load(benchmark, annotations, folder)
+        problems += missing
     if problems and not allow_missing:
         rules = "" if benchmark.protocol == OFFICIAL else f" (protocol {benchmark.protocol})"
         raise ValueError(
@@ -84,7 +120,7 @@ def load_results(
         reason = "; ".join(problems) or f"{len(results)} trackers, {len(annotations)} annotated sequences"
         raise ValueError(f"{benchmark.name}: nothing to score: {reason}")
     outputs = {tracker: [tracked[annotation.name] for annotation in scored] for tracker, tracked in found.items()}
-    drops = {tracker: read_drop(Path(folder)) for tracker, folder in results.items()}
+    drops = {tracker: folder.drop for tracker, folder in results.items()}
     return Results(scored, outputs, problems, len(annotations), drops)
 
 
@@ -94,21 +130,20 @@ def score_results(
     """Scores what was loaded.
 
     Args:
-        source: what the data are, if not the benchmark's own, e.g. "synthetic data"; stands in every title.
+        source: what the data are, if not the benchmark's own, e.g. "synthetic data"; it is part of every title.
         attributes: name → (S,) bool, which of the sequences have it.
     """
     attributes = {name: flags for name, flags in (attributes or {}).items() if flags.any()}
     weights = resampled_weights(len(results.annotations))
     notes = [f"Protocol {benchmark.protocol}: {PROTOCOLS[benchmark.protocol]}.", benchmark.evidence]
-    notes += [*benchmark.rule.notes(), FPS_NOTE, SURE_NOTE]
+    notes += [*benchmark.rule.notes(), FPS_NOTE, BOOTSTRAP_NOTE]
     trackers, samples = {}, {}
     for tracker, outputs in results.outputs.items():
-        scored = SCORERS[type(benchmark.rule)](benchmark, results.annotations, outputs)
+        scored = benchmark.rule.score(benchmark, results.annotations, outputs)
         resampled = scored.combine(weights) if len(results.annotations) > 1 else {}
         samples[tracker] = resampled.get(list(benchmark.metrics)[-1])
         trackers[tracker] = _tracker_scores(results, scored, resampled, attributes, tracker)
-        remarks = [*other_lengths(results, tracker, benchmark.rule.every), *no_boxes(outputs), *scored.remarks]
-        notes += [f"{tracker}: {remark}" for remark in remarks]
+        notes += [f"{tracker}: {remark}" for remark in scored.remarks]
     report = Report(
         benchmark=benchmark.name,
         source=source,
@@ -155,48 +190,29 @@ def _tracker_scores(
     )
 
 
-def other_lengths(results: Results, tracker: str, every: int) -> list[str]:
-    """Remarks on results that had another length than their annotation, so that nothing is cut or filled in silence."""
-    short, long = [], []
-    for annotation, output in zip(results.annotations, results.outputs[tracker], strict=True):
-        frames, rows = len(annotation.boxes_xywh), len(range(0, output.rows, every))
-        if rows != frames and not output.runs:
-            (short if rows < frames else long).append(f"{annotation.name} ({rows} of {frames})")
-    return [f"too {word}: {', '.join(names)}." for word, names in (("short", short), ("long", long)) if names]
-
-
-def no_boxes(outputs: list[Output]) -> list[str]:
-    """A remark on rows that are no box, where each should be one: a rule takes another row for them, or a miss."""
-    counts = [int(np.count_nonzero(~is_valid(o.boxes_xywh))) for o in outputs if o.scores is None and not o.runs]
-    found = [count for count in counts if count]
-    return [f"{sum(found)} rows in {len(found)} results are no box."] if found else []
-
-
 def overlap_traces(results: Results) -> dict[str, dict[str, np.ndarray]]:
-    """Tracker → sequence → (N,) float32 overlap of every frame, for looking at; NaN where there is no target.
+    """Tracker → sequence → (N,) float32 overlap of every frame, for plots over time; NaN where there is no target.
 
-    Empty for runs from several starts.
+    The overlap is the IoU of the tracker's box as it is, before any rule repairs or replaces it, with the annotation;
+    where both modalities are annotated the larger one. Empty for runs from several starts.
     """
-    if any(output.runs for outputs in results.outputs.values() for output in outputs):
+    if any(not output.overlaps for outputs in results.outputs.values() for output in outputs):
         return {}
     return {
-        tracker: {a.name: _trace(a, output.boxes_xywh) for a, output in zip(results.annotations, outputs, strict=True)}
+        tracker: {a.name: _trace(a, output) for a, output in zip(results.annotations, outputs, strict=True)}
         for tracker, outputs in results.outputs.items()
     }
 
 
-def _trace(annotation: Annotation, boxes: np.ndarray) -> np.ndarray:
-    frames = len(annotation.boxes_xywh)
-    overlap = np.full(frames, np.nan, np.float32)
-    overlap[: len(boxes)] = iou_xywh(boxes, annotation.boxes_xywh[: len(boxes)])
-    if annotation.aux_boxes_xywh is not None:
-        overlap[: len(boxes)] = np.fmax(overlap[: len(boxes)], iou_xywh(boxes, annotation.aux_boxes_xywh[: len(boxes)]))
-    overlap[~annotation.visible] = np.nan
-    return overlap
+def _trace(annotation: Annotation, output: Output) -> np.ndarray:
+    trace = np.full(len(annotation.boxes_xywh), np.nan, np.float32)
+    trace[: len(output.boxes_xywh)] = np.maximum.reduce(output.overlaps)
+    trace[~annotation.visible] = np.nan
+    return trace
 
 
 def frames_per_second(outputs: list[Output]) -> float | None:
-    """Frames over seconds, of all sequences together, without each first frame: it initialises the tracker."""
+    """Frames over seconds of all sequences, without their first frames, which initialise the tracker."""
     measured = (output.times[~np.isnan(output.times)] for output in outputs if output.times is not None)
     times = [times[1:] for times in measured]
     seconds = np.concatenate(times) if times else np.zeros(0)

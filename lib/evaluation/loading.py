@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from lib.evaluation.annotations import Annotation
-from lib.evaluation.benchmarks import Benchmark
-from lib.evaluation.rules import Rule
-from lib.evaluation.scorers import Output
-from lib.results.raw import (
-    experiment_folder,
-    find_companion,
-    find_results,
-    is_vot,
-    read_boxes,
-    read_numbers,
-    read_record,
-)
+from lib.evaluation.rules.base import Benchmark, Output
+from lib.results.folder import ResultFolder
+from lib.results.raw import boxes_of, is_vot, read_numbers, read_rows
 from lib.results.vot_files import read_confidences
+from lib.utils.boxes import iou_xywh
 
-# Names of sequences that one benchmark has and the others have not, to say whose results a folder holds. RGBT210 shares
-# its names with RGBT234: there the lengths tell.
+# Names of sequences that only one benchmark has: they show which benchmark a folder's results belong to. RGBT210 shares
+# its names with RGBT234; these two differ in the lengths of sequences.
 SIGNATURES = {
     "LasHeR": "10runone 11leftboy 1boycoming 2girl 2girlup 7rightorangegirl blackman_0115 leftrunningboy",
     "RGBT234 or RGBT210": "afterrain balancebike baketballwaliking elecbike10 flower2 nightthreepeople redmanchange",
@@ -55,49 +48,76 @@ def _own_signatures(benchmark: Benchmark) -> list[str]:
     return [name for name in SIGNATURES if benchmark.name.split("_")[0] in name]
 
 
+class ReadOptions(NamedTuple):
+    """How a rule reads result files. By default every result must have a box for each annotated frame."""
+
+    cut_long: bool = False  # rows beyond the last annotated frame are dropped; False: they are an error
+    allow_short: bool = False  # frames beyond the last result row are left out; False: they are an error
+    pad_short: bool = False  # frames beyond the last result row have the box 0 0 0 0
+    round_corners: bool = False  # boxes given as four corners are rounded to whole pixels, halves away from zero
+    with_scores: bool = False  # the confidence of every frame is needed
+
+
+STRICT_READING = ReadOptions()
+
+
 def load_outputs(
-    benchmark: Benchmark, annotations: list[Annotation], tracker: str, folder: Path
+    benchmark: Benchmark,
+    annotations: list[Annotation],
+    results: ResultFolder,
+    options: ReadOptions = STRICT_READING,
 ) -> tuple[dict[str, Output], list[str]]:
     """Reads a tracker's results: sequence → Output for those that fit, and what is wrong with the others.
 
     Raises:
-        ValueError: no such folder, nothing of this benchmark in it, results of several runs or of another benchmark.
+        ValueError: nothing of this benchmark in the folder, results of several runs or of another benchmark.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{tracker}: no result folder {folder}")
-    folder, names = experiment_folder(folder), [annotation.name for annotation in annotations]
-    paths = find_results(folder, names)
-    if annotations and not any(paths.values()):
+    tracker, every = results.tracker, benchmark.rule.every
+    paths, problems = _find_files(benchmark, results, [annotation.name for annotation in annotations])
+    outputs, differ, found = {}, [], 0
+    for annotation in annotations:
+        path, frames = paths[annotation.name], len(annotation.boxes_xywh)
+        if path is None:
+            continue
+        found += 1
+        try:
+            rows = boxes_of(results.read(path, read_rows), options.round_corners)
+            if len(range(0, len(rows), every)) != frames:
+                differ.append(f"{annotation.name} ({len(rows)} rows for {_frames(frames, every)})")
+            outputs[annotation.name] = _make_output(results, annotation, path, rows, every, options)
+        except ValueError as error:
+            problems.append(f"{tracker}/{annotation.name}: {error}")
+    _refuse_other_data(benchmark, differ, found, f"{tracker}: {results.path}")
+    return outputs, problems
+
+
+def _find_files(
+    benchmark: Benchmark, results: ResultFolder, names: list[str]
+) -> tuple[dict[str, Path | None], list[str]]:
+    """Sequence → its box file or None, and which are missing, in words. Raises as `load_outputs`."""
+    tracker, folder = results.tracker, results.path
+    paths = results.find(names)
+    if names and not any(paths.values()):
         raise ValueError(
             f"{tracker}: {folder} holds no result of {benchmark.name}'s {len(names)} sequences, expected for example "
-            f"{names[0]}.txt{_whose(benchmark, folder) or _inside(folder)}"
+            f"{names[0]}.txt{_other_benchmark_hint(benchmark, folder) or _subfolder_hint(folder)}"
         )
-    runs = {entry["fingerprint"] for name, entry in read_record(folder).items() if paths.get(name)}
+    runs = {entry["fingerprint"] for name, entry in results.record.items() if paths.get(name)}
     if len(runs) > 1:
         raise ValueError(
             f"{tracker}: {folder} mixes results of {len(runs)} runs (other weights or settings): test it again"
         )
-    problems = []
-    if missing := sorted(name for name, path in paths.items() if path is None):
-        problems.append(f"{tracker}: no file in {folder} for {len(missing)} of {len(names)}: {', '.join(missing)}")
-        if len(missing) > len(names) / 2 and (whose := _whose(benchmark, folder)):
-            raise ValueError(f"{problems[0][:200]}…{whose}, not of {benchmark.name}")
-    outputs, differ = {}, []
-    for annotation in (annotation for annotation in annotations if paths[annotation.name]):
-        try:
-            boxes = read_boxes(paths[annotation.name], benchmark.rule.round_corners)
-            if len(range(0, len(boxes), benchmark.rule.every)) != len(annotation.boxes_xywh):
-                expected = _frames(benchmark.rule, len(annotation.boxes_xywh))
-                differ.append(f"{annotation.name} ({len(boxes)} rows for {expected})")
-            outputs[annotation.name] = make_output(benchmark.rule, annotation, paths[annotation.name], boxes)
-        except ValueError as error:
-            problems.append(f"{tracker}/{annotation.name}: {error}")
-    _refuse_other_data(benchmark, differ, len(names) - len(missing), f"{tracker}: {folder}")
-    return outputs, problems
+    missing = sorted(name for name, path in paths.items() if path is None)
+    if not missing:
+        return paths, []
+    problem = f"{tracker}: no file in {folder} for {len(missing)} of {len(names)}: {', '.join(missing)}"
+    if len(missing) > len(names) / 2 and (hint := _other_benchmark_hint(benchmark, folder)):
+        raise ValueError(f"{problem[:200]}…{hint}, not of {benchmark.name}")
+    return paths, [problem]
 
 
 def _refuse_other_data(benchmark: Benchmark, differ: list[str], found: int, where: str) -> None:
-    """Raises ValueError where most results have another length than their annotations: they are of other data."""
+    """Raises ValueError where most results have another length than their annotations: they belong to other data."""
     if found > 5 and len(differ) > found / 2:
         raise ValueError(
             f"{where}: {len(differ)} of {found} results have another length than {benchmark.name}'s annotations, for "
@@ -106,8 +126,8 @@ def _refuse_other_data(benchmark: Benchmark, differ: list[str], found: int, wher
         )
 
 
-def _whose(benchmark: Benchmark, folder: Path) -> str:
-    """A hint at the other benchmark whose results lie in a folder, or nothing."""
+def _other_benchmark_hint(benchmark: Benchmark, folder: Path) -> str:
+    """Names the other benchmark whose results are in a folder; empty where there is none."""
     stems = {path.name.removesuffix(".txt") for path in folder.iterdir()}
     for name, words in SIGNATURES.items():
         if name not in _own_signatures(benchmark) and any(
@@ -117,40 +137,61 @@ def _whose(benchmark: Benchmark, folder: Path) -> str:
     return ""
 
 
-def _inside(folder: Path) -> str:
-    """A hint at the folders in a folder, which may be meant, or nothing."""
+def _subfolder_hint(folder: Path) -> str:
+    """Names the folders in a folder, one of which may be the right one; empty where there is none."""
     folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
     return f"; there are folders in it: {', '.join(folders[:5])}" if folders else ""
 
 
-def make_output(rule: Rule, annotation: Annotation, path: Path, boxes: np.ndarray) -> Output:
-    """One sequence's boxes with what lies beside their file. Raises ValueError for what does not fit or is broken."""
-    frames, rows = len(annotation.boxes_xywh), len(boxes)
-    boxes = boxes[:: rule.every]
-    if problem := _wrong_length(rule, frames, len(boxes)):
-        raise ValueError(f"{rows} rows for {_frames(rule, frames)} in {path}{problem}")
-    if rule.pad_short_results and len(boxes) < frames:
-        boxes = np.concatenate([boxes, np.zeros((frames - len(boxes), 4))])
-    scores = None
-    if rule.needs_scores:
-        companion = find_companion(path, "_score")
-        if companion is None:
-            raise ValueError(f"no confidence file beside {path}")
-        scores = read_confidences(companion) if is_vot(path) else read_numbers(companion)
-        if len(scores) != frames:
-            raise ValueError(f"{len(scores)} rows for {frames} frames in {companion}")
-    companion = find_companion(path, "_time")
-    return Output(boxes[:frames], scores, read_numbers(companion) if companion else None, rows)
+def _make_output(
+    results: ResultFolder, annotation: Annotation, path: Path, rows: np.ndarray, every: int, options: ReadOptions
+) -> Output:
+    """One sequence's boxes with the files beside them. Raises ValueError for what does not fit or is broken."""
+    frames, boxes = len(annotation.boxes_xywh), rows[::every][: len(annotation.boxes_xywh)]
+    _check_length(len(rows), frames, every, options, path)
+    # The same for all protocols that read the boxes alike: what they cut or pad has no overlap.
+    overlaps = results.once(
+        ("overlaps", annotation, options.round_corners), lambda: annotation_overlaps(annotation, boxes)
+    )
+    if options.pad_short:
+        missing = frames - len(boxes)
+        boxes = np.pad(boxes, ((0, missing), (0, 0)))
+        overlaps = tuple(np.pad(overlap, (0, missing)) for overlap in overlaps)
+    scores = _read_scores(results, path, frames) if options.with_scores else None
+    times = results.companion(path, "_time")
+    return Output(boxes, overlaps, scores, results.read(times, read_numbers) if times else None, len(rows))
 
 
-def _wrong_length(rule: Rule, frames: int, rows: int) -> str | None:
-    """What to say of a length that the rule does not take, or None."""
-    if rows == frames or (rows > frames and rule.cut_long_results):
-        return None
-    if 0 < rows < frames and (rule.allow_short_results or rule.pad_short_results):
-        return None
-    return " (empty)" if not rows else f" (they differ from frame {min(rows, frames) * rule.every + 1} on)"
+def _check_length(rows: int, frames: int, every: int, options: ReadOptions, path: Path) -> None:
+    """Raises ValueError for a length that the rule does not accept.
+
+    Args:
+        rows: of the result file. frames: that are annotated, one in `every`.
+    """
+    got = len(range(0, rows, every))
+    if got == frames or (got > frames and options.cut_long):
+        return
+    if 0 < got < frames and (options.allow_short or options.pad_short):
+        return
+    detail = f"they differ from frame {min(got, frames) * every + 1} on" if got else "empty"
+    raise ValueError(f"{rows} rows for {_frames(frames, every)} in {path} ({detail})")
 
 
-def _frames(rule: Rule, frames: int) -> str:
-    return f"{frames} frames" if rule.every == 1 else f"{frames} annotated frames, one in {rule.every},"
+def _frames(frames: int, every: int) -> str:
+    return f"{frames} frames" if every == 1 else f"{frames} annotated frames, one in {every},"
+
+
+def _read_scores(results: ResultFolder, path: Path, frames: int) -> np.ndarray:
+    companion = results.companion(path, "_score")
+    if companion is None:
+        raise ValueError(f"no confidence file beside {path}")
+    scores = results.read(companion, read_confidences if is_vot(path) else read_numbers)
+    if len(scores) != frames:
+        raise ValueError(f"{len(scores)} rows for {frames} frames in {companion}")
+    return scores
+
+
+def annotation_overlaps(annotation: Annotation, boxes_xywh: np.ndarray) -> tuple[np.ndarray, ...]:
+    """(N,) IoU with the first N annotated boxes, for each annotated modality; 0 where either is no box."""
+    truths = (annotation.boxes_xywh, annotation.aux_boxes_xywh)
+    return tuple(iou_xywh(boxes_xywh, truth[: len(boxes_xywh)]) for truth in truths if truth is not None)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from lib.data.drop import Drop
 from lib.utils.files import write_text
 
 
@@ -15,7 +16,7 @@ class Curve(NamedTuple):
 
     x: list[float]  # thresholds; recall in per cent for a precision-recall curve
     y: list[float]  # per cent
-    score_at: float | None = None  # the threshold whose value is the score, if it is one's
+    score_at: float | None = None  # the threshold at which the curve is the score; None: the score is a mean
 
 
 class Comparison(NamedTuple):
@@ -36,15 +37,15 @@ class Comparison(NamedTuple):
 
 @dataclass(frozen=True)
 class TrackerScores:
-    """What one tracker reached. Scores are per cent."""
+    """One tracker's scores, per cent."""
 
     scores: dict[str, float]  # metric → score over all sequences
     per_sequence: dict[str, dict[str, float]]  # sequence → metric → score
     curves: dict[str, Curve]  # metric → the curve that the score was read from, mean over sequences
-    fps: float | None = None  # frames per second; None where no times were left
+    fps: float | None = None  # frames per second; None where there are no times
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # metric → 95 %, bootstrap over sequences
     attributes: dict[str, dict[str, float]] = field(default_factory=dict)  # attribute → metric → score
-    drop: str = ""  # what of the input was taken away, see `drop.py`
+    drop: Drop | None = None  # what of the input was taken away; report.json has its text, "" for nothing
 
 
 @dataclass(frozen=True)
@@ -99,17 +100,14 @@ class Report:
 
     def to_json(self, path: Path) -> None:
         """Writes the whole report, atomically."""
-        trackers = {
-            name: {**asdict(tracker), "curves": {metric: curve._asdict() for metric, curve in tracker.curves.items()}}
-            for name, tracker in self.trackers.items()
-        }
+        trackers = {name: _tracker_record(tracker) for name, tracker in self.trackers.items()}
         comparisons = [comparison._asdict() for comparison in self.comparisons]
         record = {**vars(self), "trackers": trackers, "comparisons": comparisons}
         write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def from_json(cls, path: Path) -> Report:
-        """Reads what `to_json` wrote. Raises ValueError, naming the file, for anything else."""
+        """Reads what `to_json` wrote. Raises ValueError, which names the file, for anything else."""
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
             trackers = {name: _read_tracker(entry) for name, entry in record["trackers"].items()}
@@ -120,7 +118,13 @@ class Report:
             raise ValueError(f"{path}: not a report ({type(error).__name__}: {error})") from None
 
 
+def _tracker_record(tracker: TrackerScores) -> dict:
+    curves = {metric: curve._asdict() for metric, curve in tracker.curves.items()}
+    return {**asdict(tracker), "curves": curves, "drop": str(tracker.drop or "")}
+
+
 def _read_tracker(entry: dict) -> TrackerScores:
     curves = {metric: Curve(**curve) for metric, curve in entry["curves"].items()}
     intervals = {metric: tuple(ends) for metric, ends in entry["intervals"].items()}
-    return TrackerScores(**{**entry, "curves": curves, "intervals": intervals})
+    drop = Drop.parse(entry["drop"]) if entry.get("drop") else None
+    return TrackerScores(**{**entry, "curves": curves, "intervals": intervals, "drop": drop})

@@ -1,4 +1,4 @@
-"""How sure a score is: the bootstrap over sequences, for one tracker and for the difference of two."""
+"""Uncertainty of scores: the bootstrap over sequences, for one tracker and for the difference of two."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def resampled_weights(sequences: int, resamples: int = RESAMPLES, seed: int = 0)
 
 
 def interval(samples: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of resampled scores, (B,); resamples without a score (NaN) are passed over."""
+    """The middle 95 % of resampled scores, (B,); resamples without a score (NaN) are ignored."""
     samples = samples[~np.isnan(samples)]
     low, high = np.percentile(samples, [TAIL, 100 - TAIL]) if len(samples) else (0.0, 0.0)
     return float(low), float(high)
 
 
 def compare(scores: dict[str, float], samples: dict[str, np.ndarray]) -> tuple[Comparison, ...]:
-    """Every tracker against every one below it.
+    """Compares every tracker with each one that is ranked below it.
 
     Args:
         scores: tracker → score, best first.
@@ -39,9 +39,9 @@ def compare(scores: dict[str, float], samples: dict[str, np.ndarray]) -> tuple[C
 
 
 def _compare(better: str, worse: str, scores: dict[str, float], samples: dict[str, np.ndarray]) -> Comparison:
-    differences = np.nan_to_num(samples[better] - samples[worse])  # where a resample scores nothing, both miss
+    differences = np.nan_to_num(samples[better] - samples[worse])  # NaN where a resample has no score for either
     difference = scores[better] - scores[worse]
-    # Around no difference: how often chance alone moves the resampled difference at least as far as the one found.
+    # How often resampling moves the difference away from its mean by at least the difference found.
     beyond = np.count_nonzero(np.abs(differences - differences.mean()) >= abs(difference))
     p = (beyond + 1) / (len(differences) + 1)
     return Comparison(better, worse, difference, *interval(differences), p)

@@ -1,8 +1,8 @@
 """What the VOT toolkit measures, number for number: overlaps of pixel masks, long-term frames, multistart EAO, A and R.
 
 A tracker's row is NaN where it gave no box: the toolkit's codes for "initialised here" and "not there" read as NaN.
-Letters: N frames, S sequences, B weightings of them, L points of the EAO curve. tests/test_vot.py compares all of it
-with the toolkit itself.
+Letters: N frames, S sequences, B weightings of them, L points of the EAO curve. tests/vot/test_vot.py compares
+all of it with the toolkit itself.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def run_overlaps(
     """The (n,) overlaps of one run, in the order of tracking, and how many of its frames come before it fails.
 
     It fails at the first of `grace` frames in a row with an overlap of at most `threshold`; a frame without a target,
-    or with an empty box, ends such a row. The first frame, whose result is a code, takes part with its overlap of 0.
+    or with an empty box, ends such a series. The first frame, whose result is a code, takes part with its overlap of 0.
 
     Args:
         results_xywh: (n, 4) in the order of tracking. annotations_xywh: (N, 4) of the whole sequence.

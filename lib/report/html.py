@@ -1,7 +1,7 @@
 """Report → report.html: one file that needs neither a server nor a network.
 
-The page is `report_template.html` with the data as JSON inside it; what is shown how is decided there. Nothing of the
-data becomes markup: `<`, `>` and `&` are written as JSON escapes, and the page's script sets text alone.
+The page is `report_template.html` with the data as JSON inside it; what is shown how is decided there. No data
+become markup: `<`, `>` and `&` are written as JSON escapes, and the page's script sets text alone.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.data.drop import Drop
-from lib.evaluation.benchmarks import PROTOCOLS
 from lib.evaluation.report import Comparison, Curve, Report
+from lib.evaluation.rules.base import PROTOCOLS
 from lib.report.moments import Moment
 from lib.report.palette import COLOURS, DASHES, PLOTS, Plot
 from lib.report.robustness import base_name, robustness_curves
@@ -50,14 +50,14 @@ def write_html(report: Report, traces: Traces, moments: list[Moment], path: Path
 
 
 class _Order(NamedTuple):
-    """Names by place; the page's script knows trackers and sequences by their places alone."""
+    """Names by place; the page's script addresses trackers and sequences by place."""
 
     trackers: list[str]  # best first
     sequences: list[str]  # worst first
 
 
 def page_data(report: Report, traces: Traces, moments: list[Moment]) -> dict:
-    """What the page's script reads. Trackers stand in the order of the ranking, sequences with the worst first."""
+    """What the page's script reads. Trackers are in the order of the ranking, sequences with the worst first."""
     order = _Order(report.ranked(report.metrics[-1]), [name for name, _ in report.worst_first()])
     return {
         "title": report.title,
@@ -112,12 +112,9 @@ def _tracker(report: Report, name: str, order: _Order) -> dict:
     }
 
 
-def _label(name: str, drop: str) -> str:
-    """The tracker's name where there is little room: with what was dropped in few words."""
-    if not drop:
-        return name
-    dropped = Drop.parse(drop)
-    return f"{base_name(name, dropped)} − {dropped.brief}"
+def _label(name: str, drop: Drop | None) -> str:
+    """A short form of the tracker's name, with what was dropped."""
+    return f"{base_name(name, drop)} − {drop.brief}" if drop else name
 
 
 def _robustness(report: Report) -> list[dict]:
@@ -159,7 +156,7 @@ def _plot(report: Report, metrics: list[str], curves: list[Curve], order: _Order
         "marks": [{"metric": metric, "at": at} for metric, at in marks.items() if at is not None],
         "shared": all(curve.x == curves[0].x for curve in curves),  # else each tracker has points of its own
         "curves": [{"x": _numbers(curve.x, 4), "y": _numbers(curve.y, 3)} for curve in curves],
-        # Of precision and recall, the point whose values stand in the table.
+        # Of precision and recall, the point whose values are in the table.
         "points": [_numbers([scores["Re"], scores["Pr"]]) for scores in found] if main == "F" else [],
     }
 

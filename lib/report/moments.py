@@ -1,4 +1,4 @@
-"""Where trackers went wrong: which frames to look at, and pictures of them."""
+"""Tracking failures: which frames show the worst ones, and pictures of them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lib.utils.draw import TRUTH, write_label
 
 logger = logging.getLogger(__name__)
 
-LOST = 0.05  # overlap up to which a target counts as lost: a brush with its edge is no tracking
-APART = 50  # frames between two moments of one sequence
+LOST = 0.05  # overlap up to which a target counts as lost: to touch its edge is not to track it
+MIN_DISTANCE = 50  # frames between two moments of one sequence
 WIDTH, HEIGHT = 240, 180  # of each of a thumbnail's two pictures, pixels
 CONTEXT = 1.5  # what is shown, relative to the boxes that matter
 SMALLEST = 0.25  # part of the image's width that is shown at least
@@ -36,23 +36,24 @@ class Moment(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """Visible frames one after another on which a tracker is off the target."""
+    """Consecutive visible frames in which a tracker has lost the target."""
 
     weight: float
     sequence: str
     tracker: str
-    frame: int  # the one to look at
+    frame: int  # the one to show
 
 
 def find_moments(traces: dict[str, dict[str, np.ndarray]], count: int) -> list[tuple[str, str, int]]:
-    """Picks the worst moments: (sequence, tracker, frame).
+    """Selects the worst moments: (sequence, tracker, frame).
 
-    A tracker's moments are its runs of lost frames (overlap at most LOST; absent frames neither count nor interrupt).
-    A lost frame weighs 1, and up to 1 more for the overlap that the best tracker has there: long losses come first, and
-    among them those which others avoid. Of a run, the frame with the best other overlap is shown, the first of several,
-    which for a single tracker is where it lost the target.
+    Candidates are each tracker's runs of lost frames: overlap at most LOST; absent frames neither count nor end a run.
+    The weight of a run is the sum over its frames of 1 plus the overlap of the best tracker minus its own, so that long
+    losses come first, and among them those that other trackers avoid. The frame shown is the first one of the run at
+    which the best tracker is ahead most; with a single tracker it is the frame at which the target was lost.
 
-    Trackers take turns. A sequence is taken again only when every other has had its turn, and then APART frames away.
+    Trackers alternate. A sequence is selected again only after all others with candidates, and then only for a frame
+    that is at least MIN_DISTANCE frames from those selected before.
 
     Args:
         traces: tracker → sequence → (N,) overlap, NaN where there is no target; N is the same for all trackers.
@@ -87,21 +88,21 @@ def _runs_of(tracker: str, sequence: str, overlap: np.ndarray, best: np.ndarray)
     edges = np.flatnonzero(np.diff(overlap[frames] <= LOST, prepend=False, append=False))
     runs = []
     for start, end in edges.reshape(-1, 2):
-        inside = gaps[start:end]
-        shown = frames[start + inside.argmax()]
-        runs.append(_Run(float(end - start + inside.sum()), sequence, tracker, int(shown)))
+        lost = gaps[start:end]
+        shown = frames[start + lost.argmax()]
+        runs.append(_Run(float(end - start + lost.sum()), sequence, tracker, int(shown)))
     return runs
 
 
 def _by_turns(runs: dict[str, list[_Run]]) -> list[_Run]:
-    """Every tracker's heaviest run, heaviest first, then every tracker's second one, and so on."""
+    """The run of each tracker with the largest weight, then the second one of each, and so on."""
     ordered = [sorted(own, key=lambda run: (-run.weight, run.sequence, run.frame)) for own in runs.values()]
     turns = [(turn, run) for own in ordered for turn, run in enumerate(own)]
     return [run for turn, run in sorted(turns, key=lambda item: (item[0], -item[1].weight, item[1].tracker))]
 
 
 def _is_near(run: _Run, taken: list[_Run]) -> bool:
-    return any(run.sequence == other.sequence and abs(run.frame - other.frame) < APART for other in taken)
+    return any(run.sequence == other.sequence and abs(run.frame - other.frame) < MIN_DISTANCE for other in taken)
 
 
 def draw_moments(
@@ -110,7 +111,7 @@ def draw_moments(
     results: dict[str, dict[str, np.ndarray]],
 ) -> list[Moment]:
     """Draws RGB | auxiliary, cut to the annotation and the tracker's box: the annotation in green, the tracker's box
-    thick, the others' thin. Frames whose images cannot be read are passed over with a warning.
+    thick, the others' thin. Frames whose images cannot be read are skipped with a warning.
 
     Args:
         picked: what `find_moments` gives.
@@ -139,7 +140,7 @@ def draw_moments(
 
 
 def _truths(sequence: Sequence, index: int) -> list[np.ndarray]:
-    """The annotation, or both where the modalities are annotated apart."""
+    """The annotation, or one for each modality."""
     aux = sequence.aux_boxes_xywh
     return [sequence.boxes_xywh[index], *([] if aux is None else [aux[index]])]
 

@@ -17,6 +17,7 @@ from lib.report.palette import COLOURS, DASHES, MAX_TRACKERS, PLOTS, Plot
 from lib.report.robustness import robustness_curves
 from lib.utils.files import atomic_path
 
+ATTRIBUTE_PLOT, ROBUSTNESS_PLOT = "attributes", "robustness"  # file names
 logger = logging.getLogger(__name__)
 
 
@@ -28,8 +29,8 @@ def draw_plots(report: Report, folder: Path) -> list[Path]:
             figure = draw_metric(report, metric)
             paths += save_figure(figure, Path(folder) / PLOTS[metric].file)
     if len(report.attributes) > 2:
-        paths += save_figure(draw_radar(report), Path(folder) / "attributes")
-    return paths + plot_robustness(report, Path(folder) / "robustness")
+        paths += save_figure(draw_radar(report), Path(folder) / ATTRIBUTE_PLOT)
+    return paths + plot_robustness(report, Path(folder) / ROBUSTNESS_PLOT)
 
 
 def draw_metric(report: Report, metric: str) -> Figure:
@@ -43,7 +44,7 @@ def draw_metric(report: Report, metric: str) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for rank, name in enumerate(shown):
-        tracker, above = report.trackers[name], 30 - rank  # the best one lies on top
+        tracker, above = report.trackers[name], 30 - rank  # the best one is on top
         axes.plot(
             *tracker.curves[metric][:2],
             color=COLOURS[styles[name] % len(COLOURS)],
@@ -52,7 +53,7 @@ def draw_metric(report: Report, metric: str) -> Figure:
             label=f"{_score_text(tracker, metric)}  {name}",
             zorder=above,
         )
-        if metric == "F":  # the point whose Pr and Re stand in the table
+        if metric == "F":  # the point whose Pr and Re are in the table
             point = tracker.scores["Re"], tracker.scores["Pr"]
             axes.plot(*point, "o", color=COLOURS[styles[name] % len(COLOURS)], markersize=5, zorder=above)
     frame_axes(axes, plot, report.title)

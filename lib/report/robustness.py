@@ -20,11 +20,11 @@ class RobustnessCurve(NamedTuple):
 def robustness_curves(report: Report) -> list[RobustnessCurve]:
     """The curves of all trackers whose input was dropped at some rate, in the order of names and conditions.
 
-    A modality that was missing all the time, the first frame included, is another experiment and no point of them.
+    A modality that was missing in all frames, also the first one, is another experiment and no point of a curve.
     """
     points: dict[tuple[str, str], dict[float, str]] = {}
     for name, tracker in sorted(report.trackers.items(), key=lambda item: item[0]):
-        drop = Drop.parse(tracker.drop) if tracker.drop else None
+        drop = tracker.drop
         if drop is None or drop.rate is None:
             continue
         base = base_name(name, drop)
@@ -33,7 +33,7 @@ def robustness_curves(report: Report) -> list[RobustnessCurve]:
         points.setdefault((base, drop.condition), {})[drop.rate] = name
     metric, curves = report.metrics[-1], []
     for (base, condition), runs in sorted(points.items()):
-        if base in report.trackers and not report.trackers[base].drop:
+        if base in report.trackers and report.trackers[base].drop is None:
             runs[0.0] = base
         rates = sorted(runs)
         scores = [report.trackers[runs[rate]].scores[metric] for rate in rates]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 
 from lib.evaluation.report import Report
 from lib.report.robustness import robustness_curves
-from lib.utils.files import write_text
 
 WORST = 10  # sequences that the Markdown page lists; sequences.csv holds all
 
@@ -156,22 +154,3 @@ def _counted(report: Report) -> str:
     if report.sequences == report.all_sequences:
         return ""
     return f"{report.sequences} of {report.all_sequences} sequences: not comparable with scores of all of them.\n"
-
-
-def save_report(report: Report, folder: Path) -> list[Path]:
-    """Writes report.json, report.md, report.csv, report.tex, sequences.csv and, where there are any, attributes.csv
-    into `folder`; returns their paths.
-    """
-    folder = Path(folder)
-    texts = {
-        "report.md": page(report),
-        "report.csv": to_csv(headline(report)),
-        "report.tex": latex(headline(report)),
-        "sequences.csv": to_csv(sequences(report)),
-    }
-    if report.attributes:
-        texts["attributes.csv"] = to_csv(attributes(report))
-    report.to_json(folder / "report.json")
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    return [folder / "report.json", *(folder / name for name in texts)]

@@ -1,6 +1,7 @@
-"""Raw results → the archive that a benchmark's authors or the VOT toolkit take. FORMS: which benchmark reads what.
+"""Raw results → the archive that a benchmark's authors or the VOT toolkit take.
 
-The same results give the same bytes: names are sorted, times fixed. `unpack.py` reads archives back.
+A benchmark's row says which form its tool reads. The same results give the same bytes: names are sorted, times fixed.
+`unpack.py` reads archives back.
 """
 
 from __future__ import annotations
@@ -53,22 +54,6 @@ UNSUPERVISED = Form(
     time="{tracker}/rgbd-unsupervised/{sequence}/{sequence}_001_time.value",
 )
 RUNS = Form("{tracker}/baseline/{sequence}", runs=True)
-FORMS = {
-    "LasHeR": COMMA,
-    "LasHeR_all": COMMA,
-    "RGBT234": CORNERS,
-    "RGBT210": CORNERS,
-    "GTOT": CORNERS,
-    "VTUAV_ST": BLANK,
-    "VTUAV_LT": BLANK,
-    "DepthTrack": UNSUPERVISED,
-    "CDTB": UNSUPERVISED,
-    "RGBD1K": UNSUPERVISED,
-    "STC": TAB,
-    "VOT-RGBD2022": RUNS,
-    "VisEvent": COMMA,
-    "COESOT": COMMA,
-}
 INITIALISED, UNKNOWN = "1", "0"  # the toolkit's codes for the frame that starts it and for one without an answer
 RUN_FILE = r"_\d{8}(\.txt|\.bin|_\w+\.value)"  # after the sequence's name
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can hold
@@ -102,6 +87,24 @@ def pack_results(folder: Path, form: Form, tracker: str, names: Collection[str] 
     for name, path in listed.items():
         members |= (_pack_runs if form.runs else _pack_sequence)(path, form, tracker, name)
     return members
+
+
+def tracker_name(folder: Path, benchmark: str) -> str:
+    """A tracker's name by its folder: <name>, or <tracker>/<config>/<benchmark> as tracking/test.py lays it out."""
+    path = folder.absolute()
+    return path.name if path.name != benchmark else f"{path.parents[1].name}_{path.parent.name}"
+
+
+def check_count(folder: Path, form: Form, benchmark: str, sequences: int, allow_missing: bool = False) -> None:
+    """Raises ValueError where there is no such folder, or it does not have results of all sequences."""
+    if not folder.is_dir():
+        raise ValueError(f"--results {folder}: no such folder")
+    found = len((list_runs if form.runs else list_results)(experiment_folder(folder)))
+    if found != sequences and not allow_missing:
+        raise ValueError(
+            f"{folder}: results of {found} sequences, {benchmark} has {sequences}; "
+            "--annotations tells which, --allow-missing packs what is there"
+        )
 
 
 def list_results(folder: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""Raw result files: what a tracker leaves behind for one sequence, and what other trackers have published.
+"""Raw result files: what a tracker writes for one sequence, and what other trackers have published.
 
     <folder>/<sequence>.txt          x y w h per frame, tabs, 4 decimals; row 0 is the given box
     <folder>/<sequence>_time.txt     seconds per frame            <sequence>_score.txt    confidence per frame
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.data.drop import Drop
 from lib.results.vot_files import read_trajectory
 from lib.utils.boxes import xyxy_to_xywh
 from lib.utils.files import parse_rows, write_text
@@ -37,16 +38,21 @@ def read_record(folder: Path) -> dict[str, dict[str, str]]:
         return {}  # without it nothing counts as finished
 
 
-def read_drop(folder: Path) -> str:
-    """What was taken from the input of our own results in a folder, see `drop.py`; "" for nothing.
+def read_drop(folder: Path) -> Drop | None:
+    """What was taken from the input of our own results in a folder, see `drop.py`; None for nothing.
 
     Raises:
         ValueError: a folder that mixes several.
     """
-    drops = sorted({entry.get("drop", "") for entry in read_record(folder).values()})
+    return drop_of(read_record(folder), folder)
+
+
+def drop_of(record: dict[str, dict[str, str]], folder: Path) -> Drop | None:
+    """What `read_drop` does, of a record that has been read from `folder`."""
+    drops = sorted({entry.get("drop", "") for entry in record.values()})
     if len(drops) > 1:
         raise ValueError(f"{folder} mixes results with different parts of the input dropped: {', '.join(drops)}")
-    return drops[0] if drops else ""
+    return Drop.parse(drops[0]) if drops and drops[0] else None
 
 
 def write_record(folder: Path, record: dict[str, dict[str, str]]) -> None:
@@ -124,17 +130,31 @@ def read_boxes(path: Path, round_corners: bool = False) -> np.ndarray:
     Raises:
         ValueError: a row of another length, or a word that is no number, with file and line.
     """
+    return boxes_of(read_rows(path), round_corners)
+
+
+def read_rows(path: Path) -> np.ndarray:
+    """Reads the numbers of a box file as they are, (N, 4) xywh or (N, 8) corners; raises as `read_boxes`."""
     path = Path(path)
     if path.suffix == ".bin":
         return read_trajectory(path)
-    return parse_boxes(path.read_text(encoding="utf-8-sig"), str(path), is_vot(path), round_corners)
+    return _parse_rows(path.read_text(encoding="utf-8-sig"), str(path), is_vot(path))
 
 
-def parse_boxes(text: str, source: str, with_codes: bool = False, round_corners: bool = False) -> np.ndarray:
+def parse_boxes(text: str, source: str, with_codes: bool = False) -> np.ndarray:
     """What `read_boxes` does, of a text. `source` is named in errors; `with_codes`: the VOT toolkit's may be in it."""
+    return boxes_of(_parse_rows(text, source, with_codes))
+
+
+def _parse_rows(text: str, source: str, with_codes: bool) -> np.ndarray:
+    """What `read_rows` does, of a text."""
     if with_codes:
         text = "\n".join("nan nan nan nan" if line.strip().isdecimal() else line for line in text.splitlines())
-    rows = parse_rows(text, source, columns=(4, 8))
+    return parse_rows(text, source, columns=(4, 8))
+
+
+def boxes_of(rows: np.ndarray, round_corners: bool = False) -> np.ndarray:
+    """(N, 4) xywh as they are, or (N, 8) corners → (N, 4) xywh, rounded to whole pixels on request."""
     if rows.shape[1] == 4:
         return rows
     corners = rows.reshape(-1, 4, 2)
@@ -208,7 +228,7 @@ def find_companion(path: Path, suffix: str) -> Path | None:
 
 
 def is_vot(path: Path) -> bool:
-    """Whether a box file lies in the VOT toolkit's layout, <sequence>/<sequence>_001.txt."""
+    """Whether a box file is in the VOT toolkit's layout, <sequence>/<sequence>_001.txt."""
     return path.stem == f"{path.parent.name}_001"
 
 

@@ -1,4 +1,4 @@
-"""Archives of results, ours or as others publish them → raw results in our own form, see `results.py`.
+"""Archives of results, ours or as others publish them → raw results in our own form, see `raw.py`.
 
 Zip and tar, also compressed; results in any folder, of one tracker or of several; four numbers a row or eight; with the
 tracker's name before the sequence's or without; the VOT toolkit's layouts. Members are read, never extracted: what is
@@ -51,11 +51,11 @@ class Unpacked(NamedTuple):
 def unpack_results(path: Path, tracker: str = "") -> Unpacked:
     """Reads an archive of results.
 
-    With one folder of results in it, files are called <sequence>.txt; with several, the folders that tell them apart
+    With one folder of results in it, files are called <sequence>.txt; with several, the folders that distinguish them
     come before. Runs from anchors keep the VOT toolkit's layout, which is the one that is scored.
 
     Args:
-        tracker: takes the folders alone that have this name in their path.
+        tracker: takes only the folders that have this name in their path.
 
     Raises:
         ValueError: no archive, a broken or an unsafe one, one without results or without that tracker's; boxes that

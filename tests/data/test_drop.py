@@ -299,7 +299,7 @@ def test_trackers_get_the_drops_that_the_files_record(tmp_path, sequences, text)
     assert seen == np.concatenate(told).tolist() and any(seen)
     record = json.loads((tmp_path / "run.json").read_text())
     assert [record[s.name]["drop"] for s in sequences] == [str(Drop.parse(text))] * 2
-    assert read_drop(tmp_path) == str(Drop.parse(text))
+    assert read_drop(tmp_path) == Drop.parse(text)
 
 
 def test_order_and_workers_do_not_change_the_drops(tmp_path, sequences):
@@ -327,7 +327,7 @@ def test_sequences_are_finished_only_with_the_same_drop(tmp_path, sequences):
             looked(sequences, tmp_path, text)
         folder = tmp_path / str(text)
         assert len(looked(sequences, folder, text)) == frames and looked(sequences, folder, text) == []
-    assert not list((tmp_path / "None").glob("*_drop.txt")) and read_drop(tmp_path / "None") == ""
+    assert not list((tmp_path / "None").glob("*_drop.txt")) and read_drop(tmp_path / "None") is None
     assert looked(sequences, tmp_path, "aux:0.3") == [], "nothing was overwritten"
     path = tmp_path / f"{sequences[0].name}_drop.txt"
     for damage in (path.unlink, lambda: path.write_text("0\n" * len(sequences[0]))):
@@ -354,7 +354,7 @@ def test_the_command_makes_a_folder_for_each_drop_and_resumes(run_command, tmp_p
     names = ["debug_drop_aux-0.3-random-blackout-seed2", "debug_drop_both-0.5-switched-freeze-seed2", "debug_drop_rgb"]
     assert sorted(p.name for p in root.iterdir()) == names
     canonical = ["aux:0.3:random:blackout:2", "both:0.5:switched:freeze:2", "rgb"]
-    assert [read_drop(root / name / "LasHeR") for name in names] == canonical
+    assert [str(read_drop(root / name / "LasHeR")) for name in names] == canonical
     assert all(len(list((root / name).glob("LasHeR/*_drop.txt"))) == 2 for name in names)
     done = run_command(*command, *specs, "--drop_seed", 2)
     assert done.returncode == 0 and done.stderr.count("2 of 2 sequences are finished already") == 3
@@ -384,7 +384,10 @@ def test_bad_specifications_end_the_command_with_one_line(run_command, tmp_path,
 
 
 def report(**trackers: tuple[float, str]) -> Report:
-    scores = {name: TrackerScores({"PR": 0.0, "SR": sr}, {}, {}, drop=drop) for name, (sr, drop) in trackers.items()}
+    scores = {
+        name: TrackerScores({"PR": 0.0, "SR": sr}, {}, {}, drop=Drop.parse(text) if text else None)
+        for name, (sr, text) in trackers.items()
+    }
     return Report("LasHeR", "", ("PR", "SR"), 2, 245, True, (), (), scores)
 
 

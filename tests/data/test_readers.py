@@ -115,7 +115,7 @@ def test_vtuav_annotates_one_frame_in_ten_and_comes_in_parts(tmp_path, caplog):
     sequence = load_one(tmp_path, "VTUAV_LT")
     assert_paired(sequence, 21)
     assert np.flatnonzero(sequence.visible).tolist() == [0, 10, 20] and np.isnan(sequence.boxes_xywh[1]).all()
-    thin = sequence.thinned(10)
+    thin = sequence.every_nth(10)
     assert thin.boxes_xywh[:, 0].tolist() == [2, 3, 4] and thin.aux_boxes_xywh[:, 0].tolist() == [3, 4, 5]
     assert numbers_of(thin) == [(0, 0), (10, 10), (20, 20)]
     vtuav_video(tmp_path, "test_LT_001/bike_1", frames=31)

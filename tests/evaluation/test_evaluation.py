@@ -1,4 +1,4 @@
-"""Scores: published figures, hand-computed numbers, and slow loops written apart from the code they check."""
+"""Scores: published figures, hand-computed numbers, and slow loops that share no code with what they check."""
 
 import json
 import math
@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.evaluation import metrics
-from lib.evaluation.annotations import Annotation, annotations_from_folder, holds_annotations_alone
+from lib.evaluation.annotations import Annotation, annotations_from_folder, is_annotation_folder
 from lib.evaluation.benchmarks import BENCHMARKS, DEPTHTRACK, GTOT, LASHER, RGBT210, RGBT234, VISEVENT
 from lib.evaluation.evaluate import evaluate
-from lib.evaluation.loading import load_outputs
 from lib.evaluation.report import Curve, Report, TrackerScores
-from lib.evaluation.rules import ONE_PASS
-from lib.evaluation.scorers import score_frames
+from lib.evaluation.rules.curves import ONE_PASS
 from lib.report.plots import COLOURS, DASHES, MAX_TRACKERS, draw_metric, draw_plots
-from lib.report.tables import page, save_report
+from lib.report.save import save_tables
+from lib.report.tables import page
+from lib.results.folder import ResultFolder
 from lib.results.raw import write_result
 from lib.utils.boxes import is_valid
 from tests.processes import run_tracking
@@ -231,13 +231,13 @@ def test_annotations_in_folders_of_sequences(tmp_path):
         for file, text in files.items():
             (tmp_path / "gt" / name / f"{file}.txt").write_text(text)
     found = annotations_from_folder(tmp_path / "gt")
-    assert [a.name for a in found] == ["a", "b", "c"] and holds_annotations_alone(tmp_path / "gt")
+    assert [a.name for a in found] == ["a", "b", "c"] and is_annotation_folder(tmp_path / "gt")
     assert all(a.boxes_xywh.tolist() == [[1, 2, 3, 4]] for a in found)
     assert [a.aux_boxes_xywh is None or a.aux_boxes_xywh.tolist() for a in found] == [[[2, 3, 4, 5]]] * 2 + [True]
     (tmp_path / "gt/a/visible").mkdir()
     (tmp_path / "gt/b/v").mkdir()
     (tmp_path / "gt/c/visible").mkdir()
-    assert not holds_annotations_alone(tmp_path / "gt")  # a data set: its reader knows more
+    assert not is_annotation_folder(tmp_path / "gt")  # a data set: its reader knows more
     (tmp_path / "gt/a/infrared.txt").write_text("2,3,4,5\n" * 2)
     with pytest.raises(ValueError, match="visible.txt: 1 boxes, but 2 in infrared.txt"):
         annotations_from_folder(tmp_path / "gt")
@@ -518,7 +518,7 @@ def test_frames_per_second_leave_out_the_first_frame(tmp_path):
 
 def test_a_report_is_read_back_from_json_and_ranks_best_first(tmp_path):
     report = make_report(7)
-    paths = save_report(report, tmp_path)
+    paths = save_tables(report, tmp_path)
     names = ["report.json", "report.md", "report.csv", "report.tex", "sequences.csv"]
     assert [path.name for path in paths] == names
     assert Report.from_json(paths[0]) == report
@@ -583,10 +583,10 @@ def test_every_benchmark_says_how_it_counts():
 def test_scoring_changes_neither_annotations_nor_results(tmp_path):
     annotation = annotate(GT)
     save(tmp_path, annotation, [[500, 500, 1, 1], [np.nan] * 4, [30, 10, 20, 20], [9, 9, 0, 5]])
-    outputs, _ = load_outputs(LASHER, [annotation], "t", tmp_path)
+    outputs, _ = LASHER.rule.load(LASHER, [annotation], ResultFolder("t", tmp_path))
     before = outputs["a"].boxes_xywh.copy()
     outputs["a"].boxes_xywh.setflags(write=False)
-    first, again = (score_frames(LASHER, [annotation], [outputs["a"]]) for _ in range(2))
+    first, again = (LASHER.rule.score(LASHER, [annotation], [outputs["a"]]) for _ in range(2))
     assert (first.per_sequence, first.curves) == (again.per_sequence, again.curves)
     np.testing.assert_array_equal(outputs["a"].boxes_xywh, before)
 

@@ -8,6 +8,7 @@ import pytest
 from lib.evaluation.annotations import annotations_from_folder
 from lib.evaluation.benchmarks import VOT_RGBD2022
 from lib.evaluation.evaluate import evaluate, load_results, overlap_traces
+from lib.results.folder import ResultFolder
 from tests.helpers import write_file, write_video
 from tests.processes import run_tracking
 
@@ -66,7 +67,7 @@ def test_scores_and_resampling_use_the_same_sums(tmp_path):
     for annotation in annotations:
         alone = evaluate(SHORT, [annotation], {"t": tmp_path / "r"}).trackers["t"].scores
         assert tracker.per_sequence[annotation.name] == pytest.approx(alone)
-    assert overlap_traces(load_results(SHORT, annotations, {"t": tmp_path / "r"})) == {}
+    assert overlap_traces(load_results(SHORT, annotations, {"t": ResultFolder("t", tmp_path / "r")})) == {}
 
 
 def test_missing_and_short_runs_are_listed_together(tmp_path):

@@ -17,19 +17,19 @@ from lib.evaluation.benchmarks import (
     COESOT,
     DEPTHTRACK,
     LASHER,
-    PROTOCOLS,
     RGBT234,
     STC,
     VISEVENT,
     VOT_RGBD2022,
     VTUAV_ST,
-    under_protocol,
 )
 from lib.evaluation.evaluate import evaluate, load_results
 from lib.evaluation.loading import SIGNATURES
-from lib.evaluation.rules import LongTermRule, ScoringRule
-from lib.evaluation.scorers import curve_of, frame_quantities
+from lib.evaluation.rules.base import PROTOCOLS
+from lib.evaluation.rules.curves import curve_of
+from lib.evaluation.rules.one_pass import frame_quantities
 from lib.report.tables import page
+from lib.results.folder import ResultFolder
 from tests.evaluation.test_evaluation import GT, annotate, named, save, score
 
 
@@ -48,7 +48,7 @@ def figures(reference, benchmark, tracker):
 def test_visevent_under_pytrackings_rules(reference):
     expected = figures(reference, "VisEvent_172", "CEUTrack (pytracking rules)")
     annotations, folder = annotations_from_folder(reference / "gt/VisEvent"), reference / "results/VisEvent/CEUTrack"
-    report = evaluate(under_protocol(VISEVENT, "pytracking"), annotations, {"t": folder}, allow_missing=True)
+    report = evaluate(VISEVENT.under("pytracking"), annotations, {"t": folder}, allow_missing=True)
     names = ("PR", "NPR", "SR", "OP50")
     assert named(report.trackers["t"].scores, *names) == pytest.approx({n: expected[n] for n in names}, abs=0.01)
     assert report.protocol == "pytracking" and "protocol pytracking (not verified)" in report.title
@@ -68,14 +68,14 @@ def test_lasher_can_be_scored_without_the_frames_that_have_no_target(reference):
     """`strict` against the figures that a computation written apart gives for APFNet."""
     annotations = annotations_from_folder(reference / "gt/LasHeR_test")
     folder = reference / "results/LasHeR/APFNet"
-    found = named(score(under_protocol(LASHER, "strict"), folder, annotations).trackers["t"].scores)
+    found = named(score(LASHER.under("strict"), folder, annotations).trackers["t"].scores)
     assert {name: round(value, 2) for name, value in found.items()} == {"PR": 49.65, "NPR": 43.57, "SR": 36.42}
 
 
 def test_strict_refuses_results_of_another_length(reference):
     annotations = annotations_from_folder(reference / "gt/RGBT234")
     with pytest.raises(ValueError, match=r"ADRNet/orangeman1: 920 rows for 921 frames in .*differ from frame 921 on"):
-        evaluate(under_protocol(RGBT234, "strict"), annotations, {"ADRNet": reference / "results/RGBT234/ADRNet"})
+        evaluate(RGBT234.under("strict"), annotations, {"ADRNet": reference / "results/RGBT234/ADRNet"})
     report = score(RGBT234, reference / "results/RGBT234/ADRNet", annotations)
     assert "t: too short: orangeman1 (920 of 921)." in report.notes
 
@@ -84,7 +84,7 @@ def test_results_that_are_too_long_are_cut_and_named(tmp_path):
     save(tmp_path, annotate(GT), [*GT, *GT])
     assert "t: too long: a (8 of 4)." in score(LASHER, tmp_path, [annotate(GT)]).notes
     with pytest.raises(ValueError, match="8 rows for 4 frames"):
-        score(under_protocol(LASHER, "strict"), tmp_path, [annotate(GT)])
+        score(LASHER.under("strict"), tmp_path, [annotate(GT)])
 
 
 def test_lasher_agrees_with_matlab_point_by_point(reference):
@@ -101,11 +101,11 @@ def test_lasher_agrees_with_matlab_point_by_point(reference):
         for folder in sorted((reference / "results/LasHeR").iterdir()):
             if folder.name not in trackers:
                 continue
-            outputs = load_results(LASHER, annotations, {"t": folder}).outputs["t"]
+            outputs = load_results(LASHER, annotations, {"t": ResultFolder("t", folder)}).outputs["t"]
             theirs = record["ave_success_rate_plot"][trackers.index(folder.name)]
             line = LASHER.metrics[metric]
             mine = [
-                curve_of(line, frame_quantities(LASHER.rule, a, output.boxes_xywh)[line.quantity])
+                curve_of(line, frame_quantities(LASHER.rule, a, output)[line.quantity])
                 for a, output in zip(annotations, outputs, strict=True)
             ]
             np.testing.assert_allclose(mine, theirs, atol=1e-9)
@@ -121,19 +121,19 @@ def test_lasher_equals_the_package_rgbt(reference, tracker, tmp_path):
     annotations = annotations_from_folder(reference / "gt/LasHeR_test")[::4]
     folder = reference / "results/LasHeR" / tracker
     for annotation in annotations:
-        boxes = load_results(LASHER, [annotation], {"t": folder}).outputs["t"][0].boxes_xywh.round(0)
+        boxes = load_results(LASHER, [annotation], {"t": ResultFolder("t", folder)}).outputs["t"][0].boxes_xywh.round(0)
         np.savetxt(tmp_path / f"{annotation.name}.txt", boxes, delimiter=",", fmt="%d")
     theirs, names = rgbt.LasHeR(), [annotation.name for annotation in annotations]
     theirs.seqs_name = names
     theirs(tracker_name="t", result_path=str(tmp_path))
-    mine = load_results(LASHER, annotations, {"t": tmp_path}).outputs["t"]
+    mine = load_results(LASHER, annotations, {"t": ResultFolder("t", tmp_path)}).outputs["t"]
     frames = np.array([len(a.boxes_xywh) for a in annotations])
     for metric in ("PR", "NPR", "SR"):
         value, curves = getattr(theirs, metric)("t", seqs=names)
         line = LASHER.metrics[metric]
         ours = np.stack(
             [
-                curve_of(line, frame_quantities(LASHER.rule, a, output.boxes_xywh)[line.quantity])
+                curve_of(line, frame_quantities(LASHER.rule, a, output)[line.quantity])
                 for a, output in zip(annotations, mine, strict=True)
             ]
         )
@@ -224,7 +224,7 @@ def test_protocols_differ_in_frames_without_a_box(tmp_path):
     annotation = annotate([*GT, [0, 5, 9, 9], [0, 0, 0, 0]])
     save(tmp_path, annotation, [*GT, [900, 900, 9, 9], [900, 900, 9, 9]])
     found = {
-        protocol: named(score(under_protocol(LASHER, protocol), tmp_path, [annotation]).trackers["t"].scores)
+        protocol: named(score(LASHER.under(protocol), tmp_path, [annotation]).trackers["t"].scores)
         for protocol in PROTOCOLS
     }
     perfect = 100 * 20 / 21
@@ -241,7 +241,7 @@ def test_rows_that_are_no_box_are_counted_in_the_report(tmp_path):
 def test_pytracking_fills_short_results_and_takes_rgb_alone(tmp_path):
     annotation = replace(annotate(GT), aux_boxes_xywh=np.array(GT, float) + [30, 0, 0, 0])
     save(tmp_path, annotation, [*GT[:2], [40, 10, 20, 20]])
-    report = score(under_protocol(RGBT234, "pytracking"), tmp_path, [annotation])
+    report = score(RGBT234.under("pytracking"), tmp_path, [annotation])
     assert report.trackers["t"].scores["PR"] == 50 and "t: too short: a (3 of 4)." in report.notes
     official = score(RGBT234, tmp_path, [annotation])
     assert official.trackers["t"].scores["MPR"] == 100
@@ -251,16 +251,16 @@ def test_strict_leaves_the_given_frame_out_of_long_term_scores(tmp_path):
     annotation = annotate(GT)
     save(tmp_path, annotation, [GT[0], *[[900, 900, 5, 5]] * 3])
     assert score(DEPTHTRACK, tmp_path, [annotation]).trackers["t"].scores["Re"] == 25
-    assert score(under_protocol(DEPTHTRACK, "strict"), tmp_path, [annotation]).trackers["t"].scores["Re"] == 0
+    assert score(DEPTHTRACK.under("strict"), tmp_path, [annotation]).trackers["t"].scores["Re"] == 0
 
 
 def test_a_sequence_without_a_frame_that_counts_is_left_out_and_reported(tmp_path):
     empty = annotate([[0, 0, 0, 0]] * 4, name="empty")
     for annotation in (annotate(GT), empty):
         save(tmp_path, annotation, GT)
-    report = score(under_protocol(VISEVENT, "strict"), tmp_path, [annotate(GT), empty])
+    report = score(VISEVENT.under("strict"), tmp_path, [annotate(GT), empty])
     assert named(report.trackers["t"].scores) == pytest.approx({"PR": 100, "NPR": 100, "SR": 100 * 20 / 21})
-    assert "t: 1 left out for want of a frame that counts: empty." in report.notes
+    assert "t: 1 left out because no frame counts: empty." in report.notes
 
 
 def test_overlaps_at_half_and_three_quarters_are_points_of_the_curve(tmp_path):
@@ -279,20 +279,19 @@ def test_every_benchmark_describes_every_protocol(name, protocol):
     assert benchmark.name == name and benchmark.dataset in all_datasets()
     if benchmark is VOT_RGBD2022 and protocol != "official":
         with pytest.raises(ValueError, match="VOT-RGBD2022: runs from anchors have the protocol official alone"):
-            under_protocol(benchmark, protocol)
+            benchmark.under(protocol)
         return
-    changed = under_protocol(benchmark, protocol)
+    changed = benchmark.under(protocol)
     text = " ".join(changed.rule.notes())
     for word in ("First frame:", "bsent", "refused|too short|short"):
         assert any(part in text for part in word.split("|")) or benchmark is VOT_RGBD2022, word
-    assert isinstance(changed.rule, ScoringRule | LongTermRule) or benchmark is VOT_RGBD2022
     assert changed.protocol == protocol and (protocol == "official" or not changed.verified)
     assert set(BENCHMARKS) & {"LasHeR", "LasHeR_all", "VTUAV_ST", "VTUAV_LT", "CDTB", "RGBD1K", "COESOT"}
 
 
 def test_unknown_protocols_are_named():
     with pytest.raises(ValueError, match="unknown protocol 'otb'; known: official, strict, pytracking"):
-        under_protocol(LASHER, "otb")
+        LASHER.under("otb")
 
 
 # --- whose results ----------------------------------------------------------------------------------------------------
@@ -407,4 +406,4 @@ def test_attributes_in_other_formats_and_broken_ones(tmp_path):
     assert find_folder(tmp_path / "none", ["a"]) is None
     (tmp_path / "gt").mkdir()
     (tmp_path / "gt/a.txt").write_text("0,0,0,0\n" * 5)  # never there: an annotation all the same
-    assert find_folder(tmp_path / "gt", ["a"], inside=True) is None
+    assert find_folder(tmp_path / "gt", ["a"], subfolders_only=True) is None

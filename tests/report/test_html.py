@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.drop import Drop
 from lib.data.sequence import Sequence
 from lib.evaluation.report import Comparison, Curve, Report, TrackerScores
 from lib.report import moments
@@ -118,7 +119,7 @@ def test_precision_and_recall_mark_the_point_of_the_table(tmp_path):
 def test_dropped_images_are_named_in_short_labels_and_in_curves(tmp_path):
     names = ("t/x", "t/x_drop_aux-0.3-random-blackout", "t/x_drop_both-0.5-switched-freeze")
     report = make_report(names)
-    drops = ("", "aux:0.3:random:blackout:0", "both:0.5:switched:freeze:0")
+    drops = (None, Drop.parse("aux:0.3"), Drop.parse("both:0.5:switched:freeze"))
     trackers = {name: replace(report.trackers[name], drop=drop) for name, drop in zip(names, drops, strict=True)}
     data = read_data(page(tmp_path, replace(report, trackers=trackers)))
     assert [t["label"] for t in data["trackers"]] == ["t/x", "t/x − aux:0.3", "t/x − both:0.5:switched:freeze"]

@@ -4,20 +4,23 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib.data.drop import Drop
 from lib.evaluation.annotations import annotations_from_folder
 from lib.evaluation.attributes import read_attributes
-from lib.evaluation.benchmarks import GTOT, LASHER, RGBT234, under_protocol
+from lib.evaluation.benchmarks import GTOT, LASHER, RGBT234
 from lib.evaluation.evaluate import evaluate
 from lib.evaluation.report import Report
 from lib.evaluation.statistics import compare, interval, resampled_weights
 from lib.report.plots import draw_plots, draw_radar
-from lib.report.tables import headline, latex, page, protocols, save_report, sequences
+from lib.report.save import save_tables
+from lib.report.tables import headline, latex, page, protocols, sequences
 from tests.evaluation.test_evaluation import GT, annotate, make_report, save, score, three_sequences
 from tests.processes import ROOT, run_tracking
 
@@ -104,14 +107,13 @@ def lasher(shared):
     flags = read_attributes(folder / "gt/LasHeR_attr", LASHER.attributes, [a.name for a in annotations])
     results = {name: folder / "results/LasHeR" / name for name in ("MTNet", "APFNet", "mfDiMP")}
     official, pytracking = (
-        evaluate(under_protocol(LASHER, name), annotations, results, attributes=flags)
-        for name in ("official", "pytracking")
+        evaluate(LASHER.under(name), annotations, results, attributes=flags) for name in ("official", "pytracking")
     )
     return official.with_beside([pytracking])
 
 
 def test_every_form_of_the_table_holds_the_same_numbers(lasher, tmp_path):
-    paths = {path.name: path for path in save_report(lasher, tmp_path)}
+    paths = {path.name: path for path in save_tables(lasher, tmp_path)}
     assert set(paths) == {"report.json", "report.md", "report.csv", "report.tex", "sequences.csv", "attributes.csv"}
     rows = list(csv.reader(paths["report.csv"].open()))
     assert rows == headline(lasher) and [row[0] for row in rows[1:]] == ["MTNet", "APFNet", "mfDiMP"]
@@ -165,7 +167,7 @@ def test_incomplete_reports_say_so_everywhere(tmp_path):
             save(tmp_path / tracker, annotation)
     report = evaluate(LASHER, annotations, {t: tmp_path / t for t in ("one", "two")}, allow_missing=True)
     assert "2 of 245 sequences: not comparable" in page(report)
-    save_report(report, tmp_path / "out")
+    save_tables(report, tmp_path / "out")
     assert json.loads((tmp_path / "out/report.json").read_text())["missing"]
 
 
@@ -256,3 +258,12 @@ def test_wrong_arguments_end_the_command_with_one_line(tmp_path, arguments, prob
     done = run(*common, *(["--results", f"t={tmp_path / 'r'}"] if arguments[0] != "--results" else []), *arguments)
     assert done.returncode == 1 and problem in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_drop_is_text_in_report_json_and_data_in_memory(tmp_path, lasher):
+    name = "MTNet"
+    for drop, text in ((None, ""), (Drop("aux"), "aux"), (Drop("aux", 0.3, seed=2), "aux:0.3:random:blackout:2")):
+        report = replace(lasher, trackers={name: replace(lasher.trackers[name], drop=drop)})
+        report.to_json(tmp_path / "report.json")
+        assert json.loads((tmp_path / "report.json").read_text())["trackers"][name]["drop"] == text
+        assert Report.from_json(tmp_path / "report.json") == report

@@ -1,0 +1,112 @@
+"""Long-term evaluation: the tracker gives a box and a confidence; precision, recall and their F."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lib.evaluation import metrics
+from lib.evaluation.annotations import Annotation
+from lib.evaluation.loading import ReadOptions, load_outputs
+from lib.evaluation.report import Curve
+from lib.evaluation.rules.base import PYTRACKING, Benchmark, Output, Rule, Scored
+from lib.evaluation.rules.one_pass import under_pytracking
+from lib.evaluation.vot_measures import long_term_frames
+from lib.results.folder import ResultFolder
+from lib.utils.boxes import is_valid
+
+LONG_TERM = {"Pr": None, "Re": None, "F": None}  # metrics
+
+
+@dataclass(frozen=True)
+class LongTermRule(Rule):
+    """How long-term tracking is scored (Lukezic et al.): precision and recall over confidence thresholds.
+
+    Per sequence, then averaged over sequences at each threshold, as the VOT toolkit does; Pr, Re and F are those of the
+    threshold with the largest F, the first of several. A frame is reported if its confidence (any number) reaches the
+    threshold; NaN never does.
+    """
+
+    resolution: int = 100  # number of confidence thresholds
+    pixel_masks: bool = True  # boxes are drawn as masks and cut to the image, where its size is known, as the toolkit
+    skip_first_frame: bool = False  # the frame whose box is given counts neither in Pr nor in Re
+    needs_size = True
+
+    def load(
+        self, benchmark: Benchmark, annotations: list[Annotation], results: ResultFolder
+    ) -> tuple[dict[str, Output], list[str]]:
+        """One result file per sequence with confidences beside it, see `Rule.load`."""
+        return load_outputs(benchmark, annotations, results, ReadOptions(with_scores=True))
+
+    def score(self, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]) -> Scored:
+        """Pr, Re and F at the threshold of the best F, see `Rule.score`."""
+        return score_long_term(self, benchmark, annotations, outputs)
+
+    def under(self, protocol: str, benchmark: Benchmark) -> Benchmark:
+        """The rule of a protocol, see `Rule.under`."""
+        if protocol == PYTRACKING:
+            return under_pytracking(benchmark)
+        return benchmark._replace(rule=replace(self, pixel_masks=False, skip_first_frame=True))
+
+    def notes(self) -> list[str]:
+        """The rule in words, for reports."""
+        return [
+            f"Pr and Re at the best F over {self.resolution} confidence thresholds, from the scores of all sequences.",
+            "First frame: left out of Pr and Re."
+            if self.skip_first_frame
+            else "First frame: counted as the result file has it (a given box with a confidence is a hit).",
+            "Absent frames: a box reported there lowers Pr; Re leaves them out.",
+            "Results of another length than the annotation are refused.",
+            "Overlap of boxes drawn as pixel masks, as the VOT toolkit does; cut to the image where its size is known."
+            if self.pixel_masks
+            else "Overlap of whole boxes, neither drawn nor cut to the image.",
+        ]
+
+
+def score_long_term(
+    rule: LongTermRule, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]
+) -> Scored:
+    """Long-term evaluation: Pr, Re and F at the threshold of the best F.
+
+    Raises:
+        ValueError: a sequence in which the target never shows has no recall.
+    """
+    first = int(rule.skip_first_frame)
+    scores = [output.scores[first:] for output in outputs]
+    thresholds = metrics.confidence_thresholds(np.concatenate(scores), rule.resolution)
+    pairs = []
+    for annotation, output, confidence in zip(annotations, outputs, scores, strict=True):
+        overlap, visible = _measure(rule, annotation, output)
+        overlap, visible = overlap[first:], visible[first:]
+        if not visible.any():
+            raise ValueError(f"{benchmark.name}/{annotation.name}: the target is never visible, so recall is undefined")
+        pairs.append(metrics.precision_recall(overlap, confidence, visible, thresholds))
+    precision, recall = 100 * np.array(pairs).transpose(1, 0, 2)  # (S, T) each
+
+    def combine(weights: np.ndarray) -> dict[str, np.ndarray]:
+        total = weights.sum(axis=1, keepdims=True)
+        means = weights @ precision / total, weights @ recall / total
+        f = metrics.f_measure(*means)
+        best = np.argmax(f, axis=1)[:, None]
+        return {
+            name: np.take_along_axis(part, best, axis=1)[:, 0]
+            for name, part in zip(("Pr", "Re", "F"), (*means, f), strict=True)
+        }
+
+    whole = np.ones(len(annotations)) / len(annotations)
+    line = whole @ recall, whole @ precision
+    best = int(np.argmax(metrics.f_measure(*line)))
+    columns = precision[:, best], recall[:, best], metrics.f_measure(precision, recall)[:, best]
+    per_sequence = dict(zip(("Pr", "Re", "F"), columns, strict=True))
+    return Scored(combine, per_sequence, {"F": Curve(line[0].tolist(), line[1].tolist())}, [])
+
+
+def _measure(rule: LongTermRule, annotation: Annotation, output: Output) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) overlap and (N,) bool whether the target is visible. Where it is absent, any reported box overlaps by 0."""
+    truth = annotation.boxes_xywh
+    labelled_absent = ~annotation.visible & is_valid(truth)  # to the toolkit, a box without a size is a target
+    if rule.pixel_masks:
+        truth = np.where(labelled_absent[:, None], np.nan, truth)
+        return long_term_frames(output.boxes_xywh, truth, annotation.size)
+    return np.where(labelled_absent, 0.0, output.overlaps[0]), is_valid(truth) & ~labelled_absent

@@ -1,0 +1,132 @@
+"""The VOT challenge's evaluation: runs from several anchors of each sequence; EAO, accuracy and robustness.
+
+The measures are the VOT toolkit's, see `vot_measures.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib.evaluation.annotations import Annotation
+from lib.evaluation.report import Curve
+from lib.evaluation.rules.base import OFFICIAL, Benchmark, Output, Rule, Scored
+from lib.evaluation.vot_measures import Sums, eao, run_overlaps, sum_runs, weighted_ratio
+from lib.results.folder import ResultFolder
+from lib.results.vot_files import find_run, read_trajectory
+
+MULTI_START = {"A": None, "R": None, "EAO": None}  # metrics
+
+
+@dataclass(frozen=True)
+class MultiStartRule(Rule):
+    """How the VOT challenge scores short-term tracking since 2020: runs from anchors on, forwards or backwards."""
+
+    low: int = 115  # EAO averages the expected overlap over these lengths, frames
+    high: int = 755
+    threshold: float = 0.1
+    grace: int = 10
+    needs_size = True
+    needs_anchors = True
+
+    def load(
+        self, benchmark: Benchmark, annotations: list[Annotation], results: ResultFolder
+    ) -> tuple[dict[str, Output], list[str]]:
+        """One result file for each anchor of each sequence, see `Rule.load`."""
+        return load_runs(benchmark, annotations, results)
+
+    def score(self, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]) -> Scored:
+        """EAO, accuracy and robustness, see `Rule.score`."""
+        return score_multi_start(self, annotations, outputs)
+
+    def under(self, protocol: str, benchmark: Benchmark) -> Benchmark:
+        """There is no other protocol for runs from anchors, see `Rule.under`."""
+        raise ValueError(f"{benchmark.name}: runs from anchors have the protocol {OFFICIAL} alone, got {protocol}")
+
+    def notes(self) -> list[str]:
+        """The rule in words, for reports."""
+        return [
+            f"EAO: expected average overlap of runs from all anchors, over {self.low} to {self.high} frames.",
+            f"A run fails at the first of {self.grace} frames in a row with an overlap of at most {self.threshold}.",
+            "A: mean overlap until failure. R: share of frames until it, sequences weighted by their length.",
+            "First frame: left out of EAO; in A it counts with an overlap of 0, as the VOT toolkit has it.",
+            "Absent frames: no failure starts or goes on there. Runs of another length than their frames are refused.",
+            "Overlap of boxes drawn as pixel masks, cut to the image where its size is known.",
+        ]
+
+
+def load_runs(
+    benchmark: Benchmark, annotations: list[Annotation], results: ResultFolder
+) -> tuple[dict[str, Output], list[str]]:
+    """Reads a tracker's runs: sequence → Output for those that are complete, and what is wrong with the others.
+
+    Raises:
+        ValueError: no run of any sequence in the folder, a sequence without anchors.
+    """
+    tracker, folder = results.tracker, results.path
+    outputs, missing, problems = {}, [], []
+    for annotation in annotations:
+        if not annotation.anchors:
+            raise ValueError(f"{benchmark.name}/{annotation.name}: no anchor.value beside the annotation")
+        paths = [find_run(folder, annotation.name, anchor) for anchor in annotation.anchors]
+        absent = [anchor.frame for anchor, path in zip(annotation.anchors, paths, strict=True) if path is None]
+        if absent:
+            missing.append(f"{annotation.name} (from frames {', '.join(map(str, absent))})")
+            continue
+        runs, wrong = _read_runs(results, annotation, paths)
+        if wrong:
+            problems += [f"{tracker}/{annotation.name}: {text}" for text in wrong]
+        else:
+            outputs[annotation.name] = Output(np.empty((0, 4)), runs=tuple(runs))
+    if len(missing) == len(annotations):
+        raise ValueError(
+            f"{tracker}: {folder} holds no complete sequence of {benchmark.name}'s {len(annotations)}, expected for "
+            f"example {annotations[0].name}/{annotations[0].name}_{annotations[0].anchors[0].frame:08d}.txt"
+        )
+    if missing:
+        text = f"{tracker}: no run in {folder} for {len(missing)} of {len(annotations)}: {', '.join(missing)}"
+        problems.insert(0, text)
+    return outputs, problems
+
+
+def _read_runs(results: ResultFolder, annotation: Annotation, paths: list[Path]) -> tuple[list[np.ndarray], list[str]]:
+    runs, wrong = [], []
+    for anchor, path in zip(annotation.anchors, paths, strict=True):
+        expected = len(anchor.frames(len(annotation.boxes_xywh)))
+        try:
+            boxes = results.read(path, read_trajectory)
+        except ValueError as error:
+            wrong.append(str(error))
+            continue
+        if len(boxes) != expected:
+            wrong.append(f"{len(boxes)} rows for {expected} frames in {path}")
+        runs.append(boxes)
+    return runs, wrong
+
+
+def score_multi_start(rule: MultiStartRule, annotations: list[Annotation], outputs: list[Output]) -> Scored:
+    """EAO, accuracy and robustness; per sequence they are the sequence's own."""
+    sums = [_sum_sequence(rule, a, output) for a, output in zip(annotations, outputs, strict=True)]
+    numerators, denominators, accuracy, robustness = (np.array(part, np.float64) for part in zip(*sums, strict=True))
+
+    def combine(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            "A": 100 * weighted_ratio(accuracy[:, 0], accuracy[:, 1], weights),
+            "R": 100 * weighted_ratio(robustness[:, 0], robustness[:, 1], weights),
+            "EAO": 100 * eao(numerators, denominators, weights, rule.low, rule.high),
+        }
+
+    line = 100 * weighted_ratio(numerators, denominators, np.ones((1, len(outputs))))[0]
+    curve = Curve(list(map(float, range(1, rule.high + 1))), line.tolist())
+    return Scored(combine, combine(np.eye(len(outputs))), {"EAO": curve}, [])
+
+
+def _sum_sequence(rule: MultiStartRule, annotation: Annotation, output: Output) -> Sums:
+    truth = annotation.boxes_xywh
+    runs = [
+        run_overlaps(boxes, truth, anchor, annotation.size, rule.threshold, rule.grace)
+        for anchor, boxes in zip(annotation.anchors, output.runs, strict=True)
+    ]
+    return sum_runs(runs, len(truth), rule.high)

@@ -1,0 +1,251 @@
+"""One-pass evaluation: a tracker runs once from the first frame; curves of overlaps and centre errors.
+
+The rule is data: each field is one way in which published toolkits differ. No code asks for a benchmark's name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lib.evaluation import metrics
+from lib.evaluation.annotations import Annotation
+from lib.evaluation.loading import ReadOptions, load_outputs
+from lib.evaluation.report import Curve
+from lib.evaluation.rules.base import PYTRACKING, Benchmark, Output, Rule, Scored
+from lib.evaluation.rules.curves import CENTRE_ERROR, NORMALISED_ERROR, ONE_PASS, OVERLAP, curve_of, read_score
+from lib.results.folder import ResultFolder
+from lib.utils.boxes import iou_xywh, is_valid
+
+
+@dataclass(frozen=True)
+class OnePassRule(Rule):
+    """How a one-pass evaluation counts frames. The defaults are what the MATLAB toolkits descending from LaSOT's do."""
+
+    replace_first_row: bool = True  # the result's first row becomes the annotation
+    repair_rows: bool = True  # a result row that is no box takes the row before it
+    cut_long_results: bool = True  # rows beyond the last annotated frame are dropped; False: they are an error
+    allow_short_results: bool = False  # frames beyond the last result row are left out; False: they are an error
+    pad_short_results: bool = False  # frames beyond the last result row have the box 0 0 0 0
+    every: int = 1  # one frame in so many is annotated, from the first on
+    better_of_two: bool = False  # two annotations: per frame the larger overlap and the smaller error
+    round_corners: bool = False  # results given as four corners are rounded to whole pixels, halves away from zero
+    pool_frames: bool = False  # the curve of all frames together; False: one per sequence, averaged over sequences
+    positive_position: bool = True  # an annotation is also invalid where x <= 0 or y <= 0, not only without a size
+    # The value of a frame whose annotation is invalid. An error of -1 is below every threshold: the frame is a hit.
+    invalid_overlap: float = -1.0
+    invalid_centre_error: float = -1.0
+    invalid_normalised_error: float = -1.0
+    absent_is_miss: bool = False  # frames labelled absent are misses in every metric; False: the label is not used
+    leave_out_invalid: bool = False  # frames that are labelled absent or whose annotation is invalid do not count
+    drop_zero_curves: bool = False  # a sequence whose whole curve is 0 is left out of the mean over sequences
+
+    def load(
+        self, benchmark: Benchmark, annotations: list[Annotation], results: ResultFolder
+    ) -> tuple[dict[str, Output], list[str]]:
+        """One result file per sequence, see `Rule.load`."""
+        options = ReadOptions(
+            self.cut_long_results, self.allow_short_results, self.pad_short_results, self.round_corners
+        )
+        return load_outputs(benchmark, annotations, results, options)
+
+    def score(self, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]) -> Scored:
+        """Curves per sequence and their mean over sequences, see `Rule.score`."""
+        return score_frames(self, benchmark, annotations, outputs)
+
+    def under(self, protocol: str, benchmark: Benchmark) -> Benchmark:
+        """The rule of a protocol, see `Rule.under`."""
+        if protocol == PYTRACKING:
+            return under_pytracking(benchmark)
+        rule = replace(
+            self,
+            leave_out_invalid=True,
+            positive_position=False,  # a target at the image's edge is there: only boxes without a size are none
+            cut_long_results=False,
+            allow_short_results=False,
+            drop_zero_curves=False,
+        )
+        return benchmark._replace(rule=rule)
+
+    def notes(self) -> list[str]:
+        """The rule in words, for reports."""
+        return [*self._notes_on_frames(), *self._notes_on_lengths(), *self._notes_on_means()]
+
+    def _notes_on_frames(self) -> list[str]:
+        first = "replaced by the annotation" if self.replace_first_row else "scored as it is"
+        broken = "takes the row before it" if self.repair_rows else "is a miss"
+        sizes = "x, y, width or height" if self.positive_position else "width or height"
+        notes = [f"First frame: {first}. A result row that is no box {broken}."]
+        if self.leave_out_invalid:
+            return [*notes, f"Frames labelled absent or whose annotated {sizes} is not positive do not count at all."]
+        counts = {True: "a hit", False: "a miss"}
+        notes.append(
+            f"Invalid annotation ({sizes} is not positive): {counts[self.invalid_overlap >= 0]} in SR, "
+            f"{counts[self.invalid_centre_error <= 0]} in PR, {counts[self.invalid_normalised_error <= 0]} in NPR."
+        )
+        notes.append(
+            "Absent frames: a miss in every metric, and they stay in the divisor."
+            if self.absent_is_miss
+            else "Absent frames: the label is not used; they count as their annotated box does."
+        )
+        return notes
+
+    def _notes_on_lengths(self) -> list[str]:
+        notes = []
+        if self.every > 1:
+            notes.append(f"Of every {self.every} frames the first is annotated and counts.")
+        if self.allow_short_results:
+            notes.append("A result that is too short is scored on the frames that it has.")
+        elif self.pad_short_results:
+            notes.append("Frames that a result is too short for have the box 0 0 0 0.")
+        else:
+            notes.append("A result that is too short is refused.")
+        notes.append(
+            "Result rows beyond the last annotated frame are dropped."
+            if self.cut_long_results
+            else "A result that is too long is refused."
+        )
+        return notes
+
+    def _notes_on_means(self) -> list[str]:
+        notes = [
+            "Curves over the frames of all sequences together."
+            if self.pool_frames
+            else "Curves per sequence, averaged over sequences."
+        ]
+        if self.better_of_two:
+            notes.append("Both modalities are annotated: per frame the larger overlap and the smaller error count.")
+        if self.round_corners:
+            notes.append("Results given as four corners are rounded to whole pixels.")
+        if self.drop_zero_curves:
+            notes.append("A sequence whose whole curve is 0 is left out of that metric's mean.")
+        return notes
+
+
+# The toolkits that follow LaSOT's count invalid frames as hits of PR; the others count every frame as it is annotated.
+PLAIN = OnePassRule(
+    replace_first_row=False, repair_rows=False, positive_position=False, invalid_centre_error=float("inf")
+)
+PYTRACKING_RULE = replace(PLAIN, replace_first_row=True, pad_short_results=True)
+
+
+def under_pytracking(benchmark: Benchmark) -> Benchmark:
+    """A benchmark of any kind, scored as pytracking does: one pass, the annotation of RGB, five metrics."""
+    return benchmark._replace(rule=replace(PYTRACKING_RULE, every=benchmark.rule.every), metrics=ONE_PASS)
+
+
+def score_frames(
+    rule: OnePassRule, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]
+) -> Scored:
+    """One-pass evaluation: curves per sequence, their mean over sequences."""
+    quantities = [frame_quantities(rule, a, output) for a, output in zip(annotations, outputs, strict=True)]
+    frames = np.array([len(values[OVERLAP]) for values in quantities])
+    remarks = [*_length_remarks(rule, annotations, outputs), *_box_remarks(outputs)]
+    remarks += _empty_remarks(annotations, frames)
+    values, shares, curves, drawn = {}, {}, {}, {}
+    for name, metric in benchmark.metrics.items():
+        line = metric._replace(score_at=None, area=False)  # several metrics read the same curve
+        if line not in drawn:
+            drawn[line] = 100 * np.stack([curve_of(metric, v[metric.quantity]) for v in quantities])
+        points = drawn[line]
+        counted = (frames > 0) & (points.any(axis=1) | (not rule.drop_zero_curves))
+        if not counted[frames > 0].all():
+            left_out = [a.name for a, kept, n in zip(annotations, counted, frames, strict=True) if n and not kept]
+            remarks.append(
+                f"{name} leaves out {len(left_out)} of {len(frames)} whose whole curve is 0: {', '.join(left_out)}."
+            )
+        shares[name] = counted * (frames if rule.pool_frames else 1.0)
+        values[name] = read_score(metric, points)
+        mean = shares[name] @ points / max(1e-300, shares[name].sum())
+        curves[name] = Curve(list(metric.thresholds), mean.tolist(), metric.score_at)
+
+    def combine(weights: np.ndarray) -> dict[str, np.ndarray]:
+        parts = np.stack([*(shares[name] * values[name] for name in values), *shares.values()], axis=1)
+        sums = (weights @ parts).T
+        return {name: ratio(*pair) for name, *pair in zip(values, sums, sums[len(values) :], strict=False)}
+
+    return Scored(combine, values, curves, remarks)
+
+
+def ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
+    """Element by element; NaN where there is nothing to divide by."""
+    return np.divide(numerators, denominators, out=np.full(np.shape(numerators), np.nan), where=denominators > 0)
+
+
+def _length_remarks(rule: OnePassRule, annotations: list[Annotation], outputs: list[Output]) -> list[str]:
+    """Names results that had another length than their annotation, so that nothing is cut or padded in silence."""
+    short, long = [], []
+    for annotation, output in zip(annotations, outputs, strict=True):
+        frames, rows = len(annotation.boxes_xywh), len(range(0, output.rows, rule.every))
+        if rows != frames:
+            (short if rows < frames else long).append(f"{annotation.name} ({rows} of {frames})")
+    return [f"too {word}: {', '.join(names)}." for word, names in (("short", short), ("long", long)) if names]
+
+
+def _box_remarks(outputs: list[Output]) -> list[str]:
+    """Counts the rows that are no box: the rule takes another row for them, or counts a miss."""
+    counts = [int(np.count_nonzero(~is_valid(output.boxes_xywh))) for output in outputs]
+    found = [count for count in counts if count]
+    return [f"{sum(found)} rows in {len(found)} results are no box."] if found else []
+
+
+def _empty_remarks(annotations: list[Annotation], frames: np.ndarray) -> list[str]:
+    empty = [a.name for a, n in zip(annotations, frames, strict=True) if n == 0]
+    return [f"{len(empty)} left out because no frame counts: {', '.join(empty)}."] if empty else []
+
+
+def frame_quantities(rule: OnePassRule, annotation: Annotation, output: Output) -> dict[str, np.ndarray]:
+    """Overlap and errors of every frame that counts; where the annotation is no box, the rule's value for it."""
+    boxes = np.array(output.boxes_xywh, np.float64)
+    if rule.replace_first_row:
+        boxes[0] = annotation.boxes_xywh[0]
+    if rule.repair_rows:
+        boxes = metrics.repair_rows(boxes)
+    visible = annotation.visible[: len(boxes)]
+
+    def compare(truth: np.ndarray, overlaps: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        truth = truth[: len(boxes)]
+        return _quantities(rule, truth, visible, boxes, repaired_overlaps(output.boxes_xywh, overlaps, boxes, truth))
+
+    first, counts = compare(annotation.boxes_xywh, output.overlaps[0])
+    if rule.better_of_two and annotation.aux_boxes_xywh is not None:
+        second, counts_too = compare(annotation.aux_boxes_xywh, output.overlaps[1])
+        better = {OVERLAP: np.maximum, CENTRE_ERROR: np.minimum, NORMALISED_ERROR: np.minimum}
+        first, counts = {name: better[name](first[name], second[name]) for name in first}, counts & counts_too
+    return {name: values[counts] for name, values in first.items()}
+
+
+def repaired_overlaps(
+    given_xywh: np.ndarray, overlaps: np.ndarray, repaired_xywh: np.ndarray, truth_xywh: np.ndarray
+) -> np.ndarray:
+    """(N,) overlaps of repaired boxes. Only the rows that the repair has changed are computed.
+
+    Args:
+        given_xywh: (N, 4) the tracker's boxes. overlaps: (N,) of them.
+    """
+    both_missing = np.isnan(given_xywh) & np.isnan(repaired_xywh)
+    changed = ((given_xywh != repaired_xywh) & ~both_missing).any(axis=1)
+    if not changed.any():
+        return overlaps
+    overlaps = overlaps.copy()
+    overlaps[changed] = iou_xywh(repaired_xywh[changed], truth_xywh[changed])
+    return overlaps
+
+
+def _quantities(
+    rule: OnePassRule, truth: np.ndarray, visible: np.ndarray, boxes: np.ndarray, overlaps: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The quantities of every frame against one annotation, and which frames count."""
+    valid = is_valid(truth) & ((truth[:, :2] > 0).all(axis=1) | (not rule.positive_position))
+    absent = ~visible & rule.absent_is_miss
+    measured = {
+        OVERLAP: (overlaps, rule.invalid_overlap, -1.0),
+        CENTRE_ERROR: (metrics.centre_errors(boxes, truth), rule.invalid_centre_error, np.inf),
+        NORMALISED_ERROR: (metrics.normalised_errors(boxes, truth), rule.invalid_normalised_error, np.inf),
+    }
+    quantities = {
+        name: np.where(absent, miss, np.where(valid, values, invalid))
+        for name, (values, invalid, miss) in measured.items()
+    }
+    return quantities, (valid & visible) | (not rule.leave_out_invalid)

@@ -1,0 +1,50 @@
+"""Ground truth of a benchmark: from its data set, or from annotation files that were published without images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from lib.data.datasets import load_dataset
+from lib.data.sequence import Sequence
+from lib.data.storage import DiskStore, Store, open_store
+from lib.data.synthetic import read_manifest
+from lib.evaluation.annotations import (
+    Annotation,
+    annotations_from_folder,
+    annotations_from_sequences,
+    is_annotation_folder,
+)
+from lib.evaluation.rules.base import Benchmark
+
+
+class Truth(NamedTuple):
+    """What results are scored against."""
+
+    annotations: list[Annotation]
+    sequences: dict[str, Sequence]  # by name; empty where there are no images
+    source: str  # what the data are, if not the benchmark's own
+    folder: Path | None  # where attributes may be found
+
+
+def truth_from_folder(benchmark: Benchmark, folder: Path, with_size: bool = True) -> Truth:
+    """Reads annotation files, or the data set where the folder (or .lmdb file) is one.
+
+    Args:
+        with_size: also the image size, where the benchmark's rule needs it; one image per sequence is read.
+
+    Raises:
+        FileNotFoundError: no such folder, or nothing in it. ValueError: a broken file.
+    """
+    if folder.is_dir() and is_annotation_folder(folder):
+        return Truth(annotations_from_folder(folder), {}, "", folder)
+    return truth_from_store(benchmark, open_store(folder, benchmark.dataset), with_size)
+
+
+def truth_from_store(benchmark: Benchmark, store: Store, with_size: bool = True) -> Truth:
+    """Reads the annotations of a data set; raises as `truth_from_folder`."""
+    rule, root = benchmark.rule, store.root if isinstance(store, DiskStore) else None
+    sequences = [sequence.every_nth(rule.every) for sequence in load_dataset(benchmark.dataset, store)]
+    annotations = annotations_from_sequences(sequences, with_size and rule.needs_size, rule.needs_anchors)
+    source = "synthetic data" if root and read_manifest(root.parent) else ""
+    return Truth(annotations, {sequence.name: sequence for sequence in sequences}, source, root)
