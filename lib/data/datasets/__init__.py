@@ -1,4 +1,4 @@
-"""The data sets by name. A reader lists a download as it is and returns its sequences; pixels come later."""
+"""The table of data sets. A reader takes a download as published and returns its sequences without reading images."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from lib.data.storage import Store, open_store
 
 
 class DatasetEntry(NamedTuple):
-    reader: Callable[[Store, str], list[Sequence]]
-    root: str  # its folder below DATA.ROOT, its key in DATA.ROOTS
+    """A row of DATASETS."""
+
+    reader: Callable[[Store, str], list[Sequence]]  # (store, split) → sequences
+    root: str  # folder below DATA.ROOT and key in DATA.ROOTS
     split: str
 
 
@@ -45,9 +47,9 @@ READERS = {
     "TrackingNet": trackingnet,
     "COCO": coco,
 }
-# "LasHeR" is the test set, as benchmarks are called; "LasHeR_train" and "LasHeR_val" split its training set.
+# A name without suffix is a test set: "LasHeR". "LasHeR_train" and "LasHeR_val" divide the training set.
 SUFFIXES = {"test": "", "train": "_train", "val": "_val", "all": "_all", "test_ST": "_ST", "test_LT": "_LT"}
-# Those with other splits: test sets, one whole, one with two test sets, and data sets of RGB alone, for pretraining.
+# Splits of the data sets that differ from (test, train, val).
 SPLITS = {
     "LasHeR": ("test", "train", "val", "all"),
     "VTUAV": ("test_ST", "test_LT", "train", "val"),
@@ -63,7 +65,7 @@ DATASETS = {
 
 
 def find_dataset(name: str) -> DatasetEntry:
-    """Raises ValueError, with the nearest and all known names, for an unknown one."""
+    """Returns the row of a data set. Raises ValueError, listing the known names, if the name is unknown."""
     if name in DATASETS:
         return DATASETS[name]
     near = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.5)
@@ -72,16 +74,26 @@ def find_dataset(name: str) -> DatasetEntry:
 
 
 def load_dataset(name: str, store: Store) -> list[Sequence]:
-    """All sequences of a data set. Raises ValueError or FileNotFoundError for what is not as it should be."""
+    """Returns all sequences of a data set.
+
+    Raises:
+        ValueError: the name is unknown, or an annotation is invalid.
+        FileNotFoundError: an annotation or a folder is missing.
+    """
     entry = find_dataset(name)
     return entry.reader(store, entry.split)
 
 
 def build_store(cfg, name: str) -> Store:
-    """The store that holds data set `name`, from DATA.ROOTS or DATA.ROOT."""
+    """Opens the store of data set `name`, at the path in DATA.ROOTS or else below DATA.ROOT.
+
+    Raises:
+        ValueError: the name or a key of DATA.ROOTS is unknown.
+        FileNotFoundError: there is no data set at that path.
+    """
     root = find_dataset(name).root
     for key in set(cfg.DATA.ROOTS) - set(READERS):
         near = difflib.get_close_matches(key, READERS, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"DATA.ROOTS.{key}: no such data set; {hint}known: {', '.join(READERS)}")
+        raise ValueError(f"DATA.ROOTS.{key}: unknown data set; {hint}known: {', '.join(READERS)}")
     return open_store(cfg.DATA.ROOTS.get(root, Path(cfg.DATA.ROOT) / root), root)
