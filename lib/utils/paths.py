@@ -1,4 +1,4 @@
-"""Where commands leave their files below `save_dir`, as OSTrack lays them out."""
+"""Paths of checkpoints below `save_dir`. The layout is that of OSTrack."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ NET_NAME = "TransCMD"
 
 
 def checkpoint_folder(save_dir: str | Path, script: str, config: str) -> Path:
-    """Where a training run keeps its checkpoints, as OSTrack lays it out."""
+    """Returns the folder of the checkpoints of a training run."""
     return Path(save_dir) / "checkpoints" / "train" / script / config
 
 
 def epoch_path(folder: Path, epoch: int) -> Path:
-    """The checkpoint of a finished epoch."""
+    """Returns the path of the checkpoint of a finished epoch."""
     return folder / f"{NET_NAME}_ep{epoch:04d}.pth.tar"
