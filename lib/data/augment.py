@@ -1,4 +1,4 @@
-"""Random changes of a training pair. Geometry always hits both modalities, and both crops, alike."""
+"""Random augmentation of a training pair. A flip applies to both modalities of both crops."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from lib.structures import Frame
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is drawn once per sample and applied to its template and its search crop."""
+    """Settings of the augmentation. One outcome is drawn per sample and applied to its template and its search crop."""
 
-    flip: float = 0.0  # probability
-    brightness: float = 0.0  # factor from 1 ± this, per modality
-    grayscale: float = 0.0  # probability, RGB only
-    drop_rgb: float = 0.0  # probability that RGB is blacked out
-    drop_aux: float = 0.0  # probability that the other modality is; never both
+    flip: float = 0.0  # probability of a horizontal flip
+    brightness: float = 0.0  # factor drawn from [1 - brightness, 1 + brightness], one per modality
+    grayscale: float = 0.0  # probability of removing the colour of RGB
+    drop_rgb: float = 0.0  # probability of a black RGB image
+    drop_aux: float = 0.0  # probability of a black auxiliary image; at most one of the two is dropped
 
     def draw(self, rng: np.random.Generator) -> DrawnAugmentation:
+        """Draws one outcome from `rng`. `drop_rgb + drop_aux` must be at most 1."""
         low, high = 1 - self.brightness, 1 + self.brightness
         drop = rng.random()
         return DrawnAugmentation(
@@ -43,7 +44,7 @@ class DrawnAugmentation:
     drop_aux: bool
 
     def __call__(self, crop: Frame, box_cxcywh: np.ndarray) -> tuple[Frame, np.ndarray]:
-        """A crop in both modalities and the box in it, changed; the inputs stay as they are."""
+        """Returns the augmented crop and its box, (4,) cxcywh as fractions of the crop. The inputs are not modified."""
         rgb, aux = crop
         if self.grayscale:
             rgb = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -55,11 +56,15 @@ class DrawnAugmentation:
 
 
 def jitter_box(box_xywh: np.ndarray, center: float, scale: float, rng: np.random.Generator) -> np.ndarray:
-    """The box that a crop is centred on instead of the true one, drawn as OSTrack does.
+    """Draws a jittered copy of a box, for the crop to be centred on. The distribution is OSTrack's.
 
     Args:
-        center: the centre moves by up to half of this, times the square root of the jittered area, along each axis.
-        scale: standard deviation of the logarithm of width and height.
+        box_xywh: (4,) in image pixels; not modified.
+        center: the centre moves along each axis by at most center / 2 times the square root of the jittered area.
+        scale: standard deviation of the change in log width and log height.
+
+    Returns:
+        (4,) xywh float64 in image pixels.
     """
     x, y, w, h = box_xywh
     size = np.array([w, h]) * np.exp(rng.normal(size=2) * scale)

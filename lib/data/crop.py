@@ -1,4 +1,4 @@
-"""The square crop around a box, and the box mapping there and back."""
+"""The square crop around a box, and the mapping of boxes between image and crop."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from lib.utils.boxes import cxcywh_to_xywh, xywh_to_cxcywh
 
 
 class CropSpec(NamedTuple):
-    """How to cut one of the two crops: DATA.TEMPLATE or DATA.SEARCH."""
+    """Geometry of one of the two crops: DATA.TEMPLATE or DATA.SEARCH."""
 
-    size: int  # pixels
-    factor: float  # side relative to the square root of the box's area
+    size: int  # side of the resized crop, pixels
+    factor: float  # side of the square in the image, as a multiple of sqrt(w * h) of the box
     center_jitter: float = 0.0  # training only, see `jitter_box`
     scale_jitter: float = 0.0
 
 
 class Crop(NamedTuple):
-    """A resized square of an image. A point p of the image lies at (p - origin) * scale in the crop."""
+    """A resized square of an image. Point p of the image is at (p - origin) * scale in the crop."""
 
     image: np.ndarray  # (S, S, 3) uint8
-    origin: np.ndarray  # (2,) float64: x, y of the crop's top-left corner in image pixels
+    origin: np.ndarray  # (2,) float64: x, y of the crop's top-left corner, image pixels
     scale: float  # crop pixels per image pixel
 
 
 class Square(NamedTuple):
-    """Where to crop: top-left corner and side in whole image pixels."""
+    """A square region of an image: top-left corner and side in whole image pixels."""
 
     x: int
     y: int
@@ -38,7 +38,7 @@ class Square(NamedTuple):
 
 
 def square_around(box_xywh: np.ndarray, factor: float) -> Square:
-    """The square of side ceil(factor * sqrt(w * h)) around a box, rounded as OSTrack rounds (to even at .5).
+    """Returns the square of side ceil(factor * sqrt(w * h)) centred on a box, rounded as in OSTrack (half to even).
 
     Raises:
         ValueError: the box is not finite or has no area.
@@ -51,14 +51,18 @@ def square_around(box_xywh: np.ndarray, factor: float) -> Square:
 
 
 def crop_square(image: np.ndarray, box_xywh: np.ndarray, factor: float, size: int) -> Crop:
-    """Cuts the square around a box out of an image, zero outside of it, and resizes it bilinearly.
+    """Cuts the square around a box out of an image, with zeros outside the image, and resizes it bilinearly.
 
-    As OSTrack's, but for its blackening of the image's own last column and row where the square reaches beyond them.
+    Equal to OSTrack's crop with one exception: where the square extends beyond the right or lower edge, OSTrack also
+    blackens the last column or row of the image.
 
     Args:
-        image: (H, W, 3) uint8.
-        factor: side of the square relative to the square root of the box's area.
+        image: (H, W, 3) uint8; not modified.
+        factor: side of the square as a multiple of sqrt(w * h) of the box.
         size: S, side of the result in pixels.
+
+    Raises:
+        ValueError: the box is not finite or has no area.
     """
     square = square_around(box_xywh, factor)
     height, width = image.shape[:2]
@@ -71,20 +75,20 @@ def crop_square(image: np.ndarray, box_xywh: np.ndarray, factor: float, size: in
 
 
 def crop_pair(frame: Frame, box_xywh: np.ndarray, spec: CropSpec) -> tuple[Frame, Crop]:
-    """The same square of both modalities, and its geometry."""
+    """Crops both modalities of a frame with the same square. Returns the crops and the geometry, see `crop_square`."""
     crop = crop_square(frame.rgb, box_xywh, spec.factor, spec.size)
     return Frame(crop.image, crop_square(frame.aux, box_xywh, spec.factor, spec.size).image), crop
 
 
 def box_to_crop(box_xywh: np.ndarray, crop: Crop) -> np.ndarray:
-    """(..., 4) xywh in image pixels → (..., 4) cxcywh as fractions of the crop."""
+    """Maps (..., 4) xywh in image pixels to (..., 4) cxcywh float64 as fractions of the crop."""
     boxes = xywh_to_cxcywh(box_xywh)
     boxes[..., :2] -= crop.origin
     return boxes * (crop.scale / crop.image.shape[0])
 
 
 def box_from_crop(box_cxcywh: np.ndarray, crop: Crop) -> np.ndarray:
-    """(..., 4) cxcywh as fractions of the crop → (..., 4) xywh in image pixels: the inverse of `box_to_crop`."""
+    """Maps (..., 4) cxcywh as fractions of the crop to (..., 4) xywh float64 in image pixels; inverts `box_to_crop`."""
     boxes = np.array(box_cxcywh, np.float64) * (crop.image.shape[0] / crop.scale)
     boxes[..., :2] += crop.origin
     return cxcywh_to_xywh(boxes)

@@ -1,13 +1,14 @@
-"""Missing modalities: which pictures a tracker does not get, and what it gets instead. Defined on any data set.
+"""Missing modalities: which images are withheld from a tracker, and what replaces them. Works with any data set.
 
     MODALITY[:RATE[:PATTERN[:FILL[:SEED]]]]      aux      aux:0.3      rgb:0.5:block      both:0.3:switched:freeze:7
 
-Without a rate every picture is black, the first one too. With one, the first tracked frame is whole, as the tracker is
-told the target there, and of the n others exactly round(rate * n) lack pictures. Which ones depends on the seed and on
-the sequence's name alone: on any machine, in any order, whatever the modality and the fill.
+Without a rate, every image of the modality is black, including the first. With a rate, the first tracked frame is
+complete, because the tracker is initialised there, and exactly round(rate * n) of the n following frames lack images.
+The selection depends on rate, pattern and seed and on the name and length of the sequence. It does not depend on the
+machine, the order of the sequences, the modality or the fill.
 
-At a larger rate of the same seed the same frames are dropped, and more of them, under every pattern: curves over rates
-are smooth.
+With the same seed and pattern, the frames dropped at a smaller rate are a subset of those dropped at a larger rate.
+Curves over rates are therefore smooth.
 """
 
 from __future__ import annotations
@@ -19,52 +20,55 @@ import numpy as np
 
 from lib.structures import Frame
 
-CODES = {"rgb": 1, "aux": 2, "both": 3}  # → the code of a frame that lacks it; 0: the frame is whole
+CODES = {"rgb": 1, "aux": 2, "both": 3}  # missing modality → code of the frame; 0: nothing is missing
 PATTERNS = {
     "random": "single frames",
-    "block": "stretches of frames",
-    "switched": "stretches, RGB and auxiliary missing in turn",
+    "block": "blocks of consecutive frames",
+    "switched": "blocks in which RGB and the auxiliary modality are missing alternately",
 }
-FILLS = {"blackout": "zeros", "freeze": "the last picture that was delivered", "noise": "uniform noise"}
+FILLS = {"blackout": "zeros", "freeze": "the last image that was delivered", "noise": "uniform noise"}
 SPEC = "MODALITY[:RATE[:PATTERN[:FILL[:SEED]]]]"
-SHORTEST, LONGEST = 10, 50  # frames of a stretch, about half a second to two; neighbours may join, the last be cut
+# Frames per block, about 0.5 to 2 seconds. Adjacent blocks may merge, and the last selected block may be shorter.
+MIN_BLOCK, MAX_BLOCK = 10, 50
 
 
 @dataclass(frozen=True)
 class Drop:
-    """What is taken away. Its text is its specification, with all that has a default."""
+    """A specification of missing images. `str` returns its complete text, including the default values."""
 
     modality: str  # a key of CODES
-    rate: float | None = None  # part of the frames in (0, 1]; None: all, the first too
+    rate: float | None = None  # share of the frames, in (0, 1]; None: all frames, including the first
     pattern: str = "random"  # a key of PATTERNS
     fill: str = "blackout"  # a key of FILLS
     seed: int = 0
 
     @classmethod
     def parse(cls, text: str, seed: int = 0) -> Drop:
-        """Reads a specification.
+        """Parses a specification.
 
         Args:
-            seed: unless the text has one.
+            seed: used if the text contains no seed.
 
         Raises:
-            ValueError: what was got, what was expected, the words that are known.
+            ValueError: the text is not a valid specification.
         """
         words = text.split(":")
         if len(words) > 5:
             raise ValueError(f"'{text}': {len(words)} parts, expected {SPEC}")
-        modality = _known(words[0], CODES, "modality", text)
+        modality = _check_choice(words[0], CODES, "modality", text)
         if len(words) == 1:
             return cls(modality)
-        rate = _number(words[1], text)
+        rate = _parse_rate(words[1], text)
         pattern, fill = (*words[2:4], *("random", "blackout")[len(words[2:4]) :])
         if len(words) == 5:
             if not (words[4].isascii() and words[4].isdecimal()):
-                raise ValueError(f"'{text}': seed '{words[4]}', expected a whole number from 0 on")
+                raise ValueError(f"'{text}': seed '{words[4]}', expected an integer of at least 0")
             seed = int(words[4])
-        drop = cls(modality, rate, _known(pattern, PATTERNS, "pattern", text), _known(fill, FILLS, "fill", text), seed)
+        _check_choice(pattern, PATTERNS, "pattern", text)
+        _check_choice(fill, FILLS, "fill", text)
+        drop = cls(modality, rate, pattern, fill, seed)
         if drop.pattern == "switched" and modality != "both":
-            raise ValueError(f"'{text}': pattern 'switched' takes both modalities in turn, expected both:{words[1]}:…")
+            raise ValueError(f"'{text}': pattern 'switched' alternates the modalities, expected both:{words[1]}:…")
         return drop
 
     def __str__(self) -> str:
@@ -74,12 +78,12 @@ class Drop:
 
     @property
     def rate_text(self) -> str:
-        """The rate, as short as it can be read back."""
+        """The shortest text that parses back to the rate."""
         return repr(self.rate).removesuffix(".0")
 
     @property
     def label(self) -> str:
-        """A word for names of folders."""
+        """A form of the specification for folder names; a seed of 0 is omitted."""
         if self.rate is None:
             return self.modality
         seed = f"-seed{self.seed}" if self.seed else ""
@@ -87,7 +91,7 @@ class Drop:
 
     @property
     def brief(self) -> str:
-        """The specification without what has its default value, for headings."""
+        """The specification without trailing default values, for headings."""
         words, defaults = str(self).split(":"), ["", "", "random", "blackout", "0"]
         while len(words) > 2 and words[-1] == defaults[len(words) - 1]:
             words.pop()
@@ -95,33 +99,34 @@ class Drop:
 
     @property
     def condition(self) -> str:
-        """All but the rate, in words: what the runs of one robustness curve share."""
+        """The specification without the rate, in words. The runs of one robustness curve have it in common."""
         seed = f", seed {self.seed}" if self.seed else ""
         return f"{self.modality}, {self.pattern}, {self.fill}{seed}"
 
     def schedule(self, name: str, frames: int, start: int = 0) -> np.ndarray:
-        """What each frame of a sequence lacks, (N,) uint8 of the codes in CODES.
+        """Returns which modality each frame lacks, (frames,) uint8 of the codes in CODES.
 
         Args:
-            start: the frame that initialises the tracker. Those before it are not read and count as whole.
+            name: name of the sequence; it determines the selection together with the seed.
+            start: the frame that initialises the tracker. Earlier frames are not read and count as complete.
         """
         codes = np.zeros(frames, np.uint8)
         if self.rate is None:
             codes[start:] = CODES[self.modality]
             return codes
         others = frames - start - 1
-        stretches = _stretches(self, name, others, round(self.rate * others))
+        blocks = _select_blocks(self, name, others, round(self.rate * others))
         if self.pattern == "switched":
-            stretches = [part for stretch in stretches for part in _halves(*stretch)]
-        first = int(_bits(1, self.seed, name, "first")[0] % 2)
-        for place, (begin, end) in enumerate(stretches):
-            code = 1 + (place + first) % 2 if self.pattern == "switched" else CODES[self.modality]
+            blocks = [half for block in blocks for half in _split_in_halves(*block)]
+        first = int(_random_bits(1, self.seed, name, "first")[0] % 2)
+        for number, (begin, end) in enumerate(blocks):
+            code = 1 + (number + first) % 2 if self.pattern == "switched" else CODES[self.modality]
             codes[start + 1 + begin : start + 1 + end] = code
         return codes
 
 
 class Dropper:
-    """Takes one sequence's frames, in order, and returns what the tracker gets of them. Without a drop, all."""
+    """Replaces the missing images of one sequence. Frames must be passed in order. Without a drop, nothing changes."""
 
     def __init__(self, drop: Drop | None, name: str, frames: int, start: int = 0):
         self.drop, self.name = drop, name
@@ -129,68 +134,68 @@ class Dropper:
         self._delivered: list[np.ndarray | None] = [None, None]
 
     def apply(self, index: int, frame: Frame) -> Frame:
-        """The frame with this index, without the pictures that it lacks."""
-        pictures = []
-        for place, picture in enumerate(frame):
-            if self.codes[index] >> place & 1:
-                picture = self._fill(picture, index, place)
+        """Returns frame `index` with its missing images replaced. The input is not modified."""
+        images = []
+        for stream, image in enumerate(frame):  # 0: RGB, 1: auxiliary
+            if self.codes[index] >> stream & 1:
+                image = self._fill(image, index, stream)
             else:
-                self._delivered[place] = picture
-            pictures.append(picture)
-        return Frame(*pictures)
+                self._delivered[stream] = image
+            images.append(image)
+        return Frame(*images)
 
-    def _fill(self, picture: np.ndarray, index: int, place: int) -> np.ndarray:
-        if self.drop.fill == "freeze":  # comes with a rate, so that a first picture has been delivered
-            return self._delivered[place]
+    def _fill(self, image: np.ndarray, index: int, stream: int) -> np.ndarray:
+        if self.drop.fill == "freeze":  # requires a rate, so the first image was delivered
+            return self._delivered[stream]
         if self.drop.fill == "noise":
-            words = _bits(-(-picture.size // 8), self.drop.seed, self.name, f"noise {index} {place}")
-            return words.astype("<u8").view(np.uint8)[: picture.size].reshape(picture.shape)
-        return np.zeros_like(picture)
+            words = _random_bits(-(-image.size // 8), self.drop.seed, self.name, f"noise {index} {stream}")
+            return words.astype("<u8").view(np.uint8)[: image.size].reshape(image.shape)
+        return np.zeros_like(image)
 
 
-def _stretches(drop: Drop, name: str, others: int, count: int) -> list[tuple[int, int]]:
-    """Where pictures are missing, begins and ends in order, `count` frames in all.
+def _select_blocks(drop: Drop, name: str, others: int, count: int) -> list[tuple[int, int]]:
+    """Selects blocks that cover `count` of `others` frames. Returns (begin, end) of each, sorted; `end` is exclusive.
 
-    The sequence is cut into stretches, these are put into an order, and as many are taken from its beginning as it
-    takes; of the last one only its first frames.
+    The frames are divided into blocks (of one frame for "random") and the blocks are put in a random order. Blocks are
+    taken from the start of this order until `count` frames are covered; the last one is shortened to fit.
     """
     if drop.pattern == "random":
         begins = np.arange(others)
     else:
-        bits = _bits(others // SHORTEST + 2, drop.seed, name, "lengths")
-        lengths = SHORTEST + (bits % (LONGEST - SHORTEST + 1)).astype(np.int64)
-        offset = int(_bits(1, drop.seed, name, "offset")[0]) % int(lengths[0])
-        lengths[0] -= offset  # of the first one only the end is there, so that cuts lie anywhere
+        bits = _random_bits(others // MIN_BLOCK + 2, drop.seed, name, "lengths")
+        lengths = MIN_BLOCK + (bits % (MAX_BLOCK - MIN_BLOCK + 1)).astype(np.int64)
+        offset = int(_random_bits(1, drop.seed, name, "offset")[0]) % int(lengths[0])
+        lengths[0] -= offset  # shortens the first block, so that block boundaries can be at any frame
         begins = np.concatenate([[0], np.cumsum(lengths)])
         begins = begins[begins < others]
     ends = np.append(begins[1:], others)
-    taken = []
-    for place in np.argsort(_bits(len(begins), drop.seed, name, "order"), kind="stable"):
-        begin, end = int(begins[place]), int(min(ends[place], begins[place] + count))
+    selected = []
+    for block in np.argsort(_random_bits(len(begins), drop.seed, name, "order"), kind="stable"):
+        begin, end = int(begins[block]), int(min(ends[block], begins[block] + count))
         if begin < end:
-            taken.append((begin, end))
+            selected.append((begin, end))
             count -= end - begin
-    return sorted(taken)
+    return sorted(selected)
 
 
-def _halves(begin: int, end: int) -> list[tuple[int, int]]:
+def _split_in_halves(begin: int, end: int) -> list[tuple[int, int]]:
     middle = (begin + end + 1) // 2
     return [(begin, middle), (middle, end)] if middle < end else [(begin, end)]
 
 
-def _bits(count: int, seed: int, name: str, purpose: str) -> np.ndarray:
-    """(count,) uint64 random bits. The raw stream, as numpy keeps it the same in all versions."""
+def _random_bits(count: int, seed: int, name: str, purpose: str) -> np.ndarray:
+    """Returns (count,) uint64 random bits of the raw stream, which is the same in all versions of numpy."""
     digest = hashlib.sha256("\0".join((str(seed), name, purpose)).encode()).digest()
     return np.random.PCG64(int.from_bytes(digest[:16], "little")).random_raw(count)
 
 
-def _known(word: str, known: dict, what: str, text: str) -> str:
-    if word not in known:
-        raise ValueError(f"'{text}': {what} '{word}', expected one of {', '.join(known)} ({SPEC})")
+def _check_choice(word: str, choices: dict, what: str, text: str) -> str:
+    if word not in choices:
+        raise ValueError(f"'{text}': {what} '{word}', expected one of {', '.join(choices)} ({SPEC})")
     return word
 
 
-def _number(word: str, text: str) -> float:
+def _parse_rate(word: str, text: str) -> float:
     try:
         rate = float(word)
     except ValueError:

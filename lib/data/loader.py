@@ -1,4 +1,4 @@
-"""cfg → the two DataLoaders."""
+"""Builds the training and the validation DataLoader from the configuration."""
 
 from __future__ import annotations
 
@@ -23,11 +23,19 @@ logger = logging.getLogger(__name__)
 def build_loaders(
     cfg, rank: int = 0, world_size: int = 1, pin_memory: bool = False
 ) -> tuple[DataLoader, DataLoader | None]:
-    """Training loader and validation loader (None where DATA.VAL names no data set)."""
+    """Returns the training loader and the validation loader, each None if its part of DATA lists no data set.
+
+    Args:
+        rank, world_size: this process and the number of processes; each loads its share of an epoch.
+
+    Raises:
+        ValueError: a data set is unknown, is a test set or is invalid, or the cache has different settings.
+        FileNotFoundError: a data set or the cache is missing.
+    """
     if cfg.TRAIN.NUM_WORKER:
-        cv2.setNumThreads(0)  # OpenCV's threads would not survive the fork that makes the workers
+        cv2.setNumThreads(0)  # OpenCV's threads do not survive the fork that creates the workers
     loaders = []
-    for part, augmentation_of_part in (("TRAIN", build_augmentation(cfg)), ("VAL", Augmentation())):
+    for part, augmentation in (("TRAIN", build_augmentation(cfg)), ("VAL", Augmentation())):
         data = cfg.DATA[part]
         if not data.DATASETS_NAME:
             loaders.append(None)
@@ -35,7 +43,7 @@ def build_loaders(
         if cfg.DATA.CACHE:
             sampler = CachedSampler(Path(cfg.DATA.CACHE) / part, cache_settings(cfg))
         else:
-            sampler = build_sampler(cfg, part, augmentation_of_part)
+            sampler = build_sampler(cfg, part, augmentation)
         batch_size = min(cfg.TRAIN.BATCH_SIZE, max(1, len(sampler) // world_size))
         loaders.append(
             DataLoader(
@@ -46,14 +54,14 @@ def build_loaders(
                 drop_last=part == "TRAIN",
                 pin_memory=pin_memory,
                 persistent_workers=part == "TRAIN" and cfg.TRAIN.NUM_WORKER > 0,
-                worker_init_fn=_start_worker,
+                worker_init_fn=_initialise_worker,
             )
         )
     return tuple(loaders)
 
 
 def fill_cache(cfg, workers: int) -> None:
-    """Draws all samples of a training run and of its validation into DATA.CACHE."""
+    """Writes all samples of a training run and of its validation to DATA.CACHE, in `workers` processes."""
     epochs = {"TRAIN": range(1, cfg.TRAIN.EPOCH + 1), "VAL": [0]}
     for part, augmentation in (("TRAIN", build_augmentation(cfg)), ("VAL", Augmentation())):
         sampler = build_sampler(cfg, part, augmentation)
@@ -61,19 +69,19 @@ def fill_cache(cfg, workers: int) -> None:
 
 
 def cache_settings(cfg) -> dict:
-    """What the samples of a run depend on."""
+    """Returns the settings that the samples of a run depend on, as plain values."""
     settings = {key: value for key, value in cfg.DATA.items() if key not in ("CACHE", "ROOT", "ROOTS")}
     return json.loads(json.dumps({**settings, "SEED": cfg.TRAIN.SEED}))
 
 
 def build_augmentation(cfg) -> Augmentation:
-    """Of training samples."""
+    """Returns the augmentation of training samples, DATA.AUGMENT."""
     augment = cfg.DATA.AUGMENT
     return Augmentation(augment.FLIP, augment.BRIGHTNESS, augment.GRAYSCALE, augment.DROP_RGB, augment.DROP_AUX)
 
 
 def build_sampler(cfg, part: str, augmentation: Augmentation) -> PairSampler:
-    """The pair sampler of DATA.TRAIN or DATA.VAL. Raises ValueError where it names a test set."""
+    """Returns the pair sampler of `part`, "TRAIN" or "VAL". Raises ValueError if this part of DATA lists a test set."""
     data, datasets = cfg.DATA[part], []
     for name in data.DATASETS_NAME:
         if find_dataset(name).split == "test":
@@ -96,6 +104,6 @@ def build_sampler(cfg, part: str, augmentation: Augmentation) -> PairSampler:
     )
 
 
-def _start_worker(worker: int) -> None:
-    cv2.setNumThreads(0)  # workers are the parallelism
+def _initialise_worker(worker: int) -> None:
+    cv2.setNumThreads(0)  # the worker processes already use the cores
     ignore_interrupt()

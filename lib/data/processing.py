@@ -1,4 +1,4 @@
-"""(template frame, search frame) → Sample."""
+"""Turns a template frame and a search frame into a Sample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lib.structures import Frame, Sample, modality_index
 
 @dataclass(frozen=True)
 class Processing:
-    """Crops both frames around their (jittered) boxes, augments them alike, and makes tensors."""
+    """Crops both frames around their jittered boxes, applies the same augmentation to both, and converts to tensors."""
 
     template: CropSpec
     search: CropSpec
@@ -30,17 +30,18 @@ class Processing:
         modality: str,
         rng: np.random.Generator,
     ) -> Sample | None:
-        """Returns one sample without a batch dimension, or None where the jitter left the target out of a crop.
+        """Returns one sample without a batch dimension, or None if the jitter moved the target's centre out of a crop.
 
         Args:
             template_box, search_box: (4,) xywh in image pixels.
             modality: a key of MODALITIES.
+            rng: source of the augmentation and the jitter.
         """
         augment = self.augmentation.draw(rng)
         crops = []
         for frame, box, spec in ((template, template_box, self.template), (search, search_box, self.search)):
-            around = jitter_box(box, spec.center_jitter, spec.scale_jitter, rng)
-            pair, crop = crop_pair(frame, around, spec)
+            jittered_box = jitter_box(box, spec.center_jitter, spec.scale_jitter, rng)
+            pair, crop = crop_pair(frame, jittered_box, spec)
             box_cxcywh = box_to_crop(box, crop)
             if not ((box_cxcywh[:2] > 0) & (box_cxcywh[:2] < 1)).all():
                 return None

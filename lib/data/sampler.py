@@ -1,4 +1,4 @@
-"""Which data set, sequence and frames a training sample is made of."""
+"""Draws the data set, the sequence and the two frames of a training sample."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from lib.data.processing import Processing
 from lib.data.sequence import Sequence
 from lib.structures import Sample
 
-MAX_DRAWS = 50
+MAX_DRAWS = 50  # attempts per sample to keep the target inside both crops
 
 
 class SampleKey(NamedTuple):
-    """Names a sample for ever: epoch and position in it."""
+    """Identifies a sample: the epoch and the position in it."""
 
     epoch: int
     index: int
 
 
 class PairSampler(Dataset):
-    """Draws (template, search) pairs. An item is a pure function of (seed, epoch, index): the same on any worker, in
-    any order, after any resume.
+    """Draws (template, search) pairs.
+
+    A sample is a pure function of (seed, epoch, index). It depends neither on the number of workers, nor on the order
+    of the calls, nor on whether the run was resumed.
 
     Args:
-        datasets: one list of sequences per data set; of any mix of modalities.
-        ratios: share of samples that each data set gets.
-        max_interval: frames between template and search, at most.
-        causal: the search frame never precedes the template.
+        datasets: one list of sequences per data set; modalities may be mixed.
+        ratios: relative share of samples drawn from each data set.
+        max_interval: largest distance between the template and the search frame, in frames.
+        causal: the search frame does not precede the template frame.
 
     Raises:
-        ValueError: a data set without any sequence of two visible frames.
+        ValueError: no sequence of a data set has two visible frames.
     """
 
     def __init__(
@@ -63,7 +65,12 @@ class PairSampler(Dataset):
         return self.samples_per_epoch
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        """Re-draws where the jitter loses the target; raises ValueError after 50 times, and whatever reading raises."""
+        """Returns one sample without a batch dimension; draws again if the jitter moves the target out of a crop.
+
+        Raises:
+            ValueError: the target was outside in MAX_DRAWS attempts, or an image cannot be decoded.
+            FileNotFoundError: an image is missing.
+        """
         rng = np.random.default_rng((self.seed, key.epoch, key.index))
         for _ in range(MAX_DRAWS):
             sequence, template, search = self.draw(rng)
@@ -73,11 +80,15 @@ class PairSampler(Dataset):
             if sample is not None:
                 return sample
         raise ValueError(
-            f"sample {tuple(key)}: no crop held its target in {MAX_DRAWS} draws, the last of {sequence.name}"
+            f"sample {tuple(key)}: the target was outside the crops in all {MAX_DRAWS} draws, the last from "
+            f"{sequence.name}; reduce CENTER_JITTER or SCALE_JITTER"
         )
 
     def draw(self, rng: np.random.Generator) -> tuple[Sequence, int, int]:
-        """A sequence and two of its visible frames."""
+        """Draws a sequence and the indices of its template and search frame.
+
+        Both frames are visible. They are the same frame if no other visible frame lies within `max_interval`.
+        """
         sequences = self.datasets[
             min(int(np.searchsorted(self.shares, rng.random(), side="right")), len(self.datasets) - 1)
         ]
@@ -94,7 +105,7 @@ class PairSampler(Dataset):
 
 
 class EpochSampler(Sampler):
-    """Yields this process's share of an epoch's keys, so that workers need no state. Call `set_epoch` before each."""
+    """Yields this process's share of the keys of an epoch, so that workers need no state. Call `set_epoch` first."""
 
     def __init__(self, length: int, rank: int = 0, world_size: int = 1):
         self.length = length // world_size
@@ -104,7 +115,7 @@ class EpochSampler(Sampler):
         self.start = 0
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """`start`: samples of this process already used, when an epoch is resumed."""
+        """Selects the epoch. `start` is the number of samples of this process to skip when an epoch is resumed."""
         self.epoch, self.start = epoch, start
 
     def __len__(self) -> int:

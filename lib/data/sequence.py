@@ -1,4 +1,4 @@
-"""One annotated video: names and boxes now, pixels when asked for."""
+"""One annotated video. Keys and boxes are in memory; images are read on request."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lib.structures import MODALITIES, Frame, modality_index
 
 @dataclass(frozen=True, eq=False)
 class Sequence:
-    """A video in two aligned modalities. RGB-only: `aux_keys` repeats `rgb_keys`.
+    """A video in two aligned modalities. For RGB alone, `aux_keys` repeats `rgb_keys`.
 
     Raises:
-        ValueError: the two modalities, the boxes and the flags do not agree in length.
+        ValueError: the modality is unknown, or images, boxes and visibility flags differ in number.
     """
 
     name: str
@@ -26,9 +26,9 @@ class Sequence:
     store: Store = field(repr=False)
     rgb_keys: SequenceOf[str] = field(repr=False)
     aux_keys: SequenceOf[str] = field(repr=False)
-    boxes_xywh: np.ndarray = field(repr=False)  # (N, 4) float64, as the data set stores them; NaN or zeros when absent
-    visible: np.ndarray = field(repr=False)  # (N,) bool
-    aux_boxes_xywh: np.ndarray | None = field(default=None, repr=False)  # where each modality has its own annotation
+    boxes_xywh: np.ndarray = field(repr=False)  # (N, 4) float64, as annotated; NaN or zeros if the target is absent
+    visible: np.ndarray = field(repr=False)  # (N,) bool: the target is visible and its box is valid
+    aux_boxes_xywh: np.ndarray | None = field(default=None, repr=False)  # if each modality has its own annotation
 
     def __post_init__(self):
         where, frames = f"{self.store.name}/{self.name}", len(self.rgb_keys)
@@ -38,13 +38,13 @@ class Sequence:
             raise ValueError(f"{where}: {error}") from None
         if frames != len(self.aux_keys):
             raise ValueError(
-                f"{where}: {frames} RGB images but {len(self.aux_keys)} of the other modality "
-                f"(from {_first(self.rgb_keys)} and {_first(self.aux_keys)})"
+                f"{where}: {frames} RGB images but {len(self.aux_keys)} auxiliary images "
+                f"(first: {_first_key(self.rgb_keys)} and {_first_key(self.aux_keys)}); fetch the missing files"
             )
         if self.boxes_xywh.shape != (frames, 4):
             raise ValueError(f"{where}: {len(self.boxes_xywh)} boxes for {frames} frames")
         if self.aux_boxes_xywh is not None and self.aux_boxes_xywh.shape != (frames, 4):
-            raise ValueError(f"{where}: {len(self.aux_boxes_xywh)} boxes of the other modality for {frames} frames")
+            raise ValueError(f"{where}: {len(self.aux_boxes_xywh)} auxiliary boxes for {frames} frames")
         if self.visible.shape != (frames,):
             raise ValueError(f"{where}: {len(self.visible)} visibility flags for {frames} frames")
 
@@ -52,10 +52,11 @@ class Sequence:
         return len(self.rgb_keys)
 
     def frame(self, index: int) -> Frame:
-        """Reads both images; the auxiliary one is resized to the RGB one's size where they differ.
+        """Reads both images of a frame, (H, W, 3) uint8. The auxiliary image is resized to the size of the RGB image.
 
         Raises:
-            FileNotFoundError, ValueError: missing, cut off or unreadable image, named.
+            FileNotFoundError: an image is missing.
+            ValueError: an image is truncated or cannot be decoded.
         """
         rgb = decode_color(self.store.read(self.rgb_keys[index]), f"{self.store.name}/{self.rgb_keys[index]}")
         if self.modality == "rgb":
@@ -80,11 +81,11 @@ class Sequence:
 
     @property
     def first_visible(self) -> int:
-        """Index of the frame a tracker starts at. Raises ValueError where the target never shows."""
+        """Index of the first visible frame, where a tracker starts. Raises ValueError if no frame is visible."""
         if not self.visible.any():
             raise ValueError(f"{self.store.name}/{self.name}: no frame has a valid box")
         return int(np.argmax(self.visible))
 
 
-def _first(keys: SequenceOf[str]) -> str:
+def _first_key(keys: SequenceOf[str]) -> str:
     return keys[0] if keys else "an empty folder"

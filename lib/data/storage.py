@@ -1,4 +1,4 @@
-"""Where bytes come from: a folder, or one LMDB file made from it. Keys are paths with forward slashes in both."""
+"""Access to the files of a data set in a folder or in one LMDB file. In both, keys are paths with forward slashes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import lmdb
 
 from lib.utils.files import atomic_path
 
-PAGE = 4096  # bytes; LMDB rounds values up to whole pages
+PAGE = 4096  # bytes; LMDB stores large values in whole pages
 
 
 class Store(Protocol):
-    """Read access to a data set. Cheap to pickle; files are opened in the process that reads."""
+    """Read access to a data set. A store can be pickled; each process opens its files itself."""
 
     name: str
 
     def list(self, folder: str = "") -> list[str]:
-        """Names of the files and folders in `folder`, sorted. Raises FileNotFoundError."""
+        """Returns the sorted names of the files and folders in `folder`. Raises FileNotFoundError if it is missing."""
 
     def read(self, key: str) -> bytes:
-        """Content of one file. Raises FileNotFoundError."""
+        """Returns the content of one file. Raises FileNotFoundError if it is missing."""
 
 
 class DiskStore:
-    """A folder."""
+    """A store that reads from a folder."""
 
     def __init__(self, root: str | Path, name: str = ""):
         self.root = Path(root)
@@ -42,7 +42,7 @@ class DiskStore:
 
 
 class LmdbStore:
-    """An LMDB file written by `tracking/pack_lmdb.py`, which keeps every path of the folder as a key."""
+    """A store that reads from an LMDB file of `tracking/pack_lmdb.py`. Its keys are the relative paths of the files."""
 
     def __init__(self, path: str | Path, name: str = ""):
         self.path = Path(path)
@@ -58,7 +58,7 @@ class LmdbStore:
             while found and cursor.key().startswith(prefix):
                 name, slash, _ = cursor.key()[len(prefix) :].partition(b"/")
                 names.append(name.decode())
-                # A folder's keys lie together: jump behind them ("0" follows "/") instead of walking through.
+                # The keys of a folder are contiguous: skip them ("0" follows "/" in ASCII) instead of visiting each.
                 found = cursor.set_range(prefix + name + b"0") if slash else cursor.next()
         if not names:
             raise FileNotFoundError(f"{self.path}: no folder '{folder}'")
@@ -74,23 +74,23 @@ class LmdbStore:
     def _open(self) -> lmdb.Environment:
         if self._environment is None or self._environment[0] != os.getpid():
             if not self.path.is_file():
-                raise FileNotFoundError(f"{self.path}: no such LMDB file")
-            self._environment = (os.getpid(), _open_once(self.path))
+                raise FileNotFoundError(f"{self.path}: no such LMDB file; write it with tracking/pack_lmdb.py")
+            self._environment = (os.getpid(), _open_shared(self.path))
         return self._environment[1]
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_environment": None}
 
 
-# (file, process) → handle, as long as a store holds it. A data set's splits are several stores on one file.
+# (file, process) → open environment, while a store uses it. The splits of a data set are several stores of one file.
 _HANDLES: weakref.WeakValueDictionary[tuple[str, int], lmdb.Environment] = weakref.WeakValueDictionary()
 
 
-def _open_once(path: Path) -> lmdb.Environment:
-    """This process's handle on a file: LMDB refuses a second one, and none survives a fork."""
+def _open_shared(path: Path) -> lmdb.Environment:
+    """Opens a file once per process: LMDB does not allow a second environment, nor its use after a fork."""
     for (_, process), environment in list(_HANDLES.items()):
         if process != os.getpid():
-            environment.close()  # the parent's, in this process only
+            environment.close()  # closes the parent's copy in this process only
     key = (str(path.resolve()), os.getpid())
     environment = _HANDLES.get(key)
     if environment is None:
@@ -100,10 +100,13 @@ def _open_once(path: Path) -> lmdb.Environment:
 
 
 def open_store(path: str | Path, name: str) -> Store:
-    """A store for `path`: a folder, an .lmdb file, or `path`.lmdb where only that exists.
+    """Opens a folder, an .lmdb file, or <path>.lmdb if there is no folder at `path`.
+
+    Args:
+        name: the data set's name, used in error texts.
 
     Raises:
-        FileNotFoundError: neither is there; says how to tell where the data lies.
+        FileNotFoundError: there is neither a folder nor an LMDB file.
     """
     path = Path(path)
     if path.is_dir():
@@ -112,22 +115,22 @@ def open_store(path: str | Path, name: str) -> Store:
         if candidate.suffix == ".lmdb" and candidate.is_file():
             return LmdbStore(candidate, name)
     raise FileNotFoundError(
-        f"{name}: no data set at {path}; put or link it there, or name its folder with --set DATA.ROOTS.{name}=DIR "
-        f"(one data set) or TRANSCMD_DATA=DIR (the folder that holds all)"
+        f"{name}: no data set at {path}; put or link it there, or set its folder with --set DATA.ROOTS.{name}=DIR "
+        f"(this data set) or TRANSCMD_DATA=DIR (the folder that contains all data sets)"
     )
 
 
 def pack_lmdb(folder: str | Path, target: str | Path) -> Iterator[str]:
-    """Writes every file below `folder` into one LMDB file, atomically; yields each key as it is written.
+    """Writes every file below `folder` to one LMDB file, atomically. Yields each key after it is written.
 
     Raises:
-        FileNotFoundError: no such folder, or no file in it.
+        FileNotFoundError: the folder is missing or contains no file.
     """
     folder = Path(folder)
-    found = os.walk(folder, followlinks=True)  # data sets are often links
+    found = os.walk(folder, followlinks=True)  # data sets are often symbolic links
     paths = sorted(Path(parent, name) for parent, _, names in found for name in names)
     if not paths:
-        raise FileNotFoundError(f"{folder}: no such folder, or no file in it")
+        raise FileNotFoundError(f"{folder}: the folder is missing or contains no file")
     size = sum(path.stat().st_size + 2 * PAGE for path in paths) + (1 << 24)
     with atomic_path(target) as temporary:
         with lmdb.open(str(temporary), subdir=False, lock=False, map_size=size, sync=False) as environment:

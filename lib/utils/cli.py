@@ -1,4 +1,4 @@
-"""What every command shares: logging, one-line errors, honest exit codes."""
+"""Functions shared by all commands: logging, one-line errors, exit codes, signals, worker processes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Runs a command and exits: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
+    """Runs a command and exits with 0 on success, 1 on failure, 2 on wrong usage or configuration, 130 if interrupted.
 
-    What a user can cause (ValueError, OSError, a diverged loss) becomes one line on stderr; TRANSCMD_TRACEBACK=1 shows
-    where it came from. Anything else is a defect and keeps its traceback.
+    Errors that a user can cause (ValueError, OSError, FloatingPointError for a diverged loss) become one line on
+    stderr; TRANSCMD_TRACEBACK=1 shows the traceback. Other exceptions are defects and always show it.
     """
-    logging.raiseExceptions = False  # a full disk is reported once, where work is lost
+    logging.raiseExceptions = False  # do not report a full disk again for every log line
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -46,8 +46,10 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
 
 
 class StopRequest:
-    """Within it, a first Ctrl-C or SIGTERM only sets `requested`, to be acted on where nothing is half done; a second
-    one raises KeyboardInterrupt at once. Outside of the main thread it does nothing.
+    """A context manager that delays a stop until the current unit of work is complete.
+
+    The first Ctrl-C or SIGTERM only sets `requested`; the caller checks it between units of work. The second one raises
+    KeyboardInterrupt immediately. In a thread other than the main thread it has no effect.
     """
 
     def __init__(self):
@@ -56,22 +58,22 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
+            self._previous = {number: signal.signal(number, self._handle_signal) for number in STOP_SIGNALS}
         return self
 
     def __exit__(self, *error) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _note(self, signum, frame) -> None:
+    def _handle_signal(self, signum, frame) -> None:
         if self.requested:
-            raise KeyboardInterrupt("stopped at once")
+            raise KeyboardInterrupt("stopped immediately")
         self.requested = True
-        sys.stderr.write("\nstopping where nothing is half done; once more to stop at once\n")
+        sys.stderr.write("\nstopping at the next safe point; press Ctrl-C again to stop immediately\n")
 
 
 def ignore_interrupt() -> None:
-    """For worker processes, which get a Ctrl-C as well: their parent ends them, with SIGTERM if it has to."""
+    """Makes a worker process ignore Ctrl-C, which it also receives; its parent ends it, with SIGTERM if necessary."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -87,10 +89,11 @@ def end_with_parent() -> None:
 
 
 def worker_context(*preload: str) -> multiprocessing.context.BaseContext:
-    """Starts worker processes afresh, as threads of OpenCV and CUDA do not survive a fork: a child could wait for ever.
+    """Returns a context that does not fork this process, because OpenCV and CUDA can deadlock in a forked child.
 
-    Where the system can, they are forked from a server process that has imported the modules `preload` and has neither.
-    These should be of other packages: before Python 3.12 the server could take our own from another checkout.
+    If the system supports it, workers are forked from a server process, which has imported the modules `preload` but
+    uses neither OpenCV's threads nor CUDA.
+    `preload` should name modules of other packages: before Python 3.12 the server could import ours from elsewhere.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -193,7 +196,7 @@ def set_words(settings: Sequence[str]) -> list[str]:
 
 
 def _terminate(signum, frame) -> None:
-    """SIGTERM, as schedulers send it, ends a command the way Ctrl-C does."""
+    """Handles SIGTERM, which schedulers send, in the same way as Ctrl-C."""
     raise KeyboardInterrupt("terminated")
 
 
@@ -201,6 +204,6 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     message = str(error)
-    if "Original Traceback" in message:  # raised in a data loading process: only its last line says what was wrong
+    if "Original Traceback" in message:  # from a data loading worker: the last line contains the error
         message = message.strip().splitlines()[-1]
     return " ".join(message.split()) or type(error).__name__

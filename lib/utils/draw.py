@@ -1,25 +1,26 @@
-"""Labels and heat maps on pictures."""
+"""Text labels and heat maps on images."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-PREDICTED, TRUTH = (255, 60, 60), (60, 230, 60)  # RGB
+PREDICTED, TRUTH = (255, 60, 60), (60, 230, 60)  # colours of boxes, RGB
 
 
-def write_label(picture: np.ndarray, text: str, place: tuple[int, int]) -> None:
-    """White text with a dark shadow, readable on anything; `place` is its left end on the base line, in pixels."""
+def write_label(image: np.ndarray, text: str, position: tuple[int, int]) -> None:
+    """Writes white text with a dark shadow into `image`. `position`: left end of the base line, x, y in pixels."""
     for shift, color in ((1, (0, 0, 0)), (0, (255, 255, 255))):
-        corner = (place[0] + shift, place[1] + shift)
-        cv2.putText(picture, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)
+        shifted = (position[0] + shift, position[1] + shift)
+        cv2.putText(image, text, shifted, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)
 
 
 def overlay_score(image: np.ndarray, score_map: np.ndarray, at_corners: bool = False) -> np.ndarray:
-    """(S, S, 3) RGB crop with its (h, w) score map in [0, 1] as heat on top.
+    """Returns a copy of an (S, S, 3) RGB crop with its (h, w) score map in [0, 1] as a heat map on top.
 
     Args:
-        at_corners: the values are of the cells' top-left corners, as a head's scores are, not of whole cells.
+        at_corners: the values belong to the top-left corners of the cells, as in the score map of a head, not to whole
+            cells.
     """
     size = (image.shape[1], image.shape[0])
     level = cv2.resize((np.clip(score_map, 0, 1) * 255).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
@@ -27,5 +28,5 @@ def overlay_score(image: np.ndarray, score_map: np.ndarray, at_corners: bool = F
         half = np.float32([[1, 0, -size[0] / score_map.shape[1] / 2], [0, 1, -size[1] / score_map.shape[0] / 2]])
         level = cv2.warpAffine(level, half, size, flags=cv2.INTER_NEAREST)
     heat = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1]
-    opacity = level[..., None] / 255 * 0.65  # cells without a score leave the picture as it is
+    opacity = level[..., None] / 255 * 0.65  # a score of 0 leaves the image unchanged
     return (image * (1 - opacity) + heat * opacity).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Files that are never half written, and tables of numbers that say where they are broken."""
+"""Atomic writing of files, and parsing of number tables with precise error messages."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ from lib.utils.numbers import parse_plain
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary name beside `path`; renames it on success, removes it on any failure, so that readers see
-    the old file or the whole new one. The suffix is kept, because writers choose the format by it.
+    """Yields a temporary path next to `path`. Renames the file to `path` on success and removes it on failure.
+
+    Readers therefore see either the old or the complete new file. Missing folders are created. The suffix is the same,
+    because writers choose the format by it.
+
+    Raises:
+        OSError: the file cannot be written; names `path`.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -32,23 +37,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes UTF-8 text atomically."""
+    """Writes UTF-8 text atomically. Raises OSError, naming `path`, if it cannot be written."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def parse_rows(text: str, source: str, columns: tuple[int, ...] = (4,)) -> np.ndarray:
-    """Reads rows of numbers separated by commas, tabs or blanks, as data sets and trackers mix them; NaN is a number.
+    """Parses rows of numbers separated by commas, tabs or spaces, which may be mixed. NaN is accepted.
 
     Args:
-        source: named in errors.
-        columns: numbers a row may hold; all rows must agree.
+        source: name of the file, used in error texts.
+        columns: accepted numbers of columns; all rows must have the same number.
 
     Returns:
-        (rows, columns) float64; blank lines are passed over. An empty text gives shape (0, columns[0]).
+        (rows, columns) float64. Blank lines are skipped. An empty text gives shape (0, columns[0]).
 
     Raises:
-        ValueError: a row of another length or a word that is no number, with its line.
+        ValueError: a row has the wrong length, or a word is not a number; names the line.
     """
     plain = parse_plain(text.encode())
     if plain is not None and plain.shape[1] in columns:
@@ -56,7 +61,7 @@ def parse_rows(text: str, source: str, columns: tuple[int, ...] = (4,)) -> np.nd
     text = text.replace(",", " ")
     if not text.strip():
         return np.empty((0, columns[0]))
-    with contextlib.suppress(ValueError):  # a broken row or word: found below
+    with contextlib.suppress(ValueError):  # the invalid row or word is located below
         table = np.loadtxt(io.StringIO(text), comments=None, ndmin=2)
         if table.shape[1] in columns:
             return table

@@ -1,4 +1,4 @@
-"""Devices, seeds, counts."""
+"""Devices, seeds, processor cores and parameter counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from torch import nn
 
 
 def pick_device(name: str = "") -> torch.device:
-    """`name`, or this process's GPU, or the CPU. Raises ValueError for a device that is not there."""
+    """Returns the device `name`, by default the GPU of this process or else the CPU.
+
+    Makes a GPU the current device. Raises ValueError if the device cannot be used.
+    """
     if name == "cuda" or (not name and torch.cuda.is_available()):
         name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     name = name or "cpu"
@@ -24,7 +27,7 @@ def pick_device(name: str = "") -> torch.device:
 
 
 def seed_step(*numbers: int) -> None:
-    """Makes torch's random numbers a function of `numbers` (seed, step, rank), so that no generator need be saved."""
+    """Seeds torch from `numbers` (seed, step, rank), so that checkpoints need not contain the state of a generator."""
     value = 0
     for number in numbers:
         value = (value * 1_000_003 + number + 0x9E3779B9) % (1 << 63)
@@ -32,10 +35,10 @@ def seed_step(*numbers: int) -> None:
 
 
 def available_cores() -> int:
-    """Processor cores that this process may use, which in a container are fewer than the machine's."""
+    """Returns the number of processor cores that this process may use; in a container it can be less than the total."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def count_parameters(model: nn.Module, trainable: bool = True) -> int:
-    """Scalars in a model's parameters, by default only those that are trained."""
+    """Returns the number of scalar parameters of a model, by default of trainable parameters only."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)

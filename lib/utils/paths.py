@@ -9,12 +9,12 @@ NET_NAME = "TransCMD"
 
 
 def checkpoint_folder(save_dir: str | Path, script: str, config: str) -> Path:
-    """Where a training run keeps its checkpoints, as OSTrack lays it out."""
+    """Returns the folder of the checkpoints of a training run."""
     return Path(save_dir) / "checkpoints" / "train" / script / config
 
 
 def epoch_path(folder: Path, epoch: int) -> Path:
-    """The checkpoint of a finished epoch."""
+    """Returns the path of the checkpoint of a finished epoch."""
     return folder / f"{NET_NAME}_ep{epoch:04d}.pth.tar"
 
 

@@ -1,4 +1,4 @@
-"""Samples drawn beforehand equal those drawn as they are needed."""
+"""Samples read from a cache equal the samples that a sampler draws."""
 
 import json
 
@@ -39,7 +39,7 @@ def test_cached_samples_equal_those_drawn_during_training(cfg):
 def test_a_cache_of_other_samples_is_refused(cfg):
     fill_cache(cfg, workers=1)
     cfg.TRAIN.SEED, cfg.DATA.SEARCH.FACTOR = 7, 5.0
-    with pytest.raises(ValueError, match="a cache of other samples: SEARCH, SEED differ; remove it"):
+    with pytest.raises(ValueError, match=r"drawn with different settings \(SEARCH, SEED\); remove this folder"):
         build_loaders(cfg)
 
 
@@ -49,7 +49,7 @@ def test_samples_with_other_settings_are_not_added(cfg, tmp_path, finished):
     if not finished:
         (tmp_path / "cache/TRAIN/cache.json").unlink()
     cfg.DATA.AUGMENT.FLIP = 0.25
-    with pytest.raises(ValueError, match="TRAIN: a cache of other samples: AUGMENT differ; remove it"):
+    with pytest.raises(ValueError, match=r"TRAIN: the cached samples were drawn with different settings \(AUGMENT\)"):
         fill_cache(cfg, workers=1)
 
 
@@ -77,5 +77,5 @@ def test_an_unfinished_cache_is_refused_and_can_be_completed(cfg, tmp_path):
 
 def test_an_epoch_that_is_not_cached_is_an_error(cfg):
     fill_cache(cfg, workers=1)
-    with pytest.raises(IndexError, match=r"holds no epoch 3, only \[1, 2\]"):
+    with pytest.raises(IndexError, match=r"the cache has no epoch 3, only \[1, 2\]"):
         build_loaders(cfg)[0].dataset[SampleKey(3, 0)]

@@ -1,4 +1,4 @@
-"""The crop: the same pixels as OSTrack's, and a geometry that is true there and back."""
+"""Crops have the same pixels as OSTrack's, and the mapping of boxes is invertible."""
 
 import math
 
@@ -21,11 +21,11 @@ any_box = st.tuples(st.floats(-500, 2500), st.floats(-500, 2500), st.floats(0.5,
 
 
 def slow_crop(image: np.ndarray, box_xywh: np.ndarray, factor: float, size: int, lost: int = 0) -> np.ndarray:
-    """OSTrack's sample_target as published, pixel by pixel: black wherever the image is not.
+    """OSTrack's sample_target as published, pixel by pixel. The area outside the image is black.
 
     Args:
-        lost: rows and columns of the image that stay black at its lower and right edge where the square reaches it;
-            1 in OSTrack, by its `x2_pad = max(x2 - W + 1, 0)`, 0 here.
+        lost: number of black rows and columns at the lower and right edge of the image if the square extends beyond it.
+            1 in OSTrack, because of `x2_pad = max(x2 - W + 1, 0)`, and 0 here.
     """
     x, y, w, h = (float(value) for value in box_xywh)
     side = math.ceil(math.sqrt(w * h) * factor)
@@ -116,8 +116,8 @@ def test_a_painted_rectangle_lies_in_the_crop_where_its_box_is_mapped_to(box, dx
     x, y, w, h = box
     image = BIG.copy()
     image[y : y + h, x : x + w] = 255
-    reach = math.sqrt(w * h) / 2
-    crop = crop_square(image, [x + dx * reach, y + dy * reach, w, h], *spec)
+    half_side = math.sqrt(w * h) / 2
+    crop = crop_square(image, [x + dx * half_side, y + dy * half_side, w, h], *spec)
     cx, cy, cw, ch = box_to_crop(box, crop) * spec[1]
     lit = crop.image[..., 0] > 127
     columns, rows = np.flatnonzero(lit.any(axis=0)), np.flatnonzero(lit.any(axis=1))

@@ -1,4 +1,4 @@
-"""Missing modalities: what is taken away, the command, its files, and curves of reports."""
+"""Missing modalities: specifications, schedules, fills, result files, the command, and robustness curves."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lib.config.loader import load_config
 from lib.data import drop as drop_module
 from lib.data.datasets import build_store, load_dataset
-from lib.data.drop import FILLS, LONGEST, PATTERNS, Drop, Dropper
+from lib.data.drop import FILLS, MAX_BLOCK, PATTERNS, Drop, Dropper
 from lib.evaluation.report import Report, TrackerScores
 from lib.report.robustness import RobustnessCurve, robustness_curves
 from lib.report.tables import robustness_table
@@ -45,7 +45,7 @@ def drops(draw) -> Drop:
 
 
 def runs(codes) -> list[tuple[int, int]]:
-    """(code, length) of the stretches of equal codes."""
+    """Returns (code, length) of each run of equal codes."""
     cuts = [0, *(np.flatnonzero(np.diff(codes)) + 1), len(codes)]
     return [(int(codes[a]), int(b - a)) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b > a]
 
@@ -89,9 +89,9 @@ def test_a_drop_is_read_back_from_its_text_and_can_be_pickled(drop):
         ("aux:block", "rate 'block'"),
         ("aux:0.3:bursts", "pattern 'bursts', expected one of random, block, switched"),
         ("aux:0.3:block:black", "fill 'black', expected one of blackout, freeze, noise"),
-        ("aux:0.3:block:noise:-1", "seed '-1', expected a whole number from 0 on"),
+        ("aux:0.3:block:noise:-1", "seed '-1', expected an integer of at least 0"),
         ("aux:0.3:block:noise:1:2", "6 parts, expected MODALITY"),
-        ("aux:0.3:switched", "'switched' takes both modalities in turn, expected both:0.3:"),
+        ("aux:0.3:switched", "'switched' alternates the modalities, expected both:0.3:"),
     ],
 )
 def test_bad_specifications_list_the_known_values(text, message):
@@ -136,7 +136,7 @@ def test_the_schedule_depends_on_seed_and_sequence_name():
 
 
 def test_schedules_are_the_same_on_every_machine():
-    """Pinned: results that people exchange name a seed, so what it stands for must never change."""
+    """Published results state a seed, so the schedule of a seed must never change."""
     drop = Drop.parse("aux:0.3:random:blackout:1")
     assert np.flatnonzero(drop.schedule("car", 21)).tolist() == [5, 6, 7, 13, 14, 20]
     drop = Drop.parse("both:0.2:switched:blackout:1")
@@ -156,8 +156,10 @@ def test_blocks_are_consecutive_frames(seed, rate):
     lengths = [length for code, length in runs(Drop("aux", rate, "block", seed=seed).schedule("car", 1001)) if code]
     assert sum(lengths) == round(rate * 1000) and len(lengths) <= 2 + rate * 1000 / 10
     if rate == 0.1:
-        assert max(lengths) <= 100 and len(lengths) >= 2  # no stretch is longer than LONGEST; neighbours may join
-    assert LONGEST == 50
+        assert (
+            max(lengths) <= 100 and len(lengths) >= 2
+        )  # no block is longer than MAX_BLOCK, but adjacent blocks may merge
+    assert MAX_BLOCK == 50
 
 
 @given(seed=st.integers(0, 1000), rate=RATES, frames=st.integers(3, 600))
@@ -199,7 +201,7 @@ def test_blackout_blackens_only_the_missing_modality(modality):
         whole = numbered(index)
         assert (frame.rgb == (0 if codes[index] & 1 else whole.rgb)).all()
         assert (frame.aux == (0 if codes[index] & 2 else whole.aux)).all()
-    codes, frames = dropped(modality)  # no rate: the first frame too
+    codes, frames = dropped(modality)  # without a rate, the first frame is dropped as well
     assert (frames[0].rgb.max() == 0) == (modality != "aux") and (frames[0].aux.max() == 0) == (modality != "rgb")
 
 
@@ -259,7 +261,7 @@ def test_a_sequence_name_may_end_like_that_of_a_drop_file(tmp_path):
 
 
 class Looking(StaticTracker):
-    """Notes which pictures of each frame were black."""
+    """Records which images of each frame were black."""
 
     seen: list[int] = []
 

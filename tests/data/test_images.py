@@ -1,4 +1,4 @@
-"""Bytes → pictures: the depth colour map, half-written files, channels and sizes."""
+"""Decoding of images: the depth colour map, truncated files, channels and sizes."""
 
 import io
 
@@ -15,12 +15,14 @@ from lib.structures import MODALITIES
 from tests.helpers import MemoryStore, encode
 
 RNG = np.random.default_rng(0)
-SMOOTH = cv2.resize(RNG.integers(0, 256, (9, 12, 3), dtype=np.uint8), (64, 48))  # no plain colour, no channel alike
-JET = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_JET)[:, 0].astype(int)  # blue first
+SMOOTH = cv2.resize(
+    RNG.integers(0, 256, (9, 12, 3), dtype=np.uint8), (64, 48)
+)  # no uniform colour, and three different channels
+JET = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_JET)[:, 0].astype(int)  # BGR
 
 
 def levels(picture: np.ndarray) -> np.ndarray:
-    """Which of the 256 JET colours every pixel has; fails where one has none."""
+    """Returns the index of the JET colour of each pixel. Fails if a pixel has none of the 256 colours."""
     distance = np.abs(picture.reshape(-1, 1, 3).astype(int) - JET).sum(axis=2)
     assert not distance.min(axis=1).any()
     return distance.argmin(axis=1).reshape(picture.shape[:2])
@@ -47,7 +49,7 @@ def test_readings_beyond_three_medians_and_beyond_ten_metres_look_alike():
     depth = np.full((8, 8), 1000, np.uint16)
     depth[0, :4] = 0, 3000, 3001, 60000
     found = levels(colormap_depth(depth))
-    assert found[0, :4].tolist() == [0, 255, 255, 255] and found[4, 4] == 85  # zeros are no part of the median
+    assert found[0, :4].tolist() == [0, 255, 255, 255] and found[4, 4] == 85  # the median excludes zeros
     depth = np.full((8, 8), 8000, np.uint16)
     depth[0, :4] = 0, 10000, 10001, 24000
     assert levels(colormap_depth(depth))[0, :4].tolist() == [0, 255, 255, 255]
@@ -93,7 +95,7 @@ def test_grey_becomes_three_equal_channels(suffix):
 
 
 def with_thumbnail(jpeg: bytes) -> bytes:
-    """A JPEG with a whole JPEG in its EXIF header, as cameras write it: two end markers."""
+    """A JPEG with a thumbnail JPEG in its EXIF header, as written by cameras. It has two end markers."""
     thumbnail = io.BytesIO()
     Image.fromarray(RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(thumbnail, "JPEG")
     segment = b"Exif\0\0" + thumbnail.getvalue()
@@ -119,7 +121,7 @@ def test_a_truncated_file_is_named_unless_no_pixel_is_lost(kind):
             refused += 1
         else:
             np.testing.assert_array_equal(picture, whole)
-    assert refused >= len(cuts) - 12  # a PNG's last checksum may be missing, and nothing else
+    assert refused >= len(cuts) - 12  # only the last checksum of a PNG may be missing
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])

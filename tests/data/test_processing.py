@@ -1,4 +1,4 @@
-"""Two frames → one sample: whatever is drawn hits both modalities, both crops and the boxes alike."""
+"""Two frames become one sample. The augmentation is consistent over modalities, crops and boxes."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ NOISE = [Frame(*RNG.integers(1, 256, (2, 160, 240, 3), dtype=np.uint8)) for _ in
 
 
 def marked_frame(box_xywh: np.ndarray) -> Frame:
-    """Black, with a bright target in every channel of both modalities and a dimmer mark to the left of it."""
+    """A black frame with a bright target in all channels of both modalities and a darker mark to the left of it."""
     x, y, w, h = box_xywh.astype(int)
     images = np.zeros((2, 160, 240, 3), np.uint8)
     images[:, y : y + h, x : x + w] = 255
@@ -34,12 +34,12 @@ def process(template=TEMPLATE, search=SEARCH, frames=NOISE, modality="rgbt", see
 
 
 def images_of(sample):
-    """The four images (3, S, S), each with its box."""
+    """Returns the four images (3, S, S), each with its box."""
     return [(image, box) for pair, box in zip(sample[:2], sample[2:4], strict=True) for image in pair]
 
 
 def extent(mask: torch.Tensor) -> list[float]:
-    """Centre and size of what is lit, as fractions of the crop."""
+    """Returns centre and size of the true pixels, as fractions of the crop."""
     rows, columns = (torch.nonzero(mask.any(dim=dim)).flatten() for dim in (1, 0))
     (top, bottom), (left, right) = ((n.min().item(), n.max().item() + 1) for n in (rows, columns))
     size = mask.shape[0]
@@ -165,7 +165,9 @@ def test_shapes_and_types_of_a_sample(modality):
 @pytest.mark.parametrize("part", ["template", "search"])
 def test_no_sample_where_the_jitter_leaves_the_target_out_of_either_crop(part):
     found = [process(**{part: CropSpec(64, 2.0, center_jitter=4.0)}, seed=seed) for seed in range(60)]
-    assert 5 < sum(sample is None for sample in found) < 55  # a centre beyond ±1 of ±2 along either axis: 3 of 4
+    assert (
+        5 < sum(sample is None for sample in found) < 55
+    )  # the centre moves by up to ±2 and is outside beyond ±1: in 3 of 4 draws
     for sample in found:
         if sample is not None:
             box = getattr(sample, f"{part}_box")

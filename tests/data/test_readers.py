@@ -1,4 +1,4 @@
-"""The readers on small copies of the raw downloads, quirks included, and on the real clips."""
+"""The readers on small copies of the published layouts, with their irregularities, and on real clips."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from lib.data.storage import DiskStore, LmdbStore, open_store
 from tests.helpers import HEIGHT, WIDTH, pack, read_number, write_file, write_rows, write_small, write_video
 
 BOX = (2, 3, 11, 12)
-PAIRED = ("LasHeR", "DepthTrack", "VisEvent")  # those with training sets
+PAIRED = ("LasHeR", "DepthTrack", "VisEvent")  # data sets with a training set
 REAL = {"LasHeR": 6, "DepthTrack": 4, "VisEvent": 2}
 
 
@@ -25,7 +25,7 @@ def load_one(root, name):
 
 
 def numbers_of(sequence):
-    """What the pictures of both modalities say, frame by frame."""
+    """Returns the frame numbers drawn into the RGB and the auxiliary image of each frame."""
     return [tuple(map(read_number, sequence.frame(index))) for index in range(len(sequence))]
 
 
@@ -34,7 +34,7 @@ def assert_paired(sequence, frames):
 
 
 def lasher_video(root, name="2girl", frames=3, boxes=None, split="testingset", **names):
-    """`names`: rgb and aux formats of file names by frame number."""
+    """Writes a video. `names`: formats `rgb` and `aux` of the file names, and the first number `start`."""
     rgb, aux, start = names.get("rgb", "v{:03d}.jpg"), names.get("aux", "i{:03d}.jpg"), names.get("start", 0)
     images = [(f"visible/{rgb.format(t)}", f"infrared/{aux.format(t)}") for t in range(start, start + frames)]
     rows = boxes or [BOX] * frames
@@ -69,7 +69,7 @@ def test_rgbt234_has_boxes_for_each_modality(tmp_path):
     assert_paired(sequence, 3)
     assert sequence.boxes_xywh.tolist() == [[2, 3, 11, 12]] * 3 and sequence.aux_boxes_xywh[0, 0] == 3
     write_file(tmp_path / "RGBT234/bike/infrared.txt", "3,3,11,12\n")
-    with pytest.raises(ValueError, match="RGBT234/bike: 1 boxes of the other modality for 3 frames"):
+    with pytest.raises(ValueError, match="RGBT234/bike: 1 auxiliary boxes for 3 frames"):
         load(tmp_path, "RGBT234")
 
 
@@ -108,10 +108,10 @@ def test_vtuav_annotates_one_frame_in_ten_and_comes_in_parts(tmp_path, caplog):
         "train_LT/b",
     ):
         vtuav_video(tmp_path, place)
-    vtuav_video(tmp_path, "train_ST_006/a")  # is in two parts of the download
+    vtuav_video(tmp_path, "train_ST_006/a")  # the same sequence in a second part of the download
     assert [s.name for s in load(tmp_path, "VTUAV_ST")] == ["bus_1", "car_1"]
     assert {s.name for name in ("VTUAV_train", "VTUAV_val") for s in load(tmp_path, name)} == {"a", "b"}
-    assert "train_ST_004/a is there twice; train_ST_006/a is left out" in caplog.text
+    assert "duplicate of train_ST_004/a; train_ST_006/a is ignored" in caplog.text
     sequence = load_one(tmp_path, "VTUAV_LT")
     assert_paired(sequence, 21)
     assert np.flatnonzero(sequence.visible).tolist() == [0, 10, 20] and np.isnan(sequence.boxes_xywh[1]).all()
@@ -120,7 +120,7 @@ def test_vtuav_annotates_one_frame_in_ten_and_comes_in_parts(tmp_path, caplog):
     assert numbers_of(thin) == [(0, 0), (10, 10), (20, 20)]
     vtuav_video(tmp_path, "test_LT_001/bike_1", frames=31)
     with pytest.raises(
-        ValueError, match=r"VTUAV/test_LT_001/bike_1/rgb.txt: 3 boxes for 31 frames, expected one in 10, 4"
+        ValueError, match=r"VTUAV/test_LT_001/bike_1/rgb.txt: 3 boxes for 31 frames, expected 4, one per 10 frames"
     ):
         load(tmp_path, "VTUAV_LT")
 
@@ -146,7 +146,7 @@ def test_a_list_in_the_data_sets_folder_selects_the_sequences(tmp_path):
     write_file(tmp_path / "CDTB/list.txt", "b\n")
     assert load_one(tmp_path, "CDTB").name == "b"
     write_file(tmp_path / "CDTB/list.txt", "b\nc\n")
-    with pytest.raises(FileNotFoundError, match=r"CDTB/list\.txt names 1 sequences that are not there: c"):
+    with pytest.raises(FileNotFoundError, match=r"CDTB/list\.txt lists 1 sequences that are missing: c"):
         load(tmp_path, "CDTB")
 
 
@@ -183,7 +183,7 @@ def test_a_test_set_without_sequences_is_named(tmp_path, name):
         load(tmp_path, name)
 
 
-# --- frames of one moment -------------------------------------------------------------------------------------------
+# --- pairing of frames ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_test_set_without_sequences_is_named(tmp_path, name):
         ("v{:03d}.jpg", "i{:03d}.jpg", 0),
         ("v{:04d}.jpg", "i{:04d}.jpg", 1),
         ("{:06d}.jpg", "{:06d}.jpg", 1),
-        ("v{}.jpg", "i{}.jpg", 1),  # 1, 10, 100, 101, … for whoever sorts text; *5.jpg is 5, 15, 25, … for a glob
+        ("v{}.jpg", "i{}.jpg", 1),  # sorted as text: 1, 10, 100, 101, …; the glob *5.jpg matches 5, 15, 25, …
         ("{}.JPG", "{}.png", 0),
         ("v{:02d}.jpg", "i{:06d}.jpg", 750),
         ("{:05d}v.jpg", "{:05d}i.jpg", 46),
@@ -363,10 +363,10 @@ def test_missing_sequences_of_the_visevent_lists_are_named(tmp_path, name, split
     names = {sequence.name for part in {name, name.replace("train", "val")} for sequence in load(tmp_path, part)}
     assert names == {"video0", "video1"}
     write_file(path, "video1\nlost_b\nlost_a\n")
-    with pytest.raises(FileNotFoundError, match=f"^VisEvent/{split}/{split}list.txt names 2 .*: lost_a, lost_b; "):
+    with pytest.raises(FileNotFoundError, match=f"^VisEvent/{split}/{split}list.txt lists 2 .*: lost_a, lost_b; "):
         load(tmp_path, name)
     write_file(path, "".join(f"lost{index}\n" for index in range(9)))
-    with pytest.raises(FileNotFoundError, match="names 9 sequences .*: lost0, lost1, lost2, lost3, lost4, …; "):
+    with pytest.raises(FileNotFoundError, match="lists 9 sequences .*: lost0, lost1, lost2, lost3, lost4, …; "):
         load(tmp_path, name)
 
 
@@ -376,12 +376,12 @@ def test_missing_sequences_of_the_visevent_lists_are_named(tmp_path, name, split
 @pytest.mark.parametrize("count", [2, 3, 10, 25, 104])
 def test_without_a_published_list_a_tenth_is_held_out_whatever_the_order(count):
     names = [f"video{index}" for index in range(count)]
-    for list_name in (None, "lasher_val.txt"):  # none of the published names is there
+    for list_name in (None, "lasher_val.txt"):  # no sequence of the published list is present
         train, val = (split_names(names, split, list_name) for split in ("train", "val"))
         assert sorted(train + val) == sorted(names) and not set(train) & set(val)
         assert len(val) == max(1, round(count / 10))
         assert set(split_names(names[::-1], "val", list_name)) == set(val)
-    assert split_names([f"video{index}" for index in range(10)], "val", None) == ["video8"]  # for ever
+    assert split_names([f"video{index}" for index in range(10)], "val", None) == ["video8"]  # must never change
 
 
 @pytest.mark.parametrize(("list_name", "count"), [("lasher_val.txt", 97), ("depthtrack_val.txt", 6)])
@@ -416,7 +416,7 @@ def test_readers_hold_out_the_published_sequences(tmp_path, dataset, list_name):
     assert sorted(s.name for s in load(tmp_path, f"{dataset}_train")) == ["own1", "own2", "own3"]
 
 
-# --- what is wrong is named -----------------------------------------------------------------------------------------
+# --- errors state the cause -----------------------------------------------------------------------------------------
 
 
 def refusal(root, name, error=ValueError) -> str:
@@ -431,12 +431,12 @@ def test_counts_that_do_not_agree_are_named(tmp_path):
     assert refusal(tmp_path, "LasHeR") == "LasHeR/2girl: 312 boxes for 310 frames"
     (folder / "infrared" / "i100.jpg").unlink()
     assert refusal(tmp_path, "LasHeR") == (
-        "LasHeR/2girl: 310 RGB images but 309 of the other modality "
-        "(from testingset/2girl/visible/v000.jpg and testingset/2girl/infrared/i000.jpg)"
+        "LasHeR/2girl: 310 RGB images but 309 auxiliary images "
+        "(first: testingset/2girl/visible/v000.jpg and testingset/2girl/infrared/i000.jpg); fetch the missing files"
     )
     for file in (folder / "visible").iterdir():
         file.unlink()
-    assert "0 RGB images but 309 of the other modality (from an empty folder and " in refusal(tmp_path, "LasHeR")
+    assert "0 RGB images but 309 auxiliary images (first: an empty folder and " in refusal(tmp_path, "LasHeR")
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_an_annotation_that_is_missing_or_not_text_is_named(tmp_path):
     folder = lasher_video(tmp_path)
     write_file(folder / "visible.txt", b"\xff\xfe1\x00")
     assert refusal(tmp_path, "LasHeR") == (
-        "LasHeR/testingset/2girl/visible.txt: expected text, found bytes that are none"
+        "LasHeR/testingset/2girl/visible.txt: expected UTF-8 text, got other bytes; fetch the file again"
     )
     for name in ("visible.txt", "init.txt"):
         (folder / name).unlink()
@@ -470,7 +470,7 @@ def test_an_annotation_that_is_missing_or_not_text_is_named(tmp_path):
 def test_a_list_that_is_not_text_is_named(tmp_path):
     depth_video(tmp_path)
     write_file(tmp_path / "DepthTrack" / "test" / "list.txt", b"\xff\xfem\x00")
-    assert refusal(tmp_path, "DepthTrack").startswith("DepthTrack/test/list.txt: expected text")
+    assert refusal(tmp_path, "DepthTrack").startswith("DepthTrack/test/list.txt: expected UTF-8 text")
 
 
 @pytest.mark.parametrize("dataset", PAIRED)
@@ -539,7 +539,7 @@ def test_real_clips_load_and_decode(shared, dataset):
     sequences = load(root, dataset)
     assert len(sequences) == REAL[dataset]
     for sequence in sequences:
-        frames = [sequence.frame(0), sequence.frame(len(sequence) // 2)]  # the first may hold no event yet
+        frames = [sequence.frame(0), sequence.frame(len(sequence) // 2)]  # the first frame may contain no event
         for rgb, aux in frames:
             assert rgb.shape == aux.shape and rgb.shape[2] == 3 and rgb.dtype == aux.dtype == np.uint8
         assert min(np.std([frame.rgb for frame in frames]), np.std([frame.aux for frame in frames])) > 1

@@ -1,4 +1,4 @@
-"""Readers of RGB data sets on small copies of the downloads, and training samples drawn from all of them at once."""
+"""Readers of RGB data sets on small copies of the published layouts, and training on all of them together."""
 
 import json
 
@@ -83,7 +83,7 @@ def test_the_list_of_lasot_selects_sequences_and_missing_ones_are_named(tmp_path
     (tmp_path / "LaSOT/training_set.txt").write_text("cat-2\n")
     assert [sequence.name for sequence in load(tmp_path, "LaSOT_train")] == ["cat-2"]
     (tmp_path / "LaSOT/training_set.txt").write_text("cat-2\ndog-3\n")
-    with pytest.raises(FileNotFoundError, match=r"names 1 videos that are not there: \['dog-3'\]"):
+    with pytest.raises(FileNotFoundError, match=r"lists 1 videos that are missing: \['dog-3'\]"):
         load(tmp_path, "LaSOT_train")
 
 
@@ -92,7 +92,7 @@ def test_the_list_of_lasot_selects_sequences_and_missing_ones_are_named(tmp_path
     [
         ("0,0,0", "full_occlusion.txt: 3 visibility flags for 4 boxes"),
         ("1", "full_occlusion.txt: 1 visibility flags for 4 boxes"),
-        ("0,2,0,0", "full_occlusion.txt: expected 0 and 1, found '2'"),
+        ("0,2,0,0", "full_occlusion.txt: expected 0 or 1, got '2'"),
     ],
 )
 def test_broken_flags_of_lasot_are_named(tmp_path, flags, message):
@@ -122,7 +122,7 @@ def test_trackingnet_is_read_from_the_parts_that_exist(tmp_path):
         trackingnet_video(tmp_path / "TrackingNet", part, name, frames=12)
     sequences = load(tmp_path, "TrackingNet_train")
     assert [sequence.name for sequence in sequences] == ["a_0", "b_0"]
-    assert numbers_of(sequences[1]) == list(range(12))  # 0.jpg … 11.jpg, in the order of numbers
+    assert numbers_of(sequences[1]) == list(range(12))  # 0.jpg … 11.jpg, sorted by number
     (tmp_path / "TrackingNet/TRAIN_2/frames/a_0/7.jpg").unlink()
     with pytest.raises(FileNotFoundError, match="a_0/7.jpg"):
         sequences[0].frame(7)

@@ -1,4 +1,4 @@
-"""Samples are a pure function of (seed, epoch, index), on any worker, and keep to ratios, intervals and order."""
+"""Samples are a pure function of (seed, epoch, index) and follow the ratios, the interval and the frame order."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ PROCESSING = Processing(CropSpec(16, 2.0), CropSpec(32, 4.0, 2.0, 0.2), AUGMENTE
 
 
 def make_sequence(modality="rgbt", visible=(True,) * 6, name="a") -> Sequence:
-    """Frames of noise; the auxiliary ones in another order."""
+    """A sequence of noise images. The auxiliary images have a different order."""
     frames = len(visible)
     files = {f"{name}/rgb{t}": PICTURES[t % 6] for t in range(frames)}
     files |= {f"{name}/aux{t}": DEPTH if modality == "rgbd" else PICTURES[-1 - t % 6] for t in range(frames)}
@@ -48,7 +48,7 @@ def same(a, b) -> bool:
     return all(torch.equal(x, y) for x, y in zip(tensors_of(a), tensors_of(b), strict=True))
 
 
-# --- a pure function ------------------------------------------------------------------------------------------------
+# --- reproducibility ------------------------------------------------------------------------------------------------
 
 
 def test_an_item_depends_only_on_seed_epoch_and_index():
@@ -57,7 +57,7 @@ def test_an_item_depends_only_on_seed_epoch_and_index():
     sampler = make_sampler(seed=7)
     np.random.seed(1)
     torch.manual_seed(1)
-    for key in reversed(keys):  # another order, the same object, other global states
+    for key in reversed(keys):  # different order, same object, different global random state
         assert same(sampler[key], first[key])
     assert not any(same(make_sampler(seed=8)[key], first[key]) for key in keys)
 
@@ -76,7 +76,7 @@ def load(sampler, workers, epoch=3, start=0, rank=0, world_size=1):
         return list(batches)
     finally:
         if workers:
-            batches._shutdown_workers()  # after an error torch leaves it to the garbage collector, which takes 10 s
+            batches._shutdown_workers()  # after an error, torch waits for the garbage collector, which takes 10 s
 
 
 def test_workers_do_not_change_the_samples():
@@ -88,7 +88,7 @@ def test_workers_do_not_change_the_samples():
     assert not same(alone[0], load(sampler, 0, epoch=4)[0])
 
 
-# --- which frames ---------------------------------------------------------------------------------------------------
+# --- frame sampling -------------------------------------------------------------------------------------------------
 
 
 def draws(sampler, count=2000):
@@ -122,7 +122,7 @@ def test_drawn_frames_are_visible_close_in_time_and_in_order(visible, interval, 
         assert visible[template] and visible[search]
         assert abs(template - search) <= interval
         assert not causal or template <= search
-        if template == search:  # only where no other is near
+        if template == search:  # only if no other visible frame is within the interval
             assert (np.abs(flags - template) <= interval).sum() == 1
 
 
@@ -141,11 +141,11 @@ def test_a_data_set_without_a_pair_of_visible_frames_is_refused_and_such_sequenc
     assert {sequence.name for sequence, _, _ in draws(make_sampler([[make_sequence(), blind]]), 100)} == {"a"}
 
 
-# --- what goes wrong ------------------------------------------------------------------------------------------------
+# --- error handling -------------------------------------------------------------------------------------------------
 
 
 class LosesTheTarget(Processing):
-    """A processing whose jitter always leaves the target out."""
+    """A processing whose jitter always moves the target out of the crop."""
 
     def __call__(self, *_):
         object.__setattr__(self, "calls", getattr(self, "calls", 0) + 1)
@@ -153,7 +153,9 @@ class LosesTheTarget(Processing):
 
 def test_fifty_draws_without_a_target_raise_an_error_that_names_the_sample():
     processing = LosesTheTarget(PROCESSING.template, PROCESSING.search, AUGMENTED)
-    with pytest.raises(ValueError, match=r"^sample \(2, 5\): no crop held its target in 50 draws, the last of a$"):
+    with pytest.raises(
+        ValueError, match=r"^sample \(2, 5\): the target was outside the crops in all 50 draws, the last from a; "
+    ):
         make_sampler(processing=processing)[SampleKey(2, 5)]
     assert processing.calls == MAX_DRAWS == 50
 
@@ -171,7 +173,7 @@ def test_a_lost_target_is_drawn_again_and_the_result_is_still_reproducible():
 @pytest.mark.parametrize(("content", "error"), [(None, FileNotFoundError), (PICTURES[0][:500], ValueError)])
 def test_an_image_that_is_missing_or_cut_off_stops_the_loader_and_is_named(workers, content, error):
     sequence = make_sequence()
-    for t in range(6):  # every sample reads one of them
+    for t in range(6):  # every sample reads one of these images
         key = f"a/aux{t}"
         sequence.store.files.pop(key) if content is None else sequence.store.files.update({key: content})
     with pytest.raises(error, match="Memory.*a/aux"):
@@ -187,7 +189,7 @@ def test_one_missing_image_is_not_skipped():
             sampler[SampleKey(0, index)]
         except FileNotFoundError:
             failed += 1
-    assert failed >= 10  # a third of the pairs hold frame 3; none was replaced by another
+    assert failed >= 10  # a third of the pairs contain frame 3; no pair is replaced
 
 
 # --- shares of processes --------------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ def test_processes_share_an_epoch_without_overlap_and_start_skips_exactly(length
     keys = [key for share in shares for key in share]
     assert all(key.epoch == 4 for key in keys)
     assert sorted(key.index for key in keys) == list(range(length - length % world_size))
-    # together, step by step, the processes use the keys in the order in which one process would
+    # over all processes, the keys of each step are in the order of a single process
     assert [key.index for step in zip(*shares, strict=True) for key in step] == list(range(len(keys)))
 
 
@@ -258,7 +260,7 @@ def test_loaders_mix_modalities_in_a_batch_of_tensors(root):
 
 
 def test_a_packed_data_set_gives_the_same_batches_to_workers(root, tmp_path):
-    """Training and validation read the same LMDB files, which are open before the workers start."""
+    """Training and validation read the same LMDB files, which are opened before the workers start."""
     for dataset in DATASETS:
         pack(root / dataset, tmp_path / f"{dataset}.lmdb")
     loaders = [build_loaders(configure(folder, workers)) for folder, workers in ((root, 0), (tmp_path, 2))]

@@ -1,4 +1,4 @@
-"""A folder and an LMDB made of it answer alike, in any process."""
+"""A folder and an LMDB file written from it give the same results in any process."""
 
 import multiprocessing
 import pickle
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lib.data.storage import DiskStore, LmdbStore, open_store
 from tests.helpers import MemoryStore, pack, write_file
 
-# Names that sort around "/" in different ways: as strings, "a-b" < "a.txt" < "a/…" < "a0"
+# Names that sort before and after "/": as strings, "a-b" < "a.txt" < "a/…" < "a0"
 TREE = [
     "a.txt", "a/x.txt", "a/10.jpg", "a/2.jpg", "a-b/y", "a0/z", "a0.txt", "ab/c/d/e.txt", "ab/c.txt", "ab/c/f",
     "blkboy`shead/visible/v1.jpg", "leftgirl'swhitebag/v1.jpg", "with space/é.txt", "zz/0", "zz!",
@@ -56,7 +56,9 @@ def test_folder_and_lmdb_list_and_read_the_same_on_any_tree(tmp_path_factory, ke
     keys = {key for key in keys if key not in folders_of(keys)}  # a file is not a folder too
     disk, packed = make_stores(tmp_path_factory.mktemp("tree"), keys)
     assert_alike(disk, packed, keys)
-    assert_alike(disk, MemoryStore({key: f"content of {key}".encode() for key in keys}), keys)  # the tests' own
+    assert_alike(
+        disk, MemoryStore({key: f"content of {key}".encode() for key in keys}), keys
+    )  # the store used in tests
 
 
 @pytest.mark.parametrize("kind", [0, 1])
@@ -76,7 +78,7 @@ def test_a_missing_lmdb_file_is_named(tmp_path):
 
 def test_two_stores_read_one_lmdb_file_in_one_process(stores):
     packed = stores[1]
-    assert packed.read("a.txt")  # open by now
+    assert packed.read("a.txt")  # opens the file
     second, copy = LmdbStore(packed.path), pickle.loads(pickle.dumps(packed))  # e.g. LasHeR_train and LasHeR_val
     for store in (second, copy, packed, LmdbStore(packed.path.parent / "." / packed.path.name)):
         assert store.read("a/x.txt") == b"content of a/x.txt"
@@ -96,7 +98,7 @@ def read_both(stores, key):
 def test_stores_work_in_worker_processes_and_in_their_parent(stores, method):
     packed = stores[1]
     stores = (packed, LmdbStore(packed.path), packed)
-    expected = read_both(stores, "a/x.txt")  # before the fork: the handle is open
+    expected = read_both(stores, "a/x.txt")  # opens the file before the fork
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
         for key in ("a/x.txt", "zz/0"):
             assert pool.submit(read_both, stores, key).result(30) == read_both(stores, key)

@@ -1,4 +1,4 @@
-"""The synthetic data: deterministic, in the real layouts, and complementary by construction."""
+"""Synthetic data are deterministic, have the published layouts, and need both modalities."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ from lib.utils.boxes import iou_xywh
 from lib.utils.files import parse_rows
 
 SMALL = {"train_sequences": 2, "test_sequences": 2, "train_frames": 12, "test_frames": 16}
-# A change of these means other data: raise GENERATOR_VERSION and rerun what was reported.
+# If these values change, the data have changed: increase GENERATOR_VERSION and repeat the reported measurements.
 SMALL_SHA256 = "5ffe92439db241cb8a080c101877f8b80d95f9c4be5c09aa50fc9a7168092107"
 DEFAULT_STATIC_SR = {"LasHeR": 15.6, "DepthTrack": 11.6, "VisEvent": 10.2}
 LI, HI, BC, TC, OV, TO, PO, NO = (ATTRIBUTES.index(name) for name in "LI HI BC TC OV TO PO NO".split())
@@ -39,7 +39,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=DATASETS)
 def sequences(request):
-    """Eight rendered 24-frame training sequences of one data set, each with what it would be without the target."""
+    """Eight rendered training sequences of 24 frames of one data set, each with and without the target."""
     scenes = [make_scene(request.param, 0, "train", index, 24) for index in range(8)]
     return [(s, render_scene(s), render_scene(dataclasses.replace(s, target_shown=False))) for s in scenes]
 
@@ -75,7 +75,7 @@ def test_static_box_scores_8_to_20_on_the_default_test_set(dataset):
 
 
 def folders(root, dataset, train, test):
-    """The sequences' folders with their number of frames."""
+    """Returns the folder and the number of frames of each sequence."""
     parts = [
         (path, frames) for split, frames in ((train, 12), (test, 16)) for path in (root / dataset / split).iterdir()
     ]
@@ -157,7 +157,7 @@ def test_depthtrack_marks_absent_frames_by_nan_and_visevent_by_zeros(tmp_path):
 
 
 def visibility(shown, hidden, mask):
-    """Mean difference that the target makes to its own pixels: its contrast to what would be there without it."""
+    """Returns the contrast of the target: the mean difference of its pixels with and without it."""
     difference = np.abs(shown.astype(np.float64) - hidden.astype(np.float64))
     return difference.reshape(*mask.shape, -1).mean(axis=-1)[mask].mean()
 
@@ -196,7 +196,7 @@ def test_boxes_are_tight_and_inside_and_flags_consistent(sequences):
         for t in np.flatnonzero(rendered.present & (rendered.flags[:, PO] == 0)):
             rows, columns = np.nonzero(rendered.masks[t])
             box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
-            assert iou_xywh(np.array(box), rendered.boxes_xywh[t]) > 0.7  # an occluder may nibble a corner
+            assert iou_xywh(np.array(box), rendered.boxes_xywh[t]) > 0.7  # an occluder may hide a corner
 
 
 def test_the_same_arguments_write_nothing_and_others_are_refused(root, tmp_path):

@@ -1,4 +1,4 @@
-"""Box conversions, overlap and clipping, against slow counting and by their properties."""
+"""Box conversions, overlap and clipping, compared with pixel counts and checked for their properties."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def test_functions_accept_any_leading_shape():
     for index in np.ndindex(3, 4):
         assert overlap[index] == iou_xywh(a[index], b[index])
         np.testing.assert_array_equal(xywh_to_cxcywh(a)[index], xywh_to_cxcywh(a[index]))
-    assert iou_xywh(a[0, 0], b).shape == (3, 4)  # one against many
+    assert iou_xywh(a[0, 0], b).shape == (3, 4)  # one box with many boxes
 
 
 @settings(max_examples=200)

@@ -1,4 +1,4 @@
-"""Plain numbers read by arithmetic are the ones that `float` reads, bit for bit, or are left to the careful reader."""
+"""The fast parser gives exactly the values of `float`, or None for the slower parser to decide."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The data sets by name. A reader lists a download as it is and returns its sequences; pixels come later."""
+"""The table of data sets. A reader takes a download as published and returns its sequences without reading images."""
 
 from __future__ import annotations
 
@@ -89,7 +89,12 @@ def load_dataset(name: str, store: Store) -> list[Sequence]:
 
 
 def build_store(cfg, name: str) -> Store:
-    """The store that holds data set `name`, from DATA.ROOTS or DATA.ROOT."""
+    """Opens the store of data set `name`, at the path in DATA.ROOTS or else below DATA.ROOT.
+
+    Raises:
+        ValueError: the name or a key of DATA.ROOTS is unknown.
+        FileNotFoundError: there is no data set at that path.
+    """
     root = find_dataset(name).root
     for key in set(cfg.DATA.ROOTS) - set(DATASETS):
         raise ValueError(f"DATA.ROOTS.{key}: no such data set; {_nearest(key, DATASETS)}known: {', '.join(DATASETS)}")

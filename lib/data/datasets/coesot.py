@@ -1,4 +1,4 @@
-"""COESOT (RGB-event, 827 + 528 videos): folders named after the sequence, `absent.txt` where 1 means present."""
+"""COESOT (RGB-event, 827 training and 528 test videos). In `absent.txt`, 1 means that the target is present."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from lib.data.storage import Store
 
 
 def coesot(store: Store, split: str) -> list[Sequence]:
-    """Splits "train", "val" (a fixed tenth of the training set) and "test"."""
+    """Reads split "train", "val" (a fixed tenth of the training set) or "test". Raises as `load_split`."""
     part = "test" if split == "test" else "train"
     folders = (part, f"{part}ing_subset", f"{part}_subset", f"{part}ing")
     return load_split(store, split, folders, "groundtruth.txt", _read, f"{part}list.txt")
@@ -17,14 +17,15 @@ def coesot(store: Store, split: str) -> list[Sequence]:
 def _read(store: Store, folder: str) -> Sequence:
     name, where = folder.rsplit("/", 1)[-1], f"{store.name}/{folder}"
     boxes_xywh = read_numbers(store, f"{folder}/groundtruth.txt", (4,))
-    inside = store.list(folder)
+    files = store.list(folder)
     visible = np.ones(len(boxes_xywh), bool)
-    if "absent.txt" in inside:
+    if "absent.txt" in files:
         visible = check_flags(read_numbers(store, f"{folder}/absent.txt", (1,))[:, 0] > 0, len(boxes_xywh), where)
     images = tuple(f"{name}_{kind}" for kind in ("aps", "dvs"))
     frames = len(list_frames(store, f"{folder}/{images[0]}"))
-    if frames != len(boxes_xywh) and "start_end_index.txt" in inside:
-        # The annotation is of all frames, and not all of them are there: first and last, counted from 1.
+    if frames != len(boxes_xywh) and "start_end_index.txt" in files:
+        # Some videos were published with a part of their frames but with the annotation of all. The file contains the
+        # numbers of the first and the last published frame, counted from 1.
         ((start, end),) = read_numbers(store, f"{folder}/start_end_index.txt", (2,)).astype(int)
         boxes_xywh, visible = boxes_xywh[start - 1 : end], visible[start - 1 : end]
     return build_sequence(store, folder, "rgbe", images, boxes_xywh, visible)

@@ -1,6 +1,7 @@
-"""RGB-depth sets of one layout: DepthTrack (152 + 50 videos), RGBD1K (1,000 + 50), CDTB (80), VOT-RGBD2022.
+"""RGB-depth data sets with one layout: DepthTrack, RGBD1K, CDTB, VOT-RGBD2022 and, presumably, STC.
 
-16-bit depth in millimetres, NaN boxes where the target is absent.
+DepthTrack has 152 training and 50 test videos, RGBD1K has 1,000 and 50, CDTB has 80 test videos. Depth is 16-bit, in
+millimetres. A box is NaN if the target is absent.
 """
 
 import numpy as np
@@ -9,41 +10,48 @@ from lib.data.datasets.folders import build_sequence, find_folder, list_sequence
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 
-MIN_TRAIN_SIDE = 10  # pixels: smaller boxes are taken for annotation noise in training, as DeT and ViPT do
-SHORT_ANNOTATIONS = {"toy07_indoor_320"}  # published with fewer rows than frames: the rest counts as absent
+MIN_TRAIN_SIDE = 10  # pixels: in training, boxes up to this side count as annotation noise, as in DeT and ViPT
+SHORT_ANNOTATIONS = {"toy07_indoor_320"}  # published with fewer rows than frames: the other frames count as absent
 
 
 def depthtrack(store: Store, split: str) -> list[Sequence]:
-    """Splits "train", "val" (6 of the training set, as DeT and ViPT hold out) and "test"."""
+    """Reads split "train", "val" (6 training videos, as in DeT and ViPT) or "test". Raises as `load_split`."""
     return _load(store, split, "depthtrack_val.txt")
 
 
 def rgbd1k(store: Store, split: str) -> list[Sequence]:
-    """Splits "train", "val" (a fixed tenth of the training set; none is published) and "test"."""
+    """Reads split "train", "val" (a fixed tenth of the training set, ours) or "test". Raises as `load_split`."""
     return _load(store, split, None)
 
 
 def vot_rgbd(store: Store, split: str) -> list[Sequence]:
-    """Split "test": the VOT toolkit's folder of sequences, or what is in its `sequences/`."""
+    """Reads split "test" from the VOT toolkit's folder of sequences, or from its subfolder `sequences/`."""
     folder = "sequences" if "sequences" in store.list() else ""
     names = list_sequences(store, folder, "groundtruth.txt", "list.txt")
     return [_read(store, f"{folder}/{name}" if folder else name) for name in names]
 
 
 def stc(store: Store, split: str) -> list[Sequence]:
-    """Split "test". Its layout is not described where we looked: names of folders and files as found in such sets."""
+    """Reads split "test". We found no description of the layout; the file names are those of similar data sets.
+
+    Raises:
+        FileNotFoundError: there is no sequence, or a sequence has no colour or depth folder.
+        ValueError: an annotation is invalid.
+    """
     sequences = []
     for name in store.list():
-        inside = store.list(name) if "." not in name else []
+        files = store.list(name) if "." not in name else []
         annotation = next(
-            (file for file in ("groundtruth.txt", "groundtruth_rect.txt", "init.txt") if file in inside), None
+            (file for file in ("groundtruth.txt", "groundtruth_rect.txt", "init.txt") if file in files), None
         )
         if annotation:
             folders = find_folder(store, f"{name}/color", f"{name}/rgb").rsplit("/", 1)[1], "depth"
             boxes = read_numbers(store, f"{name}/{annotation}", (4,))
             sequences.append(build_sequence(store, name, "rgbd", folders, boxes))
     if not sequences:
-        raise FileNotFoundError(f"{store.name}: no sequence folder with groundtruth.txt in it")
+        raise FileNotFoundError(
+            f"{store.name}: no sequence folder with groundtruth.txt; check the path and the download"
+        )
     return sequences
 
 

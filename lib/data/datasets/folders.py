@@ -1,4 +1,4 @@
-"""What the readers share: listing frames, reading annotations, splitting training data from validation data."""
+"""Functions shared by the readers: list frames, read annotations, find folders, split training from validation data."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ logger = logging.getLogger(__name__)
 
 
 def list_frames(store: Store, folder: str) -> tuple[str, ...]:
-    """Keys of the images in `folder`, by the last number in their names, whatever the prefix, digits, start or gaps.
+    """Returns the keys of the images in `folder`, sorted by the last number in their names.
 
-    By all numbers and words in the name where some have no number or two have the same one.
+    Prefixes, zero padding, the first number and gaps do not matter. If a name has no number, or two names have the same
+    last number, the images are sorted by all words and numbers in their names. Raises FileNotFoundError if the folder
+    is missing.
     """
     names = [name for name in store.list(folder) if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
     numbers = {name: frame_number(name) for name in names}
@@ -37,33 +39,43 @@ def list_frames(store: Store, folder: str) -> tuple[str, ...]:
 
 
 def frame_number(key: str) -> int | None:
-    """The last run of digits in the file's stem, or None."""
+    """Returns the last number in the stem of a file name, or None if there is no number."""
     digits = re.findall(r"\d+", key.rsplit("/", 1)[-1].rsplit(".", 1)[0])
     return int(digits[-1]) if digits else None
 
 
 def pair_frames(store: Store, rgb_folder: str, aux_folder: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The frames of both modalities; warns where equal counts hide different frame numbers."""
+    """Returns the image keys of both modalities. Warns if they are equal in number but skip different frame numbers."""
     rgb_keys, aux_keys = list_frames(store, rgb_folder), list_frames(store, aux_folder)
     steps = [np.diff([frame_number(key) or 0 for key in keys]) for keys in (rgb_keys, aux_keys)]
     if len(rgb_keys) == len(aux_keys) and not np.array_equal(*steps):
         logger.warning(
-            "%s/%s: the two modalities skip different frame numbers; paired in order", store.name, rgb_folder
+            "%s/%s: the two modalities skip different frame numbers; images are paired in sorted order",
+            store.name,
+            rgb_folder,
         )
     return rgb_keys, aux_keys
 
 
 def read_numbers(store: Store, key: str, columns: tuple[int, ...]) -> np.ndarray:
-    """Annotation rows as (N, columns) float64. Raises FileNotFoundError or ValueError, naming the file."""
+    """Reads the rows of an annotation file as (N, columns) float64.
+
+    Args:
+        columns: accepted numbers of columns.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is not text, or a row is invalid; names the line.
+    """
     return parse_rows(read_text(store, key), f"{store.name}/{key}", columns)
 
 
 def read_text(store: Store, key: str) -> str:
-    """A UTF-8 file, without the mark that Windows editors put first. Raises ValueError, naming the file."""
+    """Reads a UTF-8 file without its byte order mark. Raises FileNotFoundError, or ValueError if it is not UTF-8."""
     try:
         return store.read(key).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError(f"{store.name}/{key}: expected text, found bytes that are none") from None
+        raise ValueError(f"{store.name}/{key}: expected UTF-8 text, got other bytes; fetch the file again") from None
 
 
 def build_sequence(
@@ -75,7 +87,18 @@ def build_sequence(
     visible: np.ndarray | None = None,
     aux_boxes_xywh: np.ndarray | None = None,
 ) -> Sequence:
-    """A sequence from `folder`; visible where the box is valid, and the given flags agree."""
+    """Builds a two-modality sequence from `folder`.
+
+    Args:
+        modality: a key of MODALITIES.
+        image_folders: names of the RGB and the auxiliary folder inside `folder`.
+        boxes_xywh, aux_boxes_xywh: (N, 4).
+        visible: (N,) bool. A frame is visible if its flag is set and its box is valid.
+
+    Raises:
+        FileNotFoundError: an image folder is missing.
+        ValueError: images, boxes and flags differ in number.
+    """
     rgb_keys, aux_keys = pair_frames(store, *(f"{folder}/{name}" for name in image_folders))
     valid = _visible(boxes_xywh, visible, f"{store.name}/{folder}")
     name = folder.rsplit("/", 1)[-1]
@@ -85,7 +108,7 @@ def build_sequence(
 def rgb_sequence(
     store: Store, folder: str, keys: SequenceOf[str], boxes_xywh: np.ndarray, visible: np.ndarray | None = None
 ) -> Sequence:
-    """A sequence of RGB alone, as `build_sequence`."""
+    """Builds an RGB sequence from the image keys; see `build_sequence`."""
     valid = _visible(boxes_xywh, visible, f"{store.name}/{folder}")
     return Sequence(folder.rsplit("/", 1)[-1], "rgb", store, keys, keys, boxes_xywh, valid)
 
@@ -96,29 +119,35 @@ def _visible(boxes_xywh: np.ndarray, flags: np.ndarray | None, where: str) -> np
 
 
 def check_flags(flags: np.ndarray, frames: int, where: str) -> np.ndarray:
-    """The flags. Raises ValueError where there is not one for each box."""
+    """Returns the flags. Raises ValueError if their number differs from the number of boxes."""
     if len(flags) != frames:
         raise ValueError(f"{where}: {len(flags)} visibility flags for {frames} boxes")
     return flags
 
 
 def find_folder(store: Store, *candidates: str) -> str:
-    """The first of the folders, as different downloads call it, that is there."""
+    """Returns the first candidate that exists, since downloads differ in folder names. Raises FileNotFoundError."""
     for candidate in candidates:
         try:
             store.list(candidate)
             return candidate
         except (FileNotFoundError, NotADirectoryError):
             continue
-    raise FileNotFoundError(f"{store.name}: none of the folders {', '.join(candidates)}; found: {store.list()[:10]}")
+    raise FileNotFoundError(
+        f"{store.name}: none of the folders {', '.join(candidates)} exists; found {store.list()[:5]}"
+    )
 
 
 def list_sequences(store: Store, folder: str, marker: str, list_file: str | None = None) -> list[str]:
-    """Names of the sequence folders in `folder` ("": the data set's own): those that hold `marker`, or those that
-    `list_file` names.
+    """Returns the names of the sequence folders in `folder`.
+
+    These are the names in `list_file` if that file exists, else the folders that contain `marker`.
+
+    Args:
+        folder: path in the store; "" for the root of the data set.
 
     Raises:
-        FileNotFoundError: no sequence at all, or some of the list are missing; names them.
+        FileNotFoundError: there is no sequence, or sequences of the list are missing.
     """
     entries = store.list(folder)
     if list_file in entries:
@@ -127,19 +156,19 @@ def list_sequences(store: Store, folder: str, marker: str, list_file: str | None
         if missing := sorted(set(names) - set(entries)):
             shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
             raise FileNotFoundError(
-                f"{store.name}/{key} names {len(missing)} sequences that are not there: {shown}; "
-                "complete the download or take their lines out"
+                f"{store.name}/{key} lists {len(missing)} sequences that are missing: {shown}; "
+                "complete the download or remove them from the list"
             )
     else:
-        names = [name for name in entries if not name.startswith(".") and holds(store, folder, name, marker)]
+        names = [name for name in entries if not name.startswith(".") and folder_contains(store, folder, name, marker)]
     if not names:
         where = f"{store.name}/{folder}" if folder else store.name
-        raise FileNotFoundError(f"{where}: no sequence folder with {marker} in it")
+        raise FileNotFoundError(f"{where}: no sequence folder with {marker}; check the path and the download")
     return names
 
 
-def holds(store: Store, folder: str, name: str, marker: str) -> bool:
-    """Whether `name` in `folder` ("": the data set's own) is a folder that holds `marker`."""
+def folder_contains(store: Store, folder: str, name: str, marker: str) -> bool:
+    """Returns whether <folder>/<name> is a folder that contains `marker`; `folder` is "" for the data set's root."""
     try:
         return marker in store.list(f"{folder}/{name}" if folder else name)
     except (FileNotFoundError, NotADirectoryError):
@@ -147,10 +176,10 @@ def holds(store: Store, folder: str, name: str, marker: str) -> bool:
 
 
 def split_names(names: list[str], split: str, list_name: str | None) -> list[str]:
-    """The "train" or "val" part of a training set.
+    """Returns the names of the "train" or the "val" part of a training set.
 
-    The published validation list decides; where there is none, or none of it is present (an own or synthetic set), a
-    tenth does, fixed by a hash of the names.
+    The validation part is the published list in `splits/<list_name>`. If there is no list, or none of its sequences is
+    present (in a private or synthetic data set), it is a tenth of the names, selected by a hash of each name (ours).
     """
     listed = set((SPLITS / list_name).read_text(encoding="utf-8").split()) if list_name else set()
     held_out = listed & set(names)
@@ -169,12 +198,17 @@ def load_split(
     list_file: str | None = None,
     val_list: str | None = None,
 ) -> list[Sequence]:
-    """Reads the sequences of "test", or of the "train" or "val" part of a training set.
+    """Reads the sequences of the test set, or of the "train" or "val" part of the training set.
 
     Args:
-        folders: what the split's folder is called in different downloads; see `find_folder`.
-        marker, list_file: see `list_sequences`. val_list: see `split_names`.
-        read: (store, folder of a sequence) → sequence.
+        folders: possible names of the folder of this split; see `find_folder`.
+        marker, list_file: see `list_sequences`.
+        read: function (store, folder of a sequence) → sequence.
+        val_list: see `split_names`.
+
+    Raises:
+        FileNotFoundError: a folder, a sequence or an annotation is missing.
+        ValueError: an annotation is invalid, or images, boxes and flags differ in number.
     """
     folder = find_folder(store, *folders)
     names = list_sequences(store, folder, marker, list_file)

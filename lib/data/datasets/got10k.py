@@ -1,4 +1,4 @@
-"""GOT-10k (RGB, 9,335 + 180 videos), for pretraining and for validation while pretraining."""
+"""GOT-10k (RGB, 9,335 training and 180 validation videos), for pretraining."""
 
 from lib.data.datasets.folders import check_flags, list_frames, list_sequences, read_numbers, rgb_sequence
 from lib.data.sequence import Sequence
@@ -6,7 +6,12 @@ from lib.data.storage import Store
 
 
 def got10k(store: Store, split: str) -> list[Sequence]:
-    """Splits "train" and "val", as published."""
+    """Reads split "train" or "val" as published.
+
+    Raises:
+        FileNotFoundError: there is no sequence, or a file is missing.
+        ValueError: an annotation is invalid.
+    """
     names = list_sequences(store, split, "groundtruth.txt")
     return [_read(store, f"{split}/{name}") for name in names]
 
@@ -17,5 +22,5 @@ def _read(store: Store, folder: str) -> Sequence:
         check_flags(read_numbers(store, key, (1,))[:, 0], len(boxes_xywh), f"{store.name}/{key}")
         for key in (f"{folder}/absence.label", f"{folder}/cover.label")
     )
-    visible = (absent == 0) & (cover > 0)  # cover: how much shows, in eighths
+    visible = (absent == 0) & (cover > 0)  # cover: visible part of the target, in eighths
     return rgb_sequence(store, folder, list_frames(store, folder), boxes_xywh, visible)

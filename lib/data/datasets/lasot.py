@@ -1,36 +1,41 @@
-"""LaSOT (RGB, 1,400 videos), for pretraining: in folders of classes, as downloaded, or all in one."""
+"""LaSOT (RGB, 1,400 videos), for pretraining. The videos are in one folder, or in one folder per class as published."""
 
 import logging
 
 import numpy as np
 
-from lib.data.datasets.folders import check_flags, holds, list_frames, read_numbers, read_text, rgb_sequence
+from lib.data.datasets.folders import check_flags, folder_contains, list_frames, read_numbers, read_text, rgb_sequence
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 
 MARKER = "groundtruth.txt"
-LIST = "training_set.txt"  # of the evaluation toolkit: one name a line
+LIST = "training_set.txt"  # from the evaluation toolkit: one name per line
 
 logger = logging.getLogger(__name__)
 
 
 def lasot(store: Store, split: str) -> list[Sequence]:
-    """Split "train": the videos that `training_set.txt` names where it is there, else all of them."""
+    """Reads split "train": the videos listed in `training_set.txt`, or all videos if there is no such file.
+
+    Raises:
+        FileNotFoundError: there is no video, or a listed video or a file is missing.
+        ValueError: an annotation is invalid.
+    """
     folders = {}
     for entry in store.list():
-        if holds(store, "", entry, MARKER):
+        if folder_contains(store, "", entry, MARKER):
             folders[entry] = entry
         else:
-            inside = _list(store, entry)
-            folders.update((name, f"{entry}/{name}") for name in inside if holds(store, entry, name, MARKER))
+            names = [name for name in _list(store, entry) if folder_contains(store, entry, name, MARKER)]
+            folders.update((name, f"{entry}/{name}") for name in names)
     if not folders:
-        raise FileNotFoundError(f"{store.name}: no video with {MARKER}, directly or in a class's folder")
+        raise FileNotFoundError(f"{store.name}: no video folder with {MARKER}; check the path and the download")
     if LIST not in store.list():
-        logger.warning("%s: no %s; all %d videos are for training, the test set's too", store.name, LIST, len(folders))
+        logger.warning("%s: no %s; trains on all %d videos, including the test set", store.name, LIST, len(folders))
         return [_read(store, folder) for folder in folders.values()]
     listed = read_text(store, LIST).split()
     if missing := sorted(set(listed) - set(folders)):
-        raise FileNotFoundError(f"{store.name}/{LIST} names {len(missing)} videos that are not there: {missing[:5]}")
+        raise FileNotFoundError(f"{store.name}/{LIST} lists {len(missing)} videos that are missing: {missing[:5]}")
     return [_read(store, folders[name]) for name in listed]
 
 
@@ -49,8 +54,8 @@ def _read(store: Store, folder: str) -> Sequence:
 
 
 def _read_flags(store: Store, key: str, frames: int) -> np.ndarray:
-    """One line of 0 and 1, where 1 means hidden."""
+    """Reads one line of 0 and 1 as (frames,) bool; 1 means that the target is hidden."""
     words = read_text(store, key).replace(",", " ").split()
     if wrong := sorted(set(words) - {"0", "1"}):
-        raise ValueError(f"{store.name}/{key}: expected 0 and 1, found '{wrong[0][:40]}'")
+        raise ValueError(f"{store.name}/{key}: expected 0 or 1, got '{wrong[0][:40]}'")
     return check_flags(np.array(words) == "1", frames, f"{store.name}/{key}")

@@ -1,4 +1,4 @@
-"""RGBT234, RGBT210 and GTOT (RGB-thermal, test sets): a folder for each video; two of them annotate each modality."""
+"""RGBT234, RGBT210 and GTOT (RGB-thermal test sets). RGBT234 and GTOT have separate boxes for each modality."""
 
 from lib.data.datasets.folders import build_sequence, list_sequences, read_numbers
 from lib.data.sequence import Sequence
@@ -9,7 +9,7 @@ FOLDERS = ("visible", "infrared")
 
 
 def rgbt234(store: Store, split: str) -> list[Sequence]:
-    """Split "test", with the boxes of both modalities: they differ by some pixels."""
+    """Reads split "test" with the boxes of both modalities, which differ by some pixels. Raises as `load_split`."""
     sequences = []
     for name in list_sequences(store, "", "visible"):
         rgb_boxes, aux_boxes = (read_numbers(store, f"{name}/{part}.txt", (4,)) for part in FOLDERS)
@@ -18,7 +18,7 @@ def rgbt234(store: Store, split: str) -> list[Sequence]:
 
 
 def rgbt210(store: Store, split: str) -> list[Sequence]:
-    """Split "test", with one box for both modalities."""
+    """Reads split "test" with one box for both modalities. Raises as `load_split`."""
     return [
         build_sequence(store, name, "rgbt", FOLDERS, read_numbers(store, f"{name}/init.txt", (4,)))
         for name in list_sequences(store, "", "visible")
@@ -26,7 +26,7 @@ def rgbt210(store: Store, split: str) -> list[Sequence]:
 
 
 def gtot(store: Store, split: str) -> list[Sequence]:
-    """Split "test", with the boxes of both modalities; its files hold two corners."""
+    """Reads split "test" with the boxes of both modalities; the files contain corners. Raises as `load_split`."""
     sequences = []
     for name in list_sequences(store, "", "v"):
         corners = (read_numbers(store, f"{name}/groundTruth_{part}.txt", (4,)) for part in ("v", "i"))

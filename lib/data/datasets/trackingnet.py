@@ -1,4 +1,4 @@
-"""TrackingNet (RGB, 30,132 training videos), for pretraining; as many of its twelve parts as are there."""
+"""TrackingNet (RGB, 30,132 training videos), for pretraining. Reads those of the twelve parts that are present."""
 
 from collections.abc import Sequence as SequenceOf
 from typing import overload
@@ -9,10 +9,10 @@ from lib.data.storage import Store
 
 
 class NumberedKeys(SequenceOf):
-    """Keys "<folder>/0.jpg", "<folder>/1.jpg", …, made as they are asked for.
+    """A sequence of keys "<folder>/0.jpg", "<folder>/1.jpg", … that are computed on access.
 
-    The one data set whose frames are not listed: fourteen million names are too many to list and to hold, and all of
-    them follow this pattern.
+    The frames of TrackingNet are not listed: fourteen million names need too much time and memory, and all names follow
+    this pattern.
     """
 
     def __init__(self, folder: str, count: int):
@@ -32,14 +32,21 @@ class NumberedKeys(SequenceOf):
 
 
 def trackingnet(store: Store, split: str) -> list[Sequence]:
-    """Split "train": every video of TRAIN_0 to TRAIN_11."""
+    """Reads split "train": every video of TRAIN_0 to TRAIN_11.
+
+    Raises:
+        FileNotFoundError: there is no annotation.
+        ValueError: an annotation is invalid.
+    """
     parts = [name for name in store.list() if name.startswith("TRAIN_") and name.removeprefix("TRAIN_").isdecimal()]
     sequences = []
     for part in sorted(parts, key=lambda name: int(name.removeprefix("TRAIN_"))):
         videos = [name.removesuffix(".txt") for name in store.list(f"{part}/anno") if name.endswith(".txt")]
         sequences += [_read(store, part, video) for video in videos]
     if not sequences:
-        raise FileNotFoundError(f"{store.name}: no annotation in TRAIN_0/anno to TRAIN_11/anno")
+        raise FileNotFoundError(
+            f"{store.name}: no annotation in TRAIN_0/anno to TRAIN_11/anno; check the path and the download"
+        )
     return sequences
 
 

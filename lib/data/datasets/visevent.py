@@ -1,4 +1,7 @@
-"""VisEvent (RGB-event, 500 + 320 videos): bmp or png frames with gaps, `absent_label.txt` where 1 means present."""
+"""VisEvent (RGB-event, 500 training and 320 test videos).
+
+Frames are bmp or png files, with gaps in the numbers. In `absent_label.txt`, 1 means that the target is present.
+"""
 
 from lib.data.datasets.folders import build_sequence, load_split, read_numbers
 from lib.data.sequence import Sequence
@@ -6,7 +9,7 @@ from lib.data.storage import Store
 
 
 def visevent(store: Store, split: str) -> list[Sequence]:
-    """Splits "train", "val" (a fixed tenth of the training set; none is published) and "test"."""
+    """Reads split "train", "val" (a fixed tenth of the training set, ours) or "test". Raises as `load_split`."""
     part = "test" if split == "test" else "train"
     return load_split(store, split, (part, f"{part}_subset"), "vis_imgs", _read, f"{part}list.txt")
 

@@ -1,14 +1,17 @@
-"""VTUAV (RGB-thermal from drones, 250 + 176 + 74 videos): one frame in ten is annotated, in both modalities."""
+"""VTUAV (RGB-thermal from drones, 250 training, 176 short-term and 74 long-term test videos).
+
+Every tenth frame is annotated, in both modalities.
+"""
 
 import logging
 
 import numpy as np
 
-from lib.data.datasets.folders import build_sequence, holds, list_frames, read_numbers, split_names
+from lib.data.datasets.folders import build_sequence, folder_contains, list_frames, read_numbers, split_names
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 
-EVERY = 10  # frames from one annotation to the next
+EVERY = 10  # frames between two annotations
 FOLDERS = ("rgb", "ir")
 MARKER = "rgb.txt"
 
@@ -16,7 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 def vtuav(store: Store, split: str) -> list[Sequence]:
-    """Splits "train", "val" (a fixed tenth of the training set; none is published), "test_ST" and "test_LT"."""
+    """Reads split "train", "val" (a fixed tenth of the training set, ours), "test_ST" or "test_LT".
+
+    Raises as `load_split`.
+    """
     if split in ("test_ST", "test_LT"):
         return [_read(store, folder) for folder in _find_sequences(store, split).values()]
     folders = _find_sequences(store, "train")
@@ -24,24 +30,24 @@ def vtuav(store: Store, split: str) -> list[Sequence]:
 
 
 def _find_sequences(store: Store, prefix: str) -> dict[str, str]:
-    """Name → folder: <prefix>…/<sequence> or <prefix>…/<part>/<sequence>, as the download's parts were unpacked.
+    """Maps sequence names to folders: <prefix>…/<sequence> or <prefix>…/<part>/<sequence>.
 
-    Parts share some sequences: the first counts, the others are warned about.
+    Some sequences are in several parts of the download. The first copy is used; the others cause a warning.
     """
     tops = [name for name in store.list() if name.startswith(prefix)]
     parts = tops + [f"{top}/{entry}" for top in tops for entry in _list(store, top)]
     found: dict[str, str] = {}
     for part in parts:
         for name in _list(store, part):
-            if not holds(store, part, name, MARKER):
+            if not folder_contains(store, part, name, MARKER):
                 continue
             if name in found:
-                logger.warning("%s: %s is there twice; %s/%s is left out", store.name, found[name], part, name)
+                logger.warning("%s: duplicate of %s; %s/%s is ignored", store.name, found[name], part, name)
             else:
                 found[name] = f"{part}/{name}"
     if not found:
         raise FileNotFoundError(
-            f"{store.name}: no sequence folder with {MARKER} in {prefix}…; found: {store.list()[:10]}"
+            f"{store.name}: no sequence folder with {MARKER} in {prefix}…; found {store.list()[:5]}"
         )
     return dict(sorted(found.items()))
 
@@ -60,11 +66,11 @@ def _read(store: Store, folder: str) -> Sequence:
 
 
 def _read_boxes(store: Store, key: str, frames: int) -> np.ndarray:
-    """One row in ten frames → one a frame, NaN where nothing is annotated."""
+    """Reads one row per ten frames. Returns (frames, 4) boxes, NaN for frames without annotation."""
     rows, expected = read_numbers(store, key, (4,)), len(range(0, frames, EVERY))
     if len(rows) != expected:
         raise ValueError(
-            f"{store.name}/{key}: {len(rows)} boxes for {frames} frames, expected one in {EVERY}, {expected}"
+            f"{store.name}/{key}: {len(rows)} boxes for {frames} frames, expected {expected}, one per {EVERY} frames"
         )
     boxes = np.full((frames, 4), np.nan)
     boxes[::EVERY] = rows

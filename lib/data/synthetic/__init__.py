@@ -1,7 +1,8 @@
 """Synthetic RGB + thermal, depth and event sequences, in the layouts of LasHeR, DepthTrack and VisEvent.
 
-The target of every sequence is lost to RGB alone in some frames and to the other modality alone in others, so that only
-a tracker that uses both can follow it. motion → appearance → scene (a description) → render (arrays) → write (files).
+In every sequence, the target is invisible in RGB in some frames and invisible in the auxiliary modality in others, so
+that only a tracker that uses both can follow it. The modules in order of the data flow: motion and appearance → scene
+(a description) → render (arrays) → write (files).
 """
 
 from lib.data.synthetic.dataset import read_manifest, write_datasets

@@ -1,7 +1,7 @@
-"""What things look like: sprites (shape, RGB texture, auxiliary value) and backgrounds.
+"""Appearance of the objects: sprites (shape, RGB texture, auxiliary value) and backgrounds.
 
-Everything random is drawn here once per sequence, in float64, and rounded to whole levels; render.py then uses only
-additions and multiplications. So a rounding in some library's sine cannot change a picture, nor the recorded hash.
+All random values are drawn here once per sequence, in float64, and rounded to whole levels. render.py then uses only
+additions and multiplications, so that differences between math libraries change neither an image nor the recorded hash.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import colorsys
 import numpy as np
 
 SPRITE = 64  # side of a sprite, texels
-FINE = 4  # shapes and textures are drawn this much finer and averaged
+FINE = 4  # oversampling factor of shapes and textures
 SHAPES = ("ellipse", "box", "triangle", "pentagon", "star", "ell", "cross", "arrow", "ring", "blob", "tee", "moon")
 TEXTURES = ("plain", "checker", "stripes", "noise", "spots", "halves", "rings", "wedges")
 
 
 def value_noise(rng: np.random.Generator, height: int, width: int, cell: float) -> np.ndarray:
-    """(height, width) float64 in [0, 1]: random values on a grid of `cell` pixels, blended smoothly between."""
+    """Returns (height, width) float64 in [0, 1]: random values on a grid of `cell` pixels, interpolated smoothly."""
     y, x = np.arange(height) / cell, np.arange(width) / cell
     grid = rng.random((int(y[-1]) + 2, int(x[-1]) + 2))
     y0, x0 = y.astype(int), x.astype(int)
@@ -27,18 +27,18 @@ def value_noise(rng: np.random.Generator, height: int, width: int, cell: float) 
 
 
 def _grid() -> tuple[np.ndarray, np.ndarray]:
-    """u, v in [-1.1, 1.1] on the fine grid: the margin keeps the outermost texels empty."""
+    """Returns u, v in [-1.1, 1.1] on the fine grid. The margin keeps the outermost texels empty."""
     line = ((np.arange(SPRITE * FINE) + 0.5) / (SPRITE * FINE) * 2 - 1) * 1.1
     return np.meshgrid(line, line)
 
 
 def _average(fine: np.ndarray) -> np.ndarray:
-    """Averages FINE x FINE blocks: (S*F, S*F) → (S, S)."""
+    """Averages blocks of FINE x FINE texels: (S*F, S*F) → (S, S)."""
     return fine.reshape(SPRITE, FINE, SPRITE, FINE).mean(axis=(1, 3))
 
 
 def shape_mask(shape: str, rng: np.random.Generator) -> np.ndarray:
-    """(S, S) coverage in [0, 1] of a shape that fills most of [-1, 1] x [-1, 1]."""
+    """Returns the (S, S) coverage in [0, 1] of a shape that fills most of [-1, 1] x [-1, 1]."""
     u, v = _grid()
     r, a = np.hypot(u, v), np.arctan2(v, u)
     amplitude, phase = rng.uniform(0.08, 0.16, 3), rng.uniform(0, 2 * np.pi, 3)
@@ -67,7 +67,7 @@ def shape_mask(shape: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def texture_weight(texture: str, rng: np.random.Generator) -> np.ndarray:
-    """(S, S) in [0, 1]: the share of the second colour."""
+    """Returns the (S, S) weight of the second colour, in [0, 1]."""
     u, v = _grid()
     angle, count = rng.uniform(0, np.pi), rng.integers(2, 5)
     along, across = u * np.cos(angle) + v * np.sin(angle), v * np.cos(angle) - u * np.sin(angle)
@@ -88,13 +88,15 @@ def texture_weight(texture: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def colour(rng: np.random.Generator, saturation: tuple[float, float], value: tuple[float, float]) -> np.ndarray:
-    """(3,) RGB in [0, 255] with any hue, and saturation and value from the given ranges."""
+    """Draws an RGB colour, (3,) in [0, 255], with any hue and with saturation and value from the given ranges."""
     return np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value))) * 255
 
 
 def target_colours(rng: np.random.Generator, background: np.ndarray, gap: float) -> tuple[np.ndarray, np.ndarray]:
-    """Two RGB colours that differ from each other and from the background's mean colour, the first clearly, and
-    both in brightness by at least `gap`.
+    """Draws two RGB colours that differ from each other and from the mean background colour.
+
+    The first colour has the larger contrast. Both differ from the background in brightness by at least `gap`. After 60
+    attempts the last two colours are returned.
     """
     first = second = background
     for _ in range(60):
@@ -107,7 +109,7 @@ def target_colours(rng: np.random.Generator, background: np.ndarray, gap: float)
 
 
 def make_sprite(mask: np.ndarray, weight: np.ndarray, colours: tuple, aux: np.ndarray | float) -> np.ndarray:
-    """(S, S, 5) float32: coverage in [0, 1], then R, G, B and the auxiliary value (see Scene) in whole levels."""
+    """Returns (S, S, 5) float32: coverage in [0, 1], then R, G, B and auxiliary value (see Scene) in whole levels."""
     first, second = colours
     rgb = np.rint(first + (second - first) * weight[..., None])
     aux = np.broadcast_to(np.rint(aux), mask.shape)
@@ -118,13 +120,15 @@ def make_sprite(mask: np.ndarray, weight: np.ndarray, colours: tuple, aux: np.nd
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
-    """Brightness of (..., 3) RGB, in the same unit."""
+    """Returns the brightness of (..., 3) RGB, in the same unit."""
     return rgb[..., 0] * 0.299 + rgb[..., 1] * 0.587 + rgb[..., 2] * 0.114
 
 
 def background_rgb(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(height, width, 3) float64 in [0, 255]: noise of several octaves between two dull colours, often with stripes or
-    a gradient, and patches of a third colour.
+    """Draws a background, (height, width, 3) float64 in [0, 255].
+
+    It is noise of several octaves between two colours of low saturation, often with stripes or a gradient, and with
+    patches of a third colour.
     """
     first, second, third = (colour(rng, (0, 0.4), (0.25, 0.85)) for _ in range(3))
     octaves = [(64, 0.5), (24, 0.3), (9, 0.2)]

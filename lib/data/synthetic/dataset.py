@@ -1,4 +1,4 @@
-"""Whole sets: which sequences, in which folders, and the manifest that says that all of it is there."""
+"""Writes complete synthetic data sets and the manifest that marks them as complete."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from lib.utils.files import write_text
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"  # written last: all of the set is there
-UNFINISHED = "manifest.unfinished.json"  # written first, removed last: what an interrupted run may have left behind
-FRAMES = (12, 2000)  # fewest and most frames of a sequence
-SEQUENCES = (1, 999)
+MANIFEST = "manifest.json"  # written last, so that it marks a complete data set
+UNFINISHED = "manifest.unfinished.json"  # written first, removed last: lists what an interrupted run may have written
+FRAMES = (12, 2000)  # minimum and maximum per sequence
+SEQUENCES = (1, 999)  # minimum and maximum per split
 
 
 def write_datasets(
@@ -34,19 +34,19 @@ def write_datasets(
     workers: int = 0,
     force: bool = False,
 ) -> dict:
-    """Writes train and test sets under `root`, unless the same ones are there already.
+    """Writes training and test sets below `root`. Does nothing if they already exist with the same arguments.
 
     Args:
         train_sequences, test_sequences: per data set.
         train_frames, test_frames: per sequence.
-        workers: processes; the data do not depend on it. 0: one per core.
-        force: replace what the manifest in `root` says was written; nothing else is ever deleted.
+        workers: number of processes, 0 for one per core. The data do not depend on it.
+        force: delete the files listed in the manifest of `root` and write new ones. No other file is deleted.
 
     Returns:
-        The manifest: generator_version, arguments, sha256 over everything, written (paths), sequences (sha256 of each).
+        The manifest: generator_version, arguments, sha256 of the whole set, written (paths), sequences (path → sha256).
 
     Raises:
-        ValueError: bad arguments, or `root` holds something else.
+        ValueError: an argument is out of range, or `root` contains other files or other synthetic data.
         OSError: `root` cannot be written.
     """
     root = Path(root)
@@ -69,7 +69,7 @@ def write_datasets(
     ]
     written = [job.folder for job in jobs] + [job.attributes for job in jobs]
     written += [_list_file(split) for split in SPLITS if "VisEvent" in names]
-    _make_room(root, written, force)
+    _remove_previous(root, written, force)
     logger.info("writing %d sequences to %s", len(jobs), root)
     digests = _run(jobs, workers or os.cpu_count() or 1)
     for split in SPLITS if "VisEvent" in names else ():
@@ -85,7 +85,7 @@ def write_datasets(
 
 
 def read_manifest(root: str | Path) -> dict | None:
-    """The manifest of a finished set, or None. Raises ValueError if the file is no manifest."""
+    """Returns the manifest of a complete data set, or None. Raises ValueError if the file is not a manifest."""
     path = Path(root) / MANIFEST
     if not path.is_file() or (Path(root) / UNFINISHED).exists():
         return None
@@ -95,21 +95,21 @@ def read_manifest(root: str | Path) -> dict | None:
 def _read(path: Path) -> dict:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        inside = all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in manifest["written"])
+        safe = all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in manifest["written"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} was not written by this generator: {error!r}") from error
-    if not inside:
-        raise ValueError(f"{path} names files outside its folder")
+        raise ValueError(f"{path}: not a manifest of this generator ({error!r}); choose another folder") from error
+    if not safe:
+        raise ValueError(f"{path}: lists files outside its folder; choose another folder")
     return manifest
 
 
 def _check(datasets, seed: int, counts: dict, frames: dict, workers: int) -> None:
-    """Raises ValueError for arguments that make no data set."""
+    """Raises ValueError if an argument is out of range."""
     unknown = [name for name in datasets if name not in DATASETS]
     if unknown or not datasets:
-        raise ValueError(f"unknown data sets {unknown}: choose from {', '.join(DATASETS)}")
+        raise ValueError(f"unknown data sets {unknown}; expected at least one of {', '.join(DATASETS)}")
     if seed < 0 or workers < 0:
-        raise ValueError(f"seed and workers cannot be negative, got {seed} and {workers}")
+        raise ValueError(f"seed and workers must not be negative, got {seed} and {workers}")
     for what, numbers, (low, high) in (("sequences", counts, SEQUENCES), ("frames", frames, FRAMES)):
         for split, number in numbers.items():
             if not low <= number <= high:
@@ -117,25 +117,28 @@ def _check(datasets, seed: int, counts: dict, frames: dict, workers: int) -> Non
 
 
 def _list_file(split: str) -> str:
-    """VisEvent's list of sequence names, relative to the root."""
+    """Returns the path of VisEvent's list of sequence names, relative to the root."""
     return f"VisEvent/{SPLIT_FOLDERS['VisEvent'][SPLITS.index(split)]}/{split}list.txt"
 
 
-def _make_room(root: Path, written: list[str], force: bool) -> None:
-    """Leaves a folder that holds nothing of an earlier run, and a note of what this one is going to write.
+def _remove_previous(root: Path, written: list[str], force: bool) -> None:
+    """Removes the files of an earlier run and records what this run is going to write.
 
-    The note is there before the first file goes or comes, so the next run knows what an interrupted one may have left.
+    The record is written before any other change, so that the next run can clean up after an interruption.
+
+    Raises:
+        ValueError: `root` contains other files, or other synthetic data and `force` is False.
     """
-    notes = [path for path in (root / UNFINISHED, root / MANIFEST) if path.exists()]
-    if not notes and root.exists() and any(root.iterdir()):
-        raise ValueError(f"{root} is not empty and holds no {MANIFEST}: choose another folder")
-    if notes and notes[0].name == MANIFEST and not force:
-        found = _read(notes[0])
+    manifests = [path for path in (root / UNFINISHED, root / MANIFEST) if path.exists()]
+    if not manifests and root.exists() and any(root.iterdir()):
+        raise ValueError(f"{root}: the folder is not empty and has no {MANIFEST}; choose another folder")
+    if manifests and manifests[0].name == MANIFEST and not force:
+        found = _read(manifests[0])
         raise ValueError(
-            f"{root} holds other synthetic data (version {found.get('generator_version')}, {found.get('arguments')}): "
-            "choose another folder, or --force to replace it"
+            f"{root}: contains other synthetic data (version {found.get('generator_version')}, "
+            f"{found.get('arguments')}); choose another folder, or replace the data with --force"
         )
-    old = [name for path in notes for name in _read(path)["written"]]
+    old = [name for path in manifests for name in _read(path)["written"]]
     write_text(root / UNFINISHED, json.dumps({"written": sorted({*old, *written})}))
     (root / MANIFEST).unlink(missing_ok=True)
     for name in old:
@@ -144,7 +147,7 @@ def _make_room(root: Path, written: list[str], force: bool) -> None:
 
 
 def _run(jobs: list[Job], workers: int) -> list[str]:
-    """Writes all sequences, in `workers` processes; the digests in the order of the jobs."""
+    """Writes all sequences in `workers` processes. Returns their digests in the order of the jobs."""
     if workers == 1:
         return [write_sequence(job) for job in jobs]
     # Ctrl-C is the parent's business: the workers finish what they are at.
@@ -152,4 +155,4 @@ def _run(jobs: list[Job], workers: int) -> list[str]:
     try:
         return list(pool.map(write_sequence, jobs, chunksize=4))
     finally:
-        pool.shutdown(cancel_futures=True)  # on Ctrl-C: what has not begun is not begun
+        pool.shutdown(cancel_futures=True)  # on Ctrl-C, no further sequence is started

@@ -1,4 +1,4 @@
-"""Where things are in every frame: smooth paths through the picture, and the timetable of what happens when."""
+"""Motion of the objects: smooth paths through the image, and the events of a sequence with their times."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-WIDTH, HEIGHT = 240, 180  # pixels of every synthetic picture
+WIDTH, HEIGHT = 240, 180  # pixels of every synthetic image
 LEAD_IN = 3  # frames at the start in which both modalities show the target
-GAP = 2  # undisturbed frames between two events, so that the fading of one never meets that of the next
+GAP = 2  # undisturbed frames between two events, so that their transitions do not overlap
 
-# What may go wrong in a stretch, and the flag that says so.
+# Faults of a modality → attribute flag, see `ATTRIBUTES` in render.py.
 RGB_FAULTS = {"dark": "LI", "glare": "HI", "camouflage": "BC"}
 AUX_FAULTS = {
     "LasHeR": {"crossover": "TC"},
@@ -20,28 +20,30 @@ AUX_FAULTS = {
 
 
 class Event(NamedTuple):
-    """One thing that happens in frames start <= t < stop."""
+    """A disturbance in the frames start <= t < stop."""
 
-    kind: str  # "rgb" or "aux" (that modality loses the target), "occlusion", "out"
-    fault: str  # how it is lost: a key of RGB_FAULTS or AUX_FAULTS; "" for the other kinds
+    kind: str  # "rgb" or "aux" (this modality does not show the target), "occlusion", "out" (of view)
+    fault: str  # cause for "rgb" and "aux": a key of RGB_FAULTS or AUX_FAULTS; "" for the other kinds
     start: int
     stop: int
-    abrupt: bool  # sets in from one frame to the next; otherwise half strength on the frames just outside
+    abrupt: bool  # full strength from one frame to the next; otherwise half strength in the frames before and after
 
     def strength(self, t: int) -> float:
-        """0, 0.5 or 1: how far the fault has set in at frame t."""
+        """Returns the strength of the fault at frame t: 0, 0.5 or 1."""
         if self.start <= t < self.stop:
             return 1.0
         return 0.5 if not self.abrupt and self.start - 1 <= t <= self.stop else 0.0
 
 
-def timetable(rng: np.random.Generator, dataset: str, frames: int) -> tuple[Event, ...]:
-    """Draws a sequence's events, in order of time and never overlapping: stretches where only one modality shows the
-    target (each modality about a quarter of the frames, in most sequences), a short occlusion, rarely a way out.
+def draw_events(rng: np.random.Generator, dataset: str, frames: int) -> tuple[Event, ...]:
+    """Draws the events of a sequence, sorted by time and without overlap.
+
+    There are intervals in which only one modality shows the target (in most sequences each modality fails in about a
+    quarter of the frames), sometimes a short occlusion, and rarely an interval out of view.
     """
     pairs = max(1, frames // 30)
-    lost = ["rgb", "aux"] if rng.random() < 0.5 else ["aux", "rgb"]
-    kinds = [kind for kind in lost * pairs if rng.random() < 0.92]
+    failing = ["rgb", "aux"] if rng.random() < 0.5 else ["aux", "rgb"]
+    kinds = [kind for kind in failing * pairs if rng.random() < 0.92]
     if rng.random() < 0.4:
         kinds.insert(rng.integers(len(kinds) + 1), "occlusion")
     if rng.random() < 0.12 and frames >= 16:
@@ -64,11 +66,14 @@ def timetable(rng: np.random.Generator, dataset: str, frames: int) -> tuple[Even
 
 
 def _shorten(kinds: list[str], lengths: list[int], frames: int) -> int:
-    """Shortens stretches to 3 frames, then drops the last events, until all fit. Returns the frames to spare."""
+    """Shortens "rgb" and "aux" events to at least 3 frames, then removes the last events, until all fit.
+
+    Modifies both lists. Returns the number of unused frames.
+    """
     while (spare := frames - LEAD_IN - sum(lengths) - GAP * len(kinds)) < 0:
-        stretches = [i for i, kind in enumerate(kinds) if kind in ("rgb", "aux") and lengths[i] > 3]
-        if stretches:
-            lengths[max(stretches, key=lengths.__getitem__)] -= 1
+        shortenable = [i for i, kind in enumerate(kinds) if kind in ("rgb", "aux") and lengths[i] > 3]
+        if shortenable:
+            lengths[max(shortenable, key=lengths.__getitem__)] -= 1
         else:
             kinds.pop()
             lengths.pop()
@@ -76,7 +81,7 @@ def _shorten(kinds: list[str], lengths: list[int], frames: int) -> int:
 
 
 def smooth_noise(rng: np.random.Generator, frames: int, knot: int = 8) -> np.ndarray:
-    """(frames,) float64 in [-1, 1] that changes slowly: a random value every `knot` frames, rounded off between."""
+    """Returns (frames,) float64 in [-1, 1]: a random value every `knot` frames, interpolated and smoothed."""
     values = rng.uniform(-1, 1, frames // knot + 3)
     line = np.interp(np.arange(frames) / knot + 0.5, np.arange(len(values)), values)
     for _ in range(3):
@@ -84,15 +89,15 @@ def smooth_noise(rng: np.random.Generator, frames: int, knot: int = 8) -> np.nda
     return line
 
 
-def wander(rng: np.random.Generator, frames: int, speed: np.ndarray, margin: float) -> np.ndarray:
-    """Steers from one random waypoint to the next.
+def waypoint_path(rng: np.random.Generator, frames: int, speed: np.ndarray, margin: float) -> np.ndarray:
+    """Draws a smooth path from one random waypoint to the next.
 
     Args:
         speed: (frames,) pixels per frame.
-        margin: distance the waypoints keep from the border, pixels.
+        margin: smallest distance of a waypoint from the image border, pixels.
 
     Returns:
-        (frames, 2) x, y of a smooth path inside the picture.
+        (frames, 2) x, y inside the image.
     """
     low, high = np.array([margin, margin]), np.array([WIDTH - margin, HEIGHT - margin])
     position, goal = rng.uniform(low, high), rng.uniform(low, high)
@@ -100,25 +105,25 @@ def wander(rng: np.random.Generator, frames: int, speed: np.ndarray, margin: flo
     path = np.empty((frames, 2))
     for t in range(frames):
         path[t] = position
-        for _ in range(20):  # a goal close by would make the target circle on the spot
+        for _ in range(20):  # a nearby goal would make the target move in a small circle
             if np.hypot(*(goal - position)) > 45:
                 break
             goal = rng.uniform(low, high)
-        wish = (goal - position) / max(np.hypot(*(goal - position)), 1e-9)
-        heading = wish if t == 0 else 0.7 * heading + 0.3 * wish
+        direction = (goal - position) / max(np.hypot(*(goal - position)), 1e-9)
+        heading = direction if t == 0 else 0.7 * heading + 0.3 * direction
         position = np.clip(position + heading * speed[t], low / 2, [WIDTH, HEIGHT] - low / 2)
     return path
 
 
-def excursion(path: np.ndarray, event: Event, reach: np.ndarray) -> np.ndarray:
-    """Bends a path out of the picture during `event` and back to where it left.
+def leave_image(path: np.ndarray, event: Event, distance: np.ndarray) -> np.ndarray:
+    """Returns a path that leaves the image across the nearest border during `event` and then comes back.
 
     Args:
-        path: (frames, 2) centres.
-        reach: (2,) distance behind the border that hides the whole target, pixels.
+        path: (frames, 2) centres; not modified.
+        distance: (2,) distance beyond the border, in x and y, at which the whole target is outside, pixels.
     """
     middle = path[(event.start + event.stop) // 2]
-    gaps = np.array([middle[0], WIDTH - middle[0], middle[1], HEIGHT - middle[1]]) + np.repeat(reach, 2)
+    gaps = np.array([middle[0], WIDTH - middle[0], middle[1], HEIGHT - middle[1]]) + np.repeat(distance, 2)
     side = int(np.argmin(gaps))
     direction = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)][side])
     half = (event.stop - event.start) / 2
@@ -127,16 +132,16 @@ def excursion(path: np.ndarray, event: Event, reach: np.ndarray) -> np.ndarray:
     return path + (weight * (2 - weight))[:, None] * direction * gaps[side]
 
 
-def progress(rng: np.random.Generator, events: tuple[Event, ...], frames: int) -> np.ndarray:
-    """(frames,) the scene's own clock, in frames: it runs unevenly (speed changes), and stands in "still" stretches.
+def scene_clock(rng: np.random.Generator, events: tuple[Event, ...], frames: int) -> np.ndarray:
+    """Returns the time of the scene at each frame, (frames,), in frames. It runs unevenly and stops in "still" events.
 
-    Everything that moves follows it, so that a stop stops translation, rotation, scale and camera together.
+    All motion depends on this time, so that translation, rotation, scale and camera stop together.
     """
     rate = 1 + 0.45 * smooth_noise(rng, frames)
     for event in events:
-        if event.kind == "rgb":  # events must show what RGB does not
+        if event.kind == "rgb":  # the event camera must show the target while RGB does not
             rate[event.start : event.stop] = np.maximum(rate[event.start : event.stop], 0.9)
-        if event.fault == "still":  # the difference t-1 → t is what an event camera sees at t
+        if event.fault == "still":  # an event camera responds at t to the change from t - 1 to t
             rate[event.start : event.stop] = 0
-    rate *= frames / rate.sum()  # a stop is made up for elsewhere
+    rate *= frames / rate.sum()  # the mean speed does not depend on stops
     return np.cumsum(rate) - rate[0]

@@ -1,4 +1,4 @@
-"""Rendered sequences as files, in the layouts of LasHeR, DepthTrack and VisEvent, quirks included."""
+"""Writes rendered sequences in the layouts of LasHeR, DepthTrack and VisEvent, including their irregularities."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SPLIT_FOLDERS = {
     "DepthTrack": ("train", "test"),
     "VisEvent": ("train", "test"),
 }
-# LasHeR's file names are "chaotic": letter before the number, or none; digits, 1 meaning unpadded; first number.
+# File names in LasHeR vary. Each row: prefix in RGB and infrared, number of digits (1: not padded), first number.
 LASHER_NAMES = (("v", "i", 3, 0), ("v", "i", 6, 0), ("V", "I", 4, 1), ("v", "i", 1, 1), ("", "", 6, 0))
 JPEG = (cv2.IMWRITE_JPEG_QUALITY, 90)
 PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 
 class Job(NamedTuple):
-    """One sequence to write; a pure function of these six."""
+    """One sequence to write. Its content is a pure function of these fields."""
 
     root: str
     dataset: str
@@ -35,22 +35,22 @@ class Job(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """The sequence's folder, relative to root."""
+        """Folder of the sequence, relative to root."""
         name = sequence_name(self.dataset, self.seed, self.split, self.index)
         return f"{self.dataset}/{SPLIT_FOLDERS[self.dataset][SPLITS.index(self.split)]}/{name}"
 
     @property
     def attributes(self) -> str:
-        """The sequence's attribute file, relative to root."""
+        """Attribute file of the sequence, relative to root."""
         return f"{self.dataset}/AttriSeqsTxt/{Path(self.folder).name}.txt"
 
 
 def write_sequence(job: Job) -> str:
-    """Draws and writes one sequence.
+    """Renders and writes one sequence.
 
     Returns:
-        The sha256 of its annotations and of its pictures before encoding: encoders differ between versions of OpenCV,
-        the arrays do not (see render.py).
+        The sha256 of its annotations and of its images before encoding, because encoders differ between versions of
+        OpenCV and the arrays do not (see render.py).
     """
     cv2.setNumThreads(1)
     scene = make_scene(job.dataset, job.seed, job.split, job.index, job.frames)
@@ -59,19 +59,19 @@ def write_sequence(job: Job) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     {"LasHeR": _lasher, "DepthTrack": _depthtrack, "VisEvent": _visevent}[job.dataset](folder, scene, rendered)
     _write_rows(folder / "attributes.txt", rendered.flags)
-    overall = Path(job.root, job.attributes)
-    overall.parent.mkdir(parents=True, exist_ok=True)
-    overall.write_text(",".join(str(flag) for flag in rendered.flags.max(axis=0)))
+    summary = Path(job.root, job.attributes)
+    summary.parent.mkdir(parents=True, exist_ok=True)
+    summary.write_text(",".join(str(flag) for flag in rendered.flags.max(axis=0)))
     return digest(scene.name, rendered)
 
 
 def digest(name: str, rendered: Rendered) -> str:
-    """sha256 of a sequence's name, boxes, presence, flags and both modalities' pixels."""
-    total = hashlib.sha256(name.encode())
+    """Returns the sha256 of the name, boxes, presence, flags and pixels of a sequence."""
+    sha256 = hashlib.sha256(name.encode())
     for array in (rendered.boxes_xywh.astype("<i4"), rendered.present, rendered.flags, rendered.rgb):
-        total.update(np.ascontiguousarray(array))
-    total.update(np.ascontiguousarray(rendered.aux.astype(rendered.aux.dtype.newbyteorder("<"), copy=False)))
-    return total.hexdigest()
+        sha256.update(np.ascontiguousarray(array))
+    sha256.update(np.ascontiguousarray(rendered.aux.astype(rendered.aux.dtype.newbyteorder("<"), copy=False)))
+    return sha256.hexdigest()
 
 
 def _lasher(folder: Path, scene: Scene, rendered: Rendered) -> None:
@@ -96,7 +96,9 @@ def _depthtrack(folder: Path, scene: Scene, rendered: Rendered) -> None:
 def _visevent(folder: Path, scene: Scene, rendered: Rendered) -> None:
     rng = np.random.default_rng((*scene.key, 2))
     suffix = "bmp" if rng.random() < 0.25 else "png"
-    steps = 1 + (rng.random(scene.frames) < (0.08 if rng.random() < 0.4 else 0))  # missing numbers, not missing motion
+    steps = 1 + (
+        rng.random(scene.frames) < (0.08 if rng.random() < 0.4 else 0)
+    )  # gaps in the numbers, not in the motion
     numbers = np.cumsum(steps) - 1 + (int(rng.integers(1, 400)) if rng.random() < 0.5 else 0)
     for t, number in enumerate(numbers):
         _write_image(folder / "vis_imgs" / f"frame{number:04d}.{suffix}", rendered.rgb[t], PNG)
@@ -106,17 +108,17 @@ def _visevent(folder: Path, scene: Scene, rendered: Rendered) -> None:
 
 
 def _write_rows(path: Path, rows) -> None:
-    """Comma-separated rows."""
+    """Writes rows of comma-separated values."""
     path.write_text("".join(",".join(str(value) for value in row) + "\n" for row in rows))
 
 
 def _write_image(path: Path, image: np.ndarray, options: tuple[int, int]) -> None:
-    """Writes RGB, grey or 16-bit; OpenCV wants blue first.
+    """Writes an RGB, grey or 16-bit image.
 
     Raises:
         OSError: the file cannot be written.
     """
     path.parent.mkdir(exist_ok=True)
-    image = image[..., ::-1] if image.ndim == 3 else image
+    image = image[..., ::-1] if image.ndim == 3 else image  # OpenCV expects BGR
     _, data = cv2.imencode(path.suffix, image, () if path.suffix == ".bmp" else options)
     path.write_bytes(data)
