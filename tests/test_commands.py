@@ -147,7 +147,7 @@ def test_a_missing_or_unfinished_teacher_is_named_with_the_command_that_makes_it
     folder = tmp_path / CHECKPOINTS.replace("debug", "debug_teacher")
     folder.mkdir(parents=True)
     (folder / "TransCMD_interrupted.pth.tar").touch()
-    assert_fails(run_command(*train), 1, "only trained as far as", "--config debug_teacher --resume")
+    assert_fails(run_command(*train), 1, "training of debug_teacher is not finished", "--config debug_teacher --resume")
     assert_fails(run_command("visualise.py", "--config", "debug_distill"), 1, "--config debug_distill: nothing to show")
 
 

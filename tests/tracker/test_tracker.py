@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import subprocess
 import sys
 
 import cv2
@@ -28,7 +27,7 @@ from lib.tracker.build import Request, build_tracker, command_words, make_transc
 from lib.tracker.transcmd import TransCMDTracker
 from lib.utils.boxes import iou_xywh
 from lib.utils.trees import to_plain
-from tests.conftest import ROOT
+from tests.processes import ROOT, run
 
 UNTRAINED = ("static", "mil")  # trackers that need no files
 
@@ -199,7 +198,7 @@ def test_wrong_requests_are_refused(tmp_path):
 
 def test_a_tracker_without_a_network_starts_without_torch():
     code = "import sys; from lib.tracker.build import *; build_tracker(Request('mil')).make('rgbt', 'cpu')"
-    done = subprocess.run([sys.executable, "-c", f"{code}; sys.exit('torch' in sys.modules)"], cwd=ROOT)
+    done = run([sys.executable, "-c", f"{code}; sys.exit('torch' in sys.modules)"], cwd=ROOT)
     assert done.returncode == 0
 
 

@@ -449,7 +449,7 @@ def test_a_network_gives_the_same_boxes_over_trax(tmp_path, demo_data):
         assert len(set(scores[1:].tolist())) > 5
 
 
-@pytest.mark.slow  # half a minute; tests/test_readme.py runs the same command
+@pytest.mark.slow  # tests/test_readme.py runs the same command
 def test_the_self_test_passes_as_a_command(run_command):
     done = run_command("make_vot_workspace.py", "--self-test", "static", "debug")
     assert done.returncode == 0, done.stderr
