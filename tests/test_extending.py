@@ -349,7 +349,7 @@ def test_a_data_set_is_read_with_absent_frames(antiuav):
 def test_missing_and_broken_files_of_a_data_set_are_named(antiuav):
     folder = antiuav / "AntiUAV/test/test1"
     (folder / "infrared/infraredI0003.jpg").unlink()
-    with pytest.raises(ValueError, match="AntiUAV/test1: 6 RGB images but 5 of the other modality"):
+    with pytest.raises(ValueError, match="AntiUAV/test1: 6 RGB images but 5 auxiliary images"):
         load_antiuav(antiuav, "AntiUAV")
     (folder / "infrared.json").write_text('{"gt_rect": []}')
     with pytest.raises(ValueError, match=r"AntiUAV/test/test1/infrared\.json: expected gt_rect and exist .*'exist'"):
