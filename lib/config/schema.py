@@ -10,6 +10,7 @@ import copy
 from collections.abc import Collection
 
 from easydict import EasyDict
+from torch.optim import AdamW
 
 from lib.losses import DISTILL_LOSSES
 from lib.models.build import BACKBONES, MODELS
@@ -18,6 +19,7 @@ from lib.models.head import HEADS
 from lib.models.masking import STRATEGIES
 
 STAGES = ("track", "pretrain", "distill")
+OPTIMIZERS = {"ADAMW": AdamW}
 
 DEFAULTS = EasyDict(
     DATA=dict(
@@ -129,7 +131,7 @@ CHOICES: dict[str, Collection[str]] = {
     "MODEL.HEAD.TYPE": HEADS,
     "TRAIN.STAGE": STAGES,
     "TRAIN.PRETRAIN.STRATEGY": STRATEGIES,
-    "TRAIN.OPTIMIZER": ("ADAMW",),
+    "TRAIN.OPTIMIZER": OPTIMIZERS,
     "TRAIN.SCHEDULER.TYPE": ("step", "cosine"),
     "TRAIN.AMP_DTYPE": ("bfloat16", "float16"),
 }

@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from lib.config.schema import OPTIMIZERS
 from lib.train.tasks import Task
-
-OPTIMIZERS = {"ADAMW": AdamW}
 
 
 def build_optimizer(cfg, task: Task) -> Optimizer:

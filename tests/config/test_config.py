@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from lib.config import schema
 from lib.config.loader import PROJECT, ConfigError, dump_config, load_config
 from lib.losses import DISTILL_LOSSES
+from lib.models.build import BACKBONES
 from lib.models.fusion import FUSIONS
 from lib.models.head import HEADS
-from lib.models.vit import VARIANTS
-from lib.train.build import TASKS
-from lib.train.optim import OPTIMIZERS
+from lib.models.masking import STRATEGIES
 from lib.utils.trees import flatten, to_plain
 
 LEAVES = dict(flatten(schema.build_defaults()))
@@ -96,15 +95,21 @@ def test_every_number_has_one_range_or_must_equal_a_key_that_has_one():
 @pytest.mark.parametrize(
     ("key", "table"),
     [
-        ("MODEL.BACKBONE.TYPE", VARIANTS),
+        ("MODEL.BACKBONE.TYPE", BACKBONES),
         ("MODEL.FUSION.TYPE", FUSIONS),
         ("MODEL.HEAD.TYPE", HEADS),
-        ("TRAIN.STAGE", TASKS),
-        ("TRAIN.OPTIMIZER", OPTIMIZERS),
+        ("TRAIN.PRETRAIN.STRATEGY", STRATEGIES),
     ],
 )
-def test_choices_come_from_the_tables(key, table):
-    assert sorted(schema.CHOICES[key]) == sorted(table)
+def test_a_new_row_of_a_table_is_a_choice(key, table, monkeypatch):
+    """Of a student's configuration; its fusion says that it may be used there."""
+    names = {"MODEL.BACKBONE.TYPE": "vit_tiny", "MODEL.FUSION.TYPE": "simple", "MODEL.HEAD.TYPE": "center"}
+    names["TRAIN.PRETRAIN.STRATEGY"] = "random"
+    row = table[names[key]]
+    with pytest.raises(ConfigError, match="'another' is not a choice"):
+        load_config("transcmd", "debug", [f"{key}=another"])
+    monkeypatch.setitem(table, "another", row)
+    assert load_config("transcmd", "debug", [f"{key}=another"]) != load_config("transcmd", "debug")
 
 
 # --- experiments ----------------------------------------------------------------------------------------------------

@@ -8,12 +8,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from lib.config.loader import load_config
+from lib.config.schema import OPTIMIZERS
 from lib.data.loader import build_loaders
 from lib.models.build import build_model
 from lib.train.build import TASKS, RunInfo, build_task
 from lib.train.checkpoint import CheckpointFolder
 from lib.train.logger import RunLogger
-from lib.train.optim import OPTIMIZERS, build_optimizer, schedule
+from lib.train.optim import build_optimizer, schedule
 from lib.train.run import build_trainer, matching_state, train
 from lib.utils.misc import seed_step
 from lib.utils.paths import epoch_path
