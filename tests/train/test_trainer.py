@@ -11,6 +11,7 @@ from lib.config.loader import load_config
 from lib.config.schema import OPTIMIZERS
 from lib.data.loader import build_loaders
 from lib.models.build import build_model
+from lib.structures import MODALITIES
 from lib.train.build import TASKS, RunInfo, build_task
 from lib.train.checkpoint import CheckpointFolder
 from lib.train.logger import RunLogger
@@ -291,6 +292,29 @@ def test_resuming_with_another_model_or_schedule_is_refused(cfg, tmp_path):
         matching_state(path, trainer)
     torch.save({"net": trainer.task.model.state_dict()}, path)
     with pytest.raises(ValueError, match="config, epoch, .* missing; use it with --finetune"):
+        matching_state(path, trainer)
+
+
+def test_a_checkpoint_with_the_names_of_older_versions_resumes_exactly(stage_cfg, tmp_path):
+    trainer = make_trainer(stage_cfg, tmp_path)
+    path = trainer.checkpoints.save(trainer.state(), 1)
+    old = torch.load(path, weights_only=True)
+    del old["modalities"]
+    old["helpers"] = {name.replace("encoder.", "vit."): value for name, value in old.pop("task").items()}
+    old["net"] = {name.replace("encoder.", "vit."): value for name, value in old["net"].items()}
+    assert any(name.startswith("vit.") for name in old["net"])
+    torch.save(old, path)
+    expected, state = trainer.state(), matching_state(path, trainer)
+    for part in ("net", "task"):
+        assert list(state[part]) == list(expected[part])
+        torch.testing.assert_close(state[part], expected[part], atol=0, rtol=0, equal_nan=True)
+
+
+def test_resuming_with_other_modalities_is_refused(cfg, tmp_path, monkeypatch):
+    trainer = make_trainer(cfg, tmp_path)
+    path = trainer.checkpoints.save(trainer.state(), 1)
+    monkeypatch.setitem(MODALITIES, "nir", MODALITIES["rgbt"])
+    with pytest.raises(ValueError, match="written for the modalities rgb, .*rgbe, these are .*, nir: use --finetune"):
         matching_state(path, trainer)
 
 
