@@ -80,7 +80,7 @@ def test_a_fusion_trains_and_tracks(monkeypatch, tmp_path, demo_data):
     model = load_trained_model(cfg, epoch_path(checkpoint_folder(tmp_path, "transcmd", "gated"), 1))
     output = model.eval()(*random_sample()[:2], random_sample().modality)
     assert output.score_map.isfinite().all() and not output.paths
-    with pytest.raises(ConfigError, match="gated does not go with MODEL.TYPE teacher: expected multi_path"):
+    with pytest.raises(ConfigError, match="gated cannot be used with MODEL.TYPE teacher: expected multi_path"):
         load_config("transcmd", "debug_teacher", ["MODEL.FUSION.TYPE=gated"])
 
 

@@ -115,7 +115,7 @@ def test_five_lines_of_code_track_frames_in_memory(checkpoint):
     tracker.initialize(spot(100, 80, 40, 30), [100, 80, 40, 30])
     box_xywh, score = tracker.track(spot(104, 82, 40, 30))
     assert box_xywh.shape == (4,) and box_xywh.dtype == np.float64 and 0 <= score <= 1
-    with pytest.raises(ValueError, match="modality 'thermal' is not known; expected one of: rgb"):
+    with pytest.raises(ValueError, match="unknown modality 'thermal'; expected one of: rgb"):
         load_tracker("debug", checkpoint, modality="thermal")
     with pytest.raises(ValueError, match="device 'cuda:99' cannot be used"):
         load_tracker("debug", checkpoint, device="cuda:99")
@@ -145,7 +145,7 @@ def test_network_settings_without_parameters_are_checked_as_well(tmp_path):
     model = build_model(cfg)
     torch.save({"net": model.state_dict(), "config": to_plain(cfg)}, tmp_path / "x.pth")
     load_tracker("debug", tmp_path / "x.pth", device="cpu")
-    with pytest.raises(ValueError, match=r"trained with MODEL.BACKBONE.INTERACTION_LAYERS \[2\], the config says \[\]"):
+    with pytest.raises(ValueError, match=r"trained with MODEL.BACKBONE.INTERACTION_LAYERS \[2\], the config has \[\]"):
         load_tracker("debug", tmp_path / "x.pth", device="cpu", overrides=["MODEL.BACKBONE.INTERACTION_LAYERS=[]"])
 
 
