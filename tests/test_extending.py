@@ -285,7 +285,7 @@ def test_results_of_other_weights_are_tracked_again_and_those_of_the_same_kept(
         (["TRACKER.RADIUS=far"], ConfigError, "--set TRACKER.RADIUS=far: expected int, got str 'far'"),
         (["TRACKER.RADIUS"], ConfigError, "expected TRACKER.NAME=VALUE"),
         (["TRACKER.WEIGHTS="], ConfigError, "expected a path"),
-        (["TRACKER.WEIGHTS=gone.npz"], FileNotFoundError, "gone.npz: no such file, matching needs it; set TRACKER.WEI"),
+        (["TRACKER.WEIGHTS=gone.npz"], FileNotFoundError, "gone.npz: no such file; matching needs it, set TRACKER.WEI"),
         ([], FileNotFoundError, "pretrained_models/matching.npz: no such file"),
     ],
 )

@@ -373,7 +373,7 @@ def test_the_command_makes_a_folder_for_each_drop_and_resumes(run_command, tmp_p
     [
         (["aux:2"], "error: --drop 'aux:2': rate '2', expected a number above 0 and at most 1 (MODALITY"),
         (["rgb", "depth"], "error: --drop 'depth': modality 'depth', expected one of rgb, aux, both (MODALITY"),
-        (["rgb", "--drop_seed", "-1"], "error: --drop_seed -1: expected a whole number from 0 on"),
+        (["rgb", "--drop_seed", "-1"], "error: --drop_seed -1: expected an integer of at least 0"),
     ],
 )
 def test_bad_specifications_end_the_command_with_one_line(run_command, tmp_path, arguments, line):
