@@ -94,7 +94,7 @@ def test_a_prediction_stays_inside_the_image():
         ((10, 10, -3, 5), "w and h > 0"),
         ((10, float("nan"), 5, 5), "nan.*finite"),
         ((300, 10, 20, 20), r"\(300, 10, 20, 20\) is outside the 300x200 image"),
-        ((-30, 10, 20, 20), "outside of the 300x200 image"),
+        ((-30, 10, 20, 20), "outside the 300x200 image"),
         ((10, 10, 5), "expected finite x y w h"),
     ],
 )
