@@ -1,4 +1,4 @@
-"""START HERE: the records that all parts of the project exchange, and the conventions for names.
+"""START HERE: the records that all parts of the project exchange, and the naming conventions.
 
     images + annotations → Sequence → PairSampler → Processing → Sample → Task(model + losses)
       → Trainer → checkpoint → Tracker → raw results → evaluate → report.json → tables, plots
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 class Modality(NamedTuple):
     """One kind of auxiliary images."""
 
-    decoder: str  # how its files become pictures: a key of `lib.data.image.DECODERS`
-    words: str  # what the pictures show, for messages
+    decoder: str  # how its files are decoded: a key of `lib.data.image.DECODERS`
+    words: str  # what the images show, for messages
 
 
-# What a sequence holds beside RGB. "rgb" sequences repeat RGB as auxiliary. To add a modality, add its row: networks
-# have a row for each in their modality embedding, and weights are stored with the names of their rows.
+# Kinds of auxiliary images. A sequence of modality "rgb" repeats its RGB images as auxiliary images. To add a modality,
+# add a row: every network's modality embedding has one row per modality, and weight files store the names of the rows.
 MODALITIES = {
     "rgb": Modality("color", "RGB again"),
     "rgbt": Modality("color", "thermal"),
@@ -40,10 +40,14 @@ MODALITIES = {
 
 
 def modality_index(name: str) -> int:
-    """The number that stands for a modality in tensors: its place in MODALITIES. Raises ValueError for another name."""
+    """Returns the index of a modality in MODALITIES, by which tensors refer to it.
+
+    Raises:
+        ValueError: `name` is not a key of MODALITIES; the message lists the known names.
+    """
     if name not in MODALITIES:
         known = ", ".join(f"{key} ({modality.words})" for key, modality in MODALITIES.items())
-        raise ValueError(f"modality '{name}' is not known; expected one of: {known}")
+        raise ValueError(f"unknown modality '{name}'; expected one of: {known}")
     return list(MODALITIES).index(name)
 
 
@@ -55,14 +59,14 @@ class Frame(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Both modalities of one crop."""
+    """Both modalities of a batch of B crops with a side of S pixels. A single crop has no dimension B."""
 
     rgb: Tensor  # (B, 3, S, S) uint8
     aux: Tensor  # (B, 3, S, S) uint8
 
 
 class Sample(NamedTuple):
-    """One training example, or a batch of them (then every field has a leading B)."""
+    """A batch of B training examples. A single example has no dimension B. Boxes are fractions of their crop."""
 
     template: Pair
     search: Pair
@@ -72,13 +76,13 @@ class Sample(NamedTuple):
 
 
 class TrackOutput(NamedTuple):
-    """What every model returns for a batch."""
+    """The output of a tracking network for a batch of B samples, on a feature grid of h x w cells."""
 
     score_map: Tensor  # (B, 1, h, w) in (0, 1): confidence that the cell's corner is the nearest to the target's centre
     size_map: Tensor  # (B, 2, h, w) in (0, 1): width, height as fractions of the crop
     offset_map: Tensor  # (B, 2, h, w): from the cell's top-left corner to the centre, in cells
     boxes: Tensor  # (B, 4) cxcywh, at the peak of the score map
-    features: dict[str, Tensor]  # named intermediates: 'block06/rgb' (B, N, D), 'fused' (B, hw, D)
+    features: dict[str, Tensor]  # intermediate features by name: 'block06/rgb' (B, N, D), 'fused' (B, hw, D)
     paths: dict[str, TrackOutput]  # one per fusion path of the teacher; empty for the student
 
 
@@ -93,7 +97,7 @@ Record = TypeVar("Record", Pair, Sample)
 
 
 def to_device(record: Record, device) -> Record:
-    """Moves every tensor of a (nested) record; pinned memory is copied without blocking."""
+    """Returns a (nested) record with every tensor on `device`. Pinned memory is copied without blocking."""
     return type(record)(
         *(to_device(f, device) if isinstance(f, tuple) else f.to(device, non_blocking=True) for f in record)
     )

@@ -120,7 +120,7 @@ def test_an_exported_network_tracks_as_its_checkpoint(trained, run_command, tmp_
     assert len(boxes) == 4 and boxes[:2] == boxes[2:]
     other = [*test, "float32.safetensors", "--set", "MODEL.BACKBONE.INTERACTION_LAYERS=[1]"]
     assert_fails(run_command(*other), 1, "float32.safetensors: trained with MODEL.BACKBONE.INTERACTION_LAYERS [2]")
-    assert_fails(run_command(*export, "--output", "float32.safetensors"), 1, "is there already", "--overwrite")
+    assert_fails(run_command(*export, "--output", "float32.safetensors"), 1, "exists already", "--overwrite")
     again = run_command(*export, "--output", "float32.safetensors", "--overwrite")
     assert again.returncode == 0 and (tmp_path / "float32.safetensors").stat().st_mode & 0o044, again.stderr
     assert_fails(run_command(*export, "--output", "x.pth"), 1, "--output x.pth: expected a name that ends in .safetens")
@@ -298,9 +298,9 @@ def test_wrong_checkpoints_are_refused(trained, run_command, tmp_path):
     )
     assert_fails(run_command(*command, tmp_path / "code.pth"), 1, "code.pth: refused", "would run code")
     other = ["test.py", "transcmd", "demo", "--dataset_name", "LasHeR", "--checkpoint", good]
-    assert_fails(run_command(*other), 1, "weights of another architecture", "in the model")
+    assert_fails(run_command(*other), 1, "weights of a different architecture", "in the model")
     resumed = ["train.py", "--config", "debug", "--resume", "--save_dir", trained / "output", "--set", "TRAIN.LR=0.5"]
-    assert_fails(run_command(*resumed), 1, "written with TRAIN.LR 0.001, the config says 0.5")
+    assert_fails(run_command(*resumed), 1, "written with TRAIN.LR 0.001, the config has 0.5")
     again = ["train.py", "--config", "debug", "--save_dir", trained / "output"]
     assert_fails(run_command(*again), 1, "exists already", "--resume", "--overwrite")
 

@@ -80,7 +80,7 @@ def test_a_fusion_trains_and_tracks(monkeypatch, tmp_path, demo_data):
     model = load_trained_model(cfg, epoch_path(checkpoint_folder(tmp_path, "transcmd", "gated"), 1))
     output = model.eval()(*random_sample()[:2], random_sample().modality)
     assert output.score_map.isfinite().all() and not output.paths
-    with pytest.raises(ConfigError, match="gated does not go with MODEL.TYPE teacher: expected multi_path"):
+    with pytest.raises(ConfigError, match="gated cannot be used with MODEL.TYPE teacher: expected multi_path"):
         load_config("transcmd", "debug_teacher", ["MODEL.FUSION.TYPE=gated"])
 
 
@@ -285,7 +285,7 @@ def test_results_of_other_weights_are_tracked_again_and_those_of_the_same_kept(
         (["TRACKER.RADIUS=far"], ConfigError, "--set TRACKER.RADIUS=far: expected int, got str 'far'"),
         (["TRACKER.RADIUS"], ConfigError, "expected TRACKER.NAME=VALUE"),
         (["TRACKER.WEIGHTS="], ConfigError, "expected a path"),
-        (["TRACKER.WEIGHTS=gone.npz"], FileNotFoundError, "gone.npz: no such file, matching needs it; set TRACKER.WEI"),
+        (["TRACKER.WEIGHTS=gone.npz"], FileNotFoundError, "gone.npz: no such file; matching needs it, set TRACKER.WEI"),
         ([], FileNotFoundError, "pretrained_models/matching.npz: no such file"),
     ],
 )

@@ -1,4 +1,7 @@
-"""Reads an experiment: defaults ← YAML (with at most one BASE) ← environment ← --set. Unknown keys are errors."""
+"""Reads an experiment: defaults, then YAML (with at most one BASE), then environment, then --set.
+
+A later source replaces values of an earlier one. Unknown keys are errors.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ def load_config(script: str, config: str, overrides: Iterable[str] = ()) -> Easy
     """Returns a new configuration tree for `experiments/<script>/<config>.yaml`, or for a path that ends in .yaml.
 
     Args:
-        overrides: "KEY.PATH=VALUE", the value as YAML.
+        script: a name in SCRIPTS.
+        config: name of the experiment, or path of a YAML file.
+        overrides: values of --set, "KEY.PATH=VALUE" with the value as YAML.
 
     Raises:
         ConfigError: unknown key (with the nearest known one), wrong type, value out of range, conflicting keys,
@@ -36,7 +41,9 @@ def load_config(script: str, config: str, overrides: Iterable[str] = ()) -> Easy
     """
     if script not in SCRIPTS:
         raise ConfigError(f"--script {script}: unknown; known: {', '.join(SCRIPTS)}")
-    from lib.config import schema  # here: its tables import torch, which takes seconds and not every command needs
+    from lib.config import (
+        schema,
+    )  # here, because it imports torch, which takes seconds
 
     cfg, defaults = schema.build_defaults(), schema.build_defaults()
     _resolve_paths(cfg, schema, PROJECT)
@@ -56,7 +63,11 @@ def load_config(script: str, config: str, overrides: Iterable[str] = ()) -> Easy
 
 
 def find_config(script: str, config: str) -> Path:
-    """Path of an experiment's YAML. Raises ConfigError, with the known names, for an unknown one."""
+    """Returns the path of the YAML file of an experiment.
+
+    Raises:
+        ConfigError: the experiment is unknown; the message contains the nearest name and all known names.
+    """
     folder = PROJECT / "experiments" / script
     path = Path(config) if config.endswith((".yaml", ".yml")) else folder / f"{config}.yaml"
     if path.is_file():
@@ -68,28 +79,28 @@ def find_config(script: str, config: str) -> Path:
 
 
 def config_name(config: str) -> str:
-    """Name of an experiment's output folders: the experiment's name, or the stem of a path to a YAML."""
+    """Returns the name of an experiment's output folders: the experiment's name, or the stem of a YAML file."""
     return (
         Path(config).name.removesuffix(".yaml").removesuffix(".yml") if config.endswith((".yaml", ".yml")) else config
     )
 
 
 def dump_config(cfg: EasyDict) -> str:
-    """The tree as YAML text, which `load_config` reads back to an equal tree."""
+    """Returns the tree as YAML text, from which `load_config` reads an equal tree."""
     return yaml.safe_dump(to_plain(cfg), sort_keys=False, default_flow_style=None, width=120)
 
 
 def _layers(path: Path) -> Iterator[tuple[Path, dict]]:
-    """The content of the BASE of `path`, if any, then that of `path`."""
+    """Yields path and content of the BASE of `path`, if any, then of `path`."""
     layer = _read_yaml(path)
     base = layer.pop("BASE", None)
     if base is not None:
         base_path = path.parent / str(base)
         if not base_path.is_file():
-            raise ConfigError(f"{path}: BASE: {base}: no such file beside it")
+            raise ConfigError(f"{path}: BASE: {base}: no such file in the same folder")
         base_layer = _read_yaml(base_path)
         if "BASE" in base_layer:
-            raise ConfigError(f"{path}: BASE: {base} has a BASE itself; one level is allowed")
+            raise ConfigError(f"{path}: BASE: {base} also has a BASE; only one level is allowed")
         yield base_path, base_layer
     yield path, layer
 
@@ -136,7 +147,7 @@ def _merge(cfg: EasyDict, layer: dict, source: str, schema, defaults: EasyDict, 
                 raise ConfigError(f"{source}: {name}: expected a name, got {type(key).__name__} {key!r}")
             cfg[key] = _typed(value, "", name, source, schema)
         elif key not in cfg:
-            unknown = prefix + next(flatten({key: value}))[0]  # the whole key, e.g. TRIAN.EPOCH
+            unknown = prefix + next(flatten({key: value}))[0]  # the complete key, e.g. TRIAN.EPOCH
             raise ConfigError(f"{source}: unknown key {unknown}{_nearest(unknown, defaults)}")
         elif isinstance(cfg[key], dict):
             if not isinstance(value, dict):
@@ -147,7 +158,7 @@ def _merge(cfg: EasyDict, layer: dict, source: str, schema, defaults: EasyDict, 
 
 
 def _typed(value: Any, default: Any, name: str, source: str, schema) -> Any:
-    """`value` with the type of `default`. Float accepts int, and text like 1e-4, as which YAML 1.1 reads it."""
+    """Returns `value` with the type of `default`. Float accepts int, and text because YAML 1.1 reads 1e-4 as text."""
     kind = type(default)
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
         try:
@@ -196,9 +207,9 @@ def _check_values(cfg: EasyDict, schema, source: str) -> None:
         (schema.keys_not_negative(), "at least 0", lambda v: v >= 0),
         (schema.FRACTIONS, "between 0 and 1", lambda v: 0 <= v <= 1),
     )
-    for keys, text, holds in rules:
+    for keys, text, is_valid in rules:
         for key in keys:
-            if not holds(value := _get(cfg, key)):
+            if not is_valid(value := _get(cfg, key)):
                 raise ConfigError(f"{source}: {key}: expected a value {text}, got {value}")
 
 
@@ -207,14 +218,14 @@ def _size_problems(cfg: EasyDict) -> Iterator[str]:
     for part in ("TEMPLATE", "SEARCH"):
         data = cfg.DATA[part]
         if data.SIZE % stride:
-            yield f"DATA.{part}.SIZE {data.SIZE} is no multiple of MODEL.BACKBONE.STRIDE {stride}"
+            yield f"DATA.{part}.SIZE {data.SIZE} is not a multiple of MODEL.BACKBONE.STRIDE {stride}"
         for key in ("SIZE", "FACTOR"):
             if data[key] != cfg.TEST[f"{part}_{key}"]:
                 yield f"TEST.{part}_{key} {cfg.TEST[f'{part}_{key}']} conflicts with DATA.{part}.{key} {data[key]}"
     if cfg.TEST.EPOCH > cfg.TRAIN.EPOCH:
-        yield f"TEST.EPOCH {cfg.TEST.EPOCH} is beyond TRAIN.EPOCH {cfg.TRAIN.EPOCH}"
+        yield f"TEST.EPOCH {cfg.TEST.EPOCH} is greater than TRAIN.EPOCH {cfg.TRAIN.EPOCH}"
     elif cfg.TEST.EPOCH % cfg.TRAIN.SAVE_EPOCH_INTERVAL and cfg.TEST.EPOCH != cfg.TRAIN.EPOCH:
-        yield f"TEST.EPOCH {cfg.TEST.EPOCH} is not kept: TRAIN.SAVE_EPOCH_INTERVAL is {cfg.TRAIN.SAVE_EPOCH_INTERVAL}"
+        yield f"TEST.EPOCH {cfg.TEST.EPOCH} is not saved: TRAIN.SAVE_EPOCH_INTERVAL is {cfg.TRAIN.SAVE_EPOCH_INTERVAL}"
     if cfg.MODEL.HEAD.NUM_CHANNELS % 8:
         yield f"MODEL.HEAD.NUM_CHANNELS {cfg.MODEL.HEAD.NUM_CHANNELS}: expected a multiple of 8 (halved three times)"
 
@@ -222,13 +233,13 @@ def _size_problems(cfg: EasyDict) -> Iterator[str]:
 def _data_problems(cfg: EasyDict) -> Iterator[str]:
     data = cfg.DATA
     if not data.TRAIN.DATASETS_NAME:
-        yield "DATA.TRAIN.DATASETS_NAME is empty: name at least one data set"
+        yield "DATA.TRAIN.DATASETS_NAME is empty; expected at least one data set"
     for part in ("TRAIN", "VAL"):
         names, ratios = data[part].DATASETS_NAME, data[part].DATASETS_RATIO
         if len(names) != len(ratios):
             yield f"DATA.{part}: {len(names)} DATASETS_NAME but {len(ratios)} DATASETS_RATIO; one ratio per data set"
         if any(ratio < 0 for ratio in ratios) or (ratios and not sum(ratios)):
-            yield f"DATA.{part}.DATASETS_RATIO {ratios}: expected shares of at least 0 with a sum above 0"
+            yield f"DATA.{part}.DATASETS_RATIO {ratios}: expected numbers of at least 0 with a sum above 0"
     for key in ("MEAN", "STD"):
         if len(data[key]) != 3 or (key == "STD" and min(data[key]) <= 0):
             yield f"DATA.{key}: expected 3 numbers{' above 0' if key == 'STD' else ''}, got {data[key]}"
@@ -241,16 +252,16 @@ def _stage_problems(cfg: EasyDict, schema) -> Iterator[str]:
     fitting = [name for name, entry in schema.FUSIONS.items() if model.TYPE in entry.models]
     if model.FUSION.TYPE not in fitting:
         expected = " or ".join(fitting)
-        yield f"MODEL.FUSION.TYPE {model.FUSION.TYPE} does not go with MODEL.TYPE {model.TYPE}: expected {expected}"
+        yield f"MODEL.FUSION.TYPE {model.FUSION.TYPE} cannot be used with MODEL.TYPE {model.TYPE}: expected {expected}"
     if model.PRETRAIN_FILE and model.PRETRAIN_CONFIG:
-        yield "MODEL.PRETRAIN_FILE and MODEL.PRETRAIN_CONFIG are both set: a network starts from one of them"
+        yield "MODEL.PRETRAIN_FILE and MODEL.PRETRAIN_CONFIG are both set; set only one of them"
     if train.STAGE == "distill":
         if model.TYPE != "student":
             yield f"TRAIN.STAGE distill trains a student, MODEL.TYPE is {model.TYPE}"
         if not train.TEACHER.CONFIG:
             yield "TRAIN.STAGE distill needs TRAIN.TEACHER.CONFIG, the experiment that describes the teacher"
         if not any(train.DISTILL[name] for name in schema.DISTILL_LOSSES):
-            yield "TRAIN.STAGE distill with every weight in TRAIN.DISTILL at 0: use TRAIN.STAGE track"
+            yield "TRAIN.STAGE distill: every weight in TRAIN.DISTILL is 0; use TRAIN.STAGE track"
     decoder = train.PRETRAIN.DECODER
     if decoder.WIDTH % (4 * decoder.HEADS):
         yield f"TRAIN.PRETRAIN.DECODER.WIDTH {decoder.WIDTH}: expected a multiple of 4 * HEADS, {4 * decoder.HEADS}"

@@ -1,6 +1,6 @@
-"""Every key of an experiment with its default. A YAML file names only what differs.
+"""Every key of an experiment with its default value. A YAML file contains only the keys that differ.
 
-Key names follow OSTrack and ViPT where these have one. Lengths are in pixels; rates are per epoch or per sample, as
+Key names follow OSTrack and ViPT if these have the key. Lengths are in pixels; rates are per epoch or per sample, as
 stated. Choices of fusions, backbones, heads and losses are the keys of their tables.
 """
 
@@ -25,18 +25,18 @@ DEFAULTS = EasyDict(
     DATA=dict(
         MEAN=[0.485, 0.456, 0.406],  # RGB, of images scaled to [0, 1]; both modalities use it
         STD=[0.229, 0.224, 0.225],
-        ROOT="data",  # folder that holds the data sets; $TRANSCMD_DATA or --set DATA.ROOT=... replaces it
-        ROOTS=dict(),  # data set → folder or .lmdb file, where it is not ROOT/<data set>, e.g. {LasHeR: /ssd/LasHeR}
-        CACHE="",  # folder of training samples drawn beforehand (tracking/ablation.py); "": drawn as they are needed
-        MAX_SAMPLE_INTERVAL=200,  # frames between template and search, at most
+        ROOT="data",  # folder that contains the data sets; $TRANSCMD_DATA or --set DATA.ROOT=... replaces it
+        ROOTS=dict(),  # data set → folder or .lmdb file, if it is not ROOT/<data set>, e.g. {LasHeR: /ssd/LasHeR}
+        CACHE="",  # folder of training samples drawn in advance (tracking/ablation.py); "": no cache
+        MAX_SAMPLE_INTERVAL=200,  # largest distance between template and search frame, frames
         SAMPLER_MODE="causal",  # causal: the search frame follows the template; any: either order
         TRAIN=dict(
             DATASETS_NAME=["LasHeR_train"],
-            DATASETS_RATIO=[1.0],  # share of samples a data set gets, in any unit
+            DATASETS_RATIO=[1.0],  # relative number of samples per data set
             SAMPLE_PER_EPOCH=60000,  # pairs, over all processes
         ),
         VAL=dict(
-            DATASETS_NAME=["LasHeR_val"],  # held-out training sequences; test sets are refused
+            DATASETS_NAME=["LasHeR_val"],  # held-out training sequences; a test set is an error
             DATASETS_RATIO=[1.0],
             SAMPLE_PER_EPOCH=10000,
         ),
@@ -44,29 +44,29 @@ DEFAULTS = EasyDict(
         SEARCH=dict(SIZE=256, FACTOR=4.0, CENTER_JITTER=3.0, SCALE_JITTER=0.25),
         AUGMENT=dict(  # probabilities per sample, training only
             FLIP=0.5,  # both modalities, both crops
-            BRIGHTNESS=0.2,  # factor drawn from 1 ± this, per modality
+            BRIGHTNESS=0.2,  # factor from [1 - value, 1 + value], per modality
             GRAYSCALE=0.05,  # RGB only
-            DROP_RGB=0.0,  # RGB blacked out
-            DROP_AUX=0.0,  # auxiliary modality blacked out
+            DROP_RGB=0.0,  # black RGB image
+            DROP_AUX=0.0,  # black auxiliary image
         ),
     ),
     MODEL=dict(
         TYPE="student",
         PRETRAIN_FILE="",  # weights to start from, in pretrained_models/ or a path: ours, OSTrack's, ViPT's or timm's
-        PRETRAIN_CONFIG="",  # or the experiment whose trained network it starts from; with neither, from scratch
-        PRETRAIN_MISSING=[],  # parameters that may be missing there: those whose names start with one of these
+        PRETRAIN_CONFIG="",  # or: experiment with the initial network; both "": from scratch
+        PRETRAIN_MISSING=[],  # prefixes of parameters that may be missing in these weights
         BACKBONE=dict(
             TYPE="vit_tiny",
             STRIDE=16,  # patch size
-            INTERACTION_LAYERS=[4, 7, 10],  # student: blocks, from 1, that see both modalities; teacher: exchange after
+            INTERACTION_LAYERS=[4, 7, 10],  # from 1; student: joint blocks; teacher: exchange after them
             PREFIX_TOKENS=0,  # class and register tokens of pretrained weights
-            LAYER_SCALE=0.0,  # start of LayerScale in every block, for weights that have one; 0: none
+            LAYER_SCALE=0.0,  # initial LayerScale of every block, for weights that have it; 0: no LayerScale
         ),
-        FUSION=dict(TYPE="simple", RANK=64),  # a row of FUSIONS, which says whether student or teacher may use it
+        FUSION=dict(TYPE="simple", RANK=64),  # a row of FUSIONS, which lists the models that may use it
         HEAD=dict(TYPE="center", NUM_CHANNELS=128),
     ),
     TRAIN=dict(
-        STAGE="track",  # track: supervised; pretrain: masked autoencoder; distill: supervised and from a teacher
+        STAGE="track",  # track: supervised; pretrain: masked autoencoder; distill: supervised and distillation
         SEED=42,
         EPOCH=60,
         BATCH_SIZE=32,  # per process
@@ -76,38 +76,38 @@ DEFAULTS = EasyDict(
         BACKBONE_MULTIPLIER=0.25,  # learning rate of the backbone, relative to LR
         GATE_MULTIPLIER=10.0,  # learning rate of the teacher's gates, relative to LR; they have no weight decay
         WEIGHT_DECAY=1e-4,
-        LR_DROP_EPOCH=48,  # step: LR times DECAY_RATE after this epoch
+        LR_DROP_EPOCH=48,  # step: LR is multiplied by DECAY_RATE after this epoch
         SCHEDULER=dict(
             TYPE="step",
             DECAY_RATE=0.1,  # step: factor at the drop; cosine: last LR as a fraction of the first
             WARMUP_STEPS=0,  # linear, from zero
         ),
-        FREEZE=[],  # parameters whose names start with one of these stay as loaded, e.g. [encoder.blocks.]
+        FREEZE=[],  # prefixes of parameters that are not trained, e.g. [encoder.blocks.]
         DROP_PATH_RATE=0.1,
         AMP=False,
         AMP_DTYPE="bfloat16",
-        GRAD_CLIP_NORM=0.1,  # 0 switches clipping off
+        GRAD_CLIP_NORM=0.1,  # 0: no clipping
         GIOU_WEIGHT=2.0,
         L1_WEIGHT=5.0,
         FOCAL_WEIGHT=1.0,
-        PATH_WEIGHT=0.3,  # of the same losses on each fusion path of a teacher
+        PATH_WEIGHT=0.3,  # weight of these losses on each fusion path of a teacher
         PRETRAIN=dict(  # STAGE pretrain
-            STRATEGY="complementarity",  # which locations are masked; random and redundancy are there to compare
-            MASK_RATIO=0.5,  # of one modality's search tokens
-            OTHER_RATIO=0.1,  # of the locations still visible there, masked in the other modality
-            TEMPLATE_RATIO=0.25,  # of the first modality's template tokens
+            STRATEGY="complementarity",  # which locations are masked; random and redundancy are controls
+            MASK_RATIO=0.5,  # share of the search tokens of one modality
+            OTHER_RATIO=0.1,  # share of its visible locations that is masked in the other modality
+            TEMPLATE_RATIO=0.25,  # share of the template tokens of the first modality
             DECODER=dict(WIDTH=128, DEPTH=2, HEADS=4),
         ),
         TEACHER=dict(  # STAGE distill
-            CONFIG="",  # its experiment
-            CHECKPOINT="",  # "": what training that experiment left; in pretrained_models/, or a path
-            CACHE="",  # folder in which its answers are kept, for runs that see the same batches; "": none
+            CONFIG="",  # experiment of the teacher
+            CHECKPOINT="",  # in pretrained_models/, or a path; "": the last checkpoint of that experiment
+            CACHE="",  # folder for its outputs, for several runs with the same batches; "": no cache
         ),
-        DISTILL=dict(  # weight of each row of DISTILL_LOSSES, 0: off; rows that are not named here are off
+        DISTILL=dict(  # weight of each row of DISTILL_LOSSES; 0: off, the default of other rows
             SCFD=1.0,  # specific-common features
             MPSD=1.0,  # multi-path selection
             RESPONSE=0.5,  # score map and box
-            BALANCE=True,  # bring gradients into proportion once, early on
+            BALANCE=True,  # scale the losses once, early in training, by their gradient norms
         ),
         PRINT_INTERVAL=50,  # steps
         VAL_EPOCH_INTERVAL=10,
@@ -118,11 +118,11 @@ DEFAULTS = EasyDict(
         TEMPLATE_SIZE=128,
         SEARCH_FACTOR=4.0,
         SEARCH_SIZE=256,
-        EPOCH=0,  # whose checkpoint is tested; 0: the last one's
+        EPOCH=0,  # epoch of the checkpoint to test; 0: the last epoch
     ),
 )
 
-# Key → allowed values. A table is read when a configuration is checked, so every row of it is a choice.
+# Key → allowed values. Tables are read when a configuration is checked, so that added rows are allowed as well.
 CHOICES: dict[str, Collection[str]] = {
     "DATA.SAMPLER_MODE": ("causal", "any"),
     "MODEL.TYPE": MODELS,
@@ -155,12 +155,12 @@ FRACTIONS = (
 ).split()
 TEXT_LISTS = ("TRAIN.FREEZE", "MODEL.PRETRAIN_MISSING")  # lists of text with an empty default
 FREE_FORM = ("DATA.ROOTS",)  # tables with keys that the user chooses
-# Folders. In a YAML they are relative to the project, on the command line to the current folder.
+# Folders. In a YAML file they are relative to the project, on the command line to the current folder.
 PATHS = ("DATA.ROOT", "DATA.ROOTS", "DATA.CACHE", "TRAIN.TEACHER.CACHE")
 
 
 def build_defaults() -> EasyDict:
-    """A new tree of defaults, with a weight for each row of DISTILL_LOSSES."""
+    """Returns a new tree of defaults, with a weight for each row of DISTILL_LOSSES."""
     cfg = copy.deepcopy(DEFAULTS)
     given = cfg.TRAIN.DISTILL
     weights = {name: given.get(name, 0.0) for name in DISTILL_LOSSES}
@@ -169,5 +169,5 @@ def build_defaults() -> EasyDict:
 
 
 def keys_not_negative() -> list[str]:
-    """Keys whose value must be at least 0."""
+    """Returns the keys whose value must be at least 0."""
     return [*NOT_NEGATIVE, *(f"TRAIN.DISTILL.{name}" for name in DISTILL_LOSSES)]

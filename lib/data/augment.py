@@ -12,7 +12,10 @@ from lib.structures import Frame
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Settings of the augmentation. One outcome is drawn per sample and applied to its template and its search crop."""
+    """Settings of the augmentation. One outcome is drawn per sample and applied to both crops.
+
+    Probabilities are in [0, 1]; `drop_rgb + drop_aux` must be at most 1.
+    """
 
     flip: float = 0.0  # probability of a horizontal flip
     brightness: float = 0.0  # factor drawn from [1 - brightness, 1 + brightness], one per modality
@@ -21,7 +24,7 @@ class Augmentation:
     drop_aux: float = 0.0  # probability of a black auxiliary image; at most one of the two is dropped
 
     def draw(self, rng: np.random.Generator) -> DrawnAugmentation:
-        """Draws one outcome from `rng`. `drop_rgb + drop_aux` must be at most 1."""
+        """Draws one outcome from `rng`."""
         low, high = 1 - self.brightness, 1 + self.brightness
         drop = rng.random()
         return DrawnAugmentation(
@@ -38,13 +41,16 @@ class DrawnAugmentation:
     """One outcome of `Augmentation.draw`."""
 
     flip: bool
-    brightness: tuple[float, float]
+    brightness: tuple[float, float]  # factors of the RGB and of the auxiliary image
     grayscale: bool
     drop_rgb: bool
     drop_aux: bool
 
     def __call__(self, crop: Frame, box_cxcywh: np.ndarray) -> tuple[Frame, np.ndarray]:
-        """Returns the augmented crop and its box, (4,) cxcywh as fractions of the crop. The inputs are not modified."""
+        """Returns the augmented crop and its box, (4,) cxcywh as fractions of the crop.
+
+        Images are (S, S, 3) uint8. The inputs are not modified.
+        """
         rgb, aux = crop
         if self.grayscale:
             rgb = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)

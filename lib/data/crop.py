@@ -13,7 +13,7 @@ from lib.utils.boxes import cxcywh_to_xywh, xywh_to_cxcywh
 
 
 class CropSpec(NamedTuple):
-    """Geometry of one of the two crops: DATA.TEMPLATE or DATA.SEARCH."""
+    """Geometry of one of the two crops, DATA.TEMPLATE or DATA.SEARCH. Sizes are in pixels."""
 
     size: int  # side of the resized crop, pixels
     factor: float  # side of the square in the image, as a multiple of sqrt(w * h) of the box
@@ -22,7 +22,7 @@ class CropSpec(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """A resized square of an image. Point p of the image is at (p - origin) * scale in the crop."""
+    """A resized square of an image, S pixels wide. Point p of the image is at (p - origin) * scale in the crop."""
 
     image: np.ndarray  # (S, S, 3) uint8
     origin: np.ndarray  # (2,) float64: x, y of the crop's top-left corner, image pixels
@@ -75,7 +75,14 @@ def crop_square(image: np.ndarray, box_xywh: np.ndarray, factor: float, size: in
 
 
 def crop_pair(frame: Frame, box_xywh: np.ndarray, spec: CropSpec) -> tuple[Frame, Crop]:
-    """Crops both modalities of a frame with the same square. Returns the crops and the geometry, see `crop_square`."""
+    """Crops both modalities of a frame with the same square. Returns the crops and the geometry.
+
+    Args:
+        box_xywh: (4,) in image pixels.
+
+    Raises:
+        ValueError: the box is not finite or has no area.
+    """
     crop = crop_square(frame.rgb, box_xywh, spec.factor, spec.size)
     return Frame(crop.image, crop_square(frame.aux, box_xywh, spec.factor, spec.size).image), crop
 

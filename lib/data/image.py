@@ -23,7 +23,7 @@ def decode_color(data: bytes, source: str) -> np.ndarray:
 
 
 def decode_depth(data: bytes, source: str) -> np.ndarray:
-    """Decodes a depth image (one channel, millimetres, 0 = no reading) to a JET image, see `colormap_depth`.
+    """Decodes a depth image (one channel, millimetres, 0 = no reading) to (H, W, 3) uint8, see `colormap_depth`.
 
     Raises:
         ValueError: as `decode_color`, or the image does not have one channel of 8 or 16 bits.

@@ -61,7 +61,15 @@ def build_loaders(
 
 
 def fill_cache(cfg, workers: int) -> None:
-    """Writes all samples of a training run and of its validation to DATA.CACHE, in `workers` processes."""
+    """Writes all samples of a training run and of its validation to DATA.CACHE.
+
+    Args:
+        workers: number of processes that draw samples.
+
+    Raises:
+        ValueError: a data set is unknown, is a test set or is invalid, or the cache has different settings.
+        FileNotFoundError: a data set is missing.
+    """
     epochs = {"TRAIN": range(1, cfg.TRAIN.EPOCH + 1), "VAL": [0]}
     for part, augmentation in (("TRAIN", build_augmentation(cfg)), ("VAL", Augmentation())):
         sampler = build_sampler(cfg, part, augmentation)

@@ -36,6 +36,9 @@ class Processing:
             template_box, search_box: (4,) xywh in image pixels.
             modality: a key of MODALITIES.
             rng: source of the augmentation and the jitter.
+
+        Raises:
+            ValueError: a box is not finite or has no area, or the modality is unknown.
         """
         augment = self.augmentation.draw(rng)
         crops = []

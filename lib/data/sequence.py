@@ -68,7 +68,7 @@ class Sequence:
         return Frame(rgb, aux)
 
     def every_nth(self, n: int) -> Sequence:
-        """This sequence with every n-th frame alone, from the first one on."""
+        """Returns this sequence with every n-th frame only, starting with the first frame."""
         aux_boxes = None if self.aux_boxes_xywh is None else self.aux_boxes_xywh[::n]
         return replace(
             self,

@@ -35,9 +35,11 @@ class DiskStore:
         self.name = name or self.root.name
 
     def list(self, folder: str = "") -> list[str]:
+        """See `Store.list`."""
         return sorted(os.listdir(self.root / folder))
 
     def read(self, key: str) -> bytes:
+        """See `Store.read`."""
         return (self.root / key).read_bytes()
 
 
@@ -50,6 +52,7 @@ class LmdbStore:
         self._environment: tuple[int, lmdb.Environment] | None = None
 
     def list(self, folder: str = "") -> list[str]:
+        """See `Store.list`. Raises FileNotFoundError if the LMDB file or the folder in it is missing."""
         prefix = f"{folder.strip('/')}/".encode() if folder else b""
         names = []
         with self._open().begin() as transaction:
@@ -65,6 +68,7 @@ class LmdbStore:
         return sorted(set(names))
 
     def read(self, key: str) -> bytes:
+        """See `Store.read`. Raises FileNotFoundError if the LMDB file or the key in it is missing."""
         with self._open().begin() as transaction:
             value = transaction.get(key.encode())
         if value is None:

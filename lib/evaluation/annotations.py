@@ -1,4 +1,4 @@
-"""Ground truth for scoring: from a data set, or from the files that are published without images."""
+"""Ground truth for scoring, from a data set or from annotation files that are published without images."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from lib.utils.files import parse_rows
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """The ground truth of one sequence."""
+    """The ground truth of one sequence of N frames. Boxes are in image pixels."""
 
     name: str
-    boxes_xywh: np.ndarray  # (N, 4) float64, exactly as the data set stores them: rules look at zeros and NaN
+    boxes_xywh: np.ndarray  # (N, 4) float64, unchanged from the data set: rules depend on zeros and NaN
     visible: np.ndarray  # (N,) bool; False where the target is labelled absent
-    aux_boxes_xywh: np.ndarray | None = None  # (N, 4), where each modality has its own annotation
-    size: tuple[int, int] | None = None  # width and height of the images, where they are available
-    anchors: tuple[Anchor, ...] = ()  # where runs start, for benchmarks of several starts
+    aux_boxes_xywh: np.ndarray | None = None  # (N, 4), if each modality has its own annotation
+    size: tuple[int, int] | None = None  # width and height of the images in pixels, if known
+    anchors: tuple[Anchor, ...] = ()  # where runs start, for multi-start benchmarks
 
 
-# What a sequence's folder may hold: files of RGB and of the other modality, and whether their rows are x1 y1 x2 y2.
+# Annotation files in a sequence's folder: files of RGB and of the auxiliary modality; whether rows are x1 y1 x2 y2.
 FILES = (
     (("visible.txt", "infrared.txt"), False),  # RGBT234
     (("groundTruth_v.txt", "groundTruth_i.txt"), True),  # GTOT
@@ -35,20 +35,22 @@ FILES = (
     (("init.txt",), False),  # RGBT210
     (("groundtruth.txt",), False),  # DepthTrack, CDTB, RGBD1K, COESOT
 )
-ANCHORS = "anchor.value"  # beside groundtruth.txt, where runs start from several frames
-PRESENT = ("absent.txt", "absent_label.txt")  # one number per frame beside groundtruth.txt: 1 = present
-PREFIX = "GT_"  # of all files of STC
+ANCHORS = "anchor.value"  # next to groundtruth.txt, for multi-start benchmarks
+PRESENT = ("absent.txt", "absent_label.txt")  # next to groundtruth.txt, one number per frame: 1 = present
+PREFIX = "GT_"  # prefix of all files of STC
 
 
 def annotations_from_folder(folder: Path) -> list[Annotation]:
-    """Reads annotations that were published without images: `<sequence>.txt` files, all of them with GT_ before the
-    name or none; `gt_rect/` and `absent/` (1 = absent) as VisEvent's evaluation code keeps them; or a folder for each
-    sequence, with one file or one for each modality.
+    """Reads annotations that were published without images.
 
-    Without absence labels a target is visible where its box is valid.
+    Accepts `<sequence>.txt` files, optionally with the prefix GT_; `gt_rect/` and `absent/` (1 = absent) as in the
+    evaluation code of VisEvent; or one folder per sequence with one file, or with one file per modality.
+
+    Without absence labels, the target is visible in all frames with a valid box.
 
     Raises:
-        FileNotFoundError: no such file in the folder. ValueError: a broken file, or labels that do not fit the boxes.
+        FileNotFoundError: the folder contains no annotation.
+        ValueError: a file is invalid, or the numbers of labels and boxes differ.
     """
     folder = Path(folder)
     if (folder / "groundtruth").is_dir():
@@ -66,7 +68,7 @@ def annotations_from_folder(folder: Path) -> list[Annotation]:
 
 
 def is_annotation_folder(folder: Path) -> bool:
-    """Whether a folder has annotations and no images, for `annotations_from_folder`; with images it is a data set."""
+    """Returns whether a folder has annotations without images, for `annotations_from_folder`, and is no data set."""
     if any((folder / name).is_dir() for name in ("gt_rect", "groundtruth")):
         return True
     entries = sorted(folder.iterdir())
@@ -124,11 +126,15 @@ def _read_annotation(path: Path) -> np.ndarray:
 def annotations_from_sequences(
     sequences: Iterable[Sequence], with_size: bool = False, with_anchors: bool = False
 ) -> list[Annotation]:
-    """Takes name, boxes and visibility from `Sequence`s.
+    """Makes annotations from the names, boxes and visibility flags of `Sequence`s.
 
     Args:
-        with_size: reads the first image of each sequence for its size; otherwise no pixel is read.
-        with_anchors: reads where runs start.
+        with_size: read the first image of each sequence to get the image size.
+        with_anchors: read the anchors of each sequence.
+
+    Raises:
+        FileNotFoundError: an image or the file of the anchors is missing.
+        ValueError: an image cannot be decoded, or the anchors are invalid.
     """
     return [
         Annotation(

@@ -1,4 +1,4 @@
-"""Which sequence has which attribute, from the flags that benchmarks publish with their annotations."""
+"""Attributes of sequences, from the flags that benchmarks publish with their annotations."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ import numpy as np
 from lib.evaluation.benchmarks import LASHER_ATTRIBUTES
 from lib.evaluation.rules.base import Benchmark
 
-LASHER_FOLDER = "AttriSeqsTxt"  # LasHeR's name for the folder of its flags; our synthetic sets of all kinds have it too
-FOLDERS = ("", "attr_txt", "att", LASHER_FOLDER)  # names of published folders of flags; "": the given folder itself
+LASHER_FOLDER = "AttriSeqsTxt"  # folder of flags in LasHeR and in all synthetic data sets
+FOLDERS = ("", "attr_txt", "att", LASHER_FOLDER)  # possible names of the folder of flags; "": the given folder
 ORDER, NAMES = "Attributes_order.txt", "SequencesName.txt"
 
 
 def load_attributes(
     benchmark: Benchmark, sequences: list[str], folder: Path | None, annotations: Path | None
 ) -> dict[str, np.ndarray]:
-    """Which of a benchmark's sequences have which attribute: name → (S,) bool.
+    """Returns attribute → (S,) bool, whether each of the S sequences has it; empty if there are no flags.
 
     Args:
-        folder: of the flags; None: a folder in `annotations`, where there is one; without flags nothing is returned.
+        sequences: names of the sequences.
+        folder: folder of the flags; None: a subfolder of `annotations`, if there is one.
 
     Raises:
-        As `read_attributes`.
+        FileNotFoundError: `folder` or some sequences have no flags.
+        ValueError: flags are invalid.
     """
     if folder is None and benchmark.attributes and annotations:
         folder = find_folder(annotations, sequences, subfolders_only=True)
@@ -31,31 +33,32 @@ def load_attributes(
 
 
 def read_attributes(folder: Path, attributes: tuple[str, ...], sequences: list[str]) -> dict[str, np.ndarray]:
-    """Attribute → (S,) bool, in the order of `sequences`.
+    """Reads attribute → (S,) bool, in the order of `sequences`.
 
-    Takes a file for each sequence with its flags (LasHeR in one line, VisEvent in lines), or one for each attribute
-    with a line for each name of SequencesName.txt (RGBT234).
+    Accepts one file of flags per sequence (LasHeR in one line, VisEvent one flag per line), or one file per attribute
+    with one line per name in SequencesName.txt (RGBT234).
 
     Args:
-        attributes: their names in the order of the flags. Attributes_order.txt in `folder`, or LasHeR's order where the
-            folder has LasHeR's name, is used instead of it.
+        attributes: names of the attributes in the order of the flags; replaced by Attributes_order.txt in `folder`, or
+            by LasHeR's order if the folder has LasHeR's name.
 
     Raises:
-        FileNotFoundError: no such files, or some sequences have none; names them. ValueError: broken flags.
+        FileNotFoundError: there are no flags, or some sequences have no flags; names them.
+        ValueError: flags are invalid.
     """
     folder = Path(folder)
     found = find_folder(folder, sequences)
     if found is None:
         raise FileNotFoundError(
-            f"{folder}: no attributes of these sequences, expected <sequence>.txt files of flags or {NAMES} with a "
-            "file for each attribute"
+            f"{folder}: no attributes of these sequences, expected <sequence>.txt files of flags, or {NAMES} "
+            "and a file for each attribute"
         )
     if (found / NAMES).is_file():
         return _by_attribute(found, sequences)
     attributes = LASHER_ATTRIBUTES if found.name == LASHER_FOLDER else attributes
-    for place in (found, found.parent):
-        if (place / ORDER).is_file():
-            attributes = tuple((place / ORDER).read_text(encoding="utf-8-sig").replace(",", " ").split())
+    for parent in (found, found.parent):
+        if (parent / ORDER).is_file():
+            attributes = tuple((parent / ORDER).read_text(encoding="utf-8-sig").replace(",", " ").split())
     if missing := [name for name in sequences if not (found / f"{name}.txt").is_file()]:
         raise FileNotFoundError(f"{found}: no attributes of {len(missing)} sequences: {_first_names(missing)}")
     rows = np.stack([_read_flags(found / f"{name}.txt", len(attributes)) for name in sequences])
@@ -63,20 +66,20 @@ def read_attributes(folder: Path, attributes: tuple[str, ...], sequences: list[s
 
 
 def find_folder(folder: Path, sequences: list[str], subfolders_only: bool = False) -> Path | None:
-    """The folder itself or one in it that holds flags of the sequences, or None.
+    """Returns the folder, or a subfolder, that contains flags of the sequences, or None.
 
     Args:
-        subfolders_only: not the folder itself, which holds annotations: they are `<sequence>.txt` files as well.
+        subfolders_only: search only subfolders, because `folder` contains annotations with the same file names.
     """
-    for place in (Path(folder) / name for name in FOLDERS[subfolders_only:]):
-        if (place / NAMES).is_file():
-            return place
-        if any(_holds_flags(place / f"{name}.txt") for name in sequences[:3]):
-            return place
+    for candidate in (Path(folder) / name for name in FOLDERS[subfolders_only:]):
+        if (candidate / NAMES).is_file():
+            return candidate
+        if any(_contains_flags(candidate / f"{name}.txt") for name in sequences[:3]):
+            return candidate
     return None
 
 
-def _holds_flags(path: Path) -> bool:
+def _contains_flags(path: Path) -> bool:
     return path.is_file() and set(_words(path)) <= {"0", "1"}
 
 
@@ -101,4 +104,4 @@ def _by_attribute(folder: Path, sequences: list[str]) -> dict[str, np.ndarray]:
 
 
 def _first_names(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", …; are these another benchmark's?" if len(names) > 5 else "")
+    return ", ".join(names[:5]) + (", …; are these flags of a different benchmark?" if len(names) > 5 else "")

@@ -1,6 +1,6 @@
-"""BENCHMARKS: what is scored, and by which rules. To add a benchmark, add its row.
+"""The table BENCHMARKS: data set, rule and metrics of each benchmark. To add a benchmark, add a row.
 
-One that counts in a new way needs a rule as well, see `rules/base.py`; docs/extending.md has an example of each.
+A benchmark of a new kind also needs a rule, see `rules/base.py`. docs/extending.md has an example of each.
 """
 
 from __future__ import annotations

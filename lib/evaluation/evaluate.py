@@ -1,7 +1,7 @@
-"""Raw results + annotations → Report.
+"""Computes a Report from raw results and annotations.
 
-Every tracker's files are read and checked first; whatever is missing or does not fit is listed in one error. Then the
-benchmark's rule turns frames into scores.
+First, the files of every tracker are read and checked; one error lists everything that is missing or does not fit. Then
+the rule of the benchmark computes scores.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ BOOTSTRAP_NOTE = "Intervals and comparisons: bootstrap over sequences, 2,000 res
 
 
 class Results(NamedTuple):
-    """What is scored: the sequences for which every tracker has a result that fits."""
+    """The results to score: the sequences for which every tracker has a valid result."""
 
     annotations: list[Annotation]
-    outputs: dict[str, list[Output]]  # tracker → one for each annotation
-    problems: list[str]  # what is missing or does not fit, in words
-    annotated: int  # sequences that have an annotation
-    drops: dict[str, Drop | None]  # tracker → what of its input was taken away
+    outputs: dict[str, list[Output]]  # tracker → one output per annotation
+    problems: list[str]  # results that are missing or do not fit, as text
+    annotated: int  # number of sequences with an annotation
+    drops: dict[str, Drop | None]  # tracker → images that were withheld; None: no image
 
 
 class Evaluation(NamedTuple):
-    """One protocol's scores, and the results that they were computed from."""
+    """The scores of one protocol, and the results from which they were computed."""
 
     report: Report
     results: Results
@@ -49,15 +49,17 @@ def evaluate_protocols(
     allow_missing: bool = False,
     attributes: Path | None = None,
 ) -> list[Evaluation]:
-    """Scores trackers under several protocols, each file read once. The first report has the scores of all of them.
+    """Scores trackers under several protocols. Each file is read once. The first report has all scores.
 
     Args:
-        benchmarks: one benchmark under each protocol, see `Benchmark.under`.
-        folders: tracker's name → folder of its raw results.
-        attributes: folder of attribute flags; None: they are looked for among the annotations.
+        benchmarks: a benchmark under each protocol, see `Benchmark.under`.
+        folders: name of the tracker → folder of its raw results.
+        allow_missing: score only the sequences for which every tracker has a valid result.
+        attributes: folder of attribute flags; None: search for it in the folder of the annotations.
 
     Raises:
-        ValueError: as `load_results`. FileNotFoundError: no flags in `attributes`.
+        ValueError: as `load_results`, or flags are invalid.
+        FileNotFoundError: `attributes` contains no flags.
     """
     results = {tracker: ResultFolder(tracker, folder) for tracker, folder in folders.items()}
     loaded = [load_results(benchmark, truth.annotations, results, allow_missing) for benchmark in benchmarks]
@@ -78,11 +80,15 @@ def evaluate(
     source: str = "",
     attributes: dict[str, np.ndarray] | None = None,
 ) -> Report:
-    """Scores one or several trackers on a benchmark under one protocol: `load_results`, then `score_results`.
+    """Scores trackers on a benchmark under one protocol: `load_results`, then `score_results`.
 
     Args:
-        results: tracker's name → folder of its raw results.
-        attributes: name → (S,) bool, which of the annotated sequences have it.
+        results: name of the tracker → folder of its raw results.
+        allow_missing, source: see `load_results` and `score_results`.
+        attributes: attribute → (S,) bool, whether each of the S annotated sequences has it.
+
+    Raises:
+        ValueError: as `load_results`, or a sequence cannot be scored.
     """
     folders = {tracker: ResultFolder(tracker, folder) for tracker, folder in results.items()}
     loaded = load_results(benchmark, annotations, folders, allow_missing)
@@ -98,11 +104,11 @@ def load_results(
     """Reads and checks every tracker's files.
 
     Args:
-        allow_missing: take the sequences for which every tracker has a result that fits.
+        allow_missing: use the sequences for which every tracker has a valid result, instead of raising an error.
 
     Raises:
-        ValueError: results that are missing, too short or too long, all listed in one message; a file that cannot be
-            read; a folder without any result of this benchmark; annotations of another one.
+        ValueError: results are missing, too short, too long or invalid (one message lists all); a folder has no result
+            of this benchmark; or the annotations belong to a different benchmark.
     """
     check_annotations(benchmark, annotations)
     found, problems = {}, []
@@ -113,7 +119,7 @@ def load_results(
         rules = "" if benchmark.protocol == OFFICIAL else f" (protocol {benchmark.protocol})"
         raise ValueError(
             f"{benchmark.name}{rules}: results are missing or do not fit: {'; '.join(problems)}; "
-            "--allow-missing scores what all trackers have"
+            "--allow-missing scores the sequences that all trackers have"
         )
     scored = [annotation for annotation in annotations if all(annotation.name in o for o in found.values())]
     if not results or not scored:
@@ -127,11 +133,14 @@ def load_results(
 def score_results(
     benchmark: Benchmark, results: Results, source: str = "", attributes: dict[str, np.ndarray] | None = None
 ) -> Report:
-    """Scores what was loaded.
+    """Scores loaded results.
 
     Args:
-        source: what the data are, if not the benchmark's own, e.g. "synthetic data"; it is part of every title.
-        attributes: name → (S,) bool, which of the sequences have it.
+        source: kind of the data, if not the benchmark's own, e.g. "synthetic data"; part of every title.
+        attributes: attribute → (S,) bool, whether each of the S sequences has it.
+
+    Raises:
+        ValueError: a sequence cannot be scored, e.g. because its target is never visible.
     """
     attributes = {name: flags for name, flags in (attributes or {}).items() if flags.any()}
     weights = resampled_weights(len(results.annotations))
@@ -173,7 +182,7 @@ def _tracker_scores(
 ) -> TrackerScores:
     names = [annotation.name for annotation in results.annotations]
     subsets = np.array([np.ones(len(names)), *attributes.values()], np.float64)
-    # A score over no sequence that counts is 0, as it is in the toolkits.
+    # A score without a counted sequence is 0, as in the toolkits.
     combined = {metric: np.nan_to_num(values).tolist() for metric, values in scored.combine(subsets).items()}
     columns = {metric: values.tolist() for metric, values in scored.per_sequence.items()}
     return TrackerScores(
@@ -183,18 +192,18 @@ def _tracker_scores(
         fps=frames_per_second(results.outputs[tracker]),
         intervals={metric: interval(values) for metric, values in resampled.items()},
         attributes={
-            name: {metric: values[place] for metric, values in combined.items()}
-            for place, name in enumerate(attributes, start=1)
+            name: {metric: values[index] for metric, values in combined.items()}
+            for index, name in enumerate(attributes, start=1)
         },
         drop=results.drops[tracker],
     )
 
 
 def overlap_traces(results: Results) -> dict[str, dict[str, np.ndarray]]:
-    """Tracker → sequence → (N,) float32 overlap of every frame, for plots over time; NaN where there is no target.
+    """Returns tracker → sequence → (N,) float32 overlap of every frame in [0, 1]; NaN if the target is absent.
 
-    The overlap is the IoU of the tracker's box as it is, before any rule repairs or replaces it, with the annotation;
-    where both modalities are annotated the larger one. Empty for runs from several starts.
+    The overlap is the IoU of the annotation with the box in the result file, before a rule changes it. If both
+    modalities are annotated, it is the larger IoU. The dictionary is empty for multi-start results.
     """
     if any(not output.overlaps for outputs in results.outputs.values() for output in outputs):
         return {}
@@ -212,7 +221,7 @@ def _trace(annotation: Annotation, output: Output) -> np.ndarray:
 
 
 def frames_per_second(outputs: list[Output]) -> float | None:
-    """Frames over seconds of all sequences, without their first frames, which initialise the tracker."""
+    """Returns frames per second over all sequences, without the first frames (initialisation); None without times."""
     measured = (output.times[~np.isnan(output.times)] for output in outputs if output.times is not None)
     times = [times[1:] for times in measured]
     seconds = np.concatenate(times) if times else np.zeros(0)

@@ -1,4 +1,4 @@
-"""A tracker's result folder → checked Outputs, and in words what is missing or does not fit."""
+"""Reads a tracker's result folder into checked Outputs, and lists what is missing or does not fit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lib.results.raw import boxes_of, is_vot, read_numbers, read_rows
 from lib.results.vot_files import read_confidences
 from lib.utils.boxes import iou_xywh
 
-# Names of sequences that only one benchmark has: they show which benchmark a folder's results belong to. RGBT210 shares
-# its names with RGBT234; these two differ in the lengths of sequences.
+# Names of sequences that occur in only one benchmark: they show to which benchmark results belong. RGBT210 and RGBT234
+# have the same names, but sequences of different length.
 SIGNATURES = {
     "LasHeR": "10runone 11leftboy 1boycoming 2girl 2girlup 7rightorangegirl blackman_0115 leftrunningboy",
     "RGBT234 or RGBT210": "afterrain balancebike baketballwaliking elecbike10 flower2 nightthreepeople redmanchange",
@@ -30,32 +30,32 @@ SIGNATURES = {
 
 
 def check_annotations(benchmark: Benchmark, annotations: list[Annotation]) -> None:
-    """Raises ValueError for annotations that are, by the names in them, another benchmark's or more than this one's."""
+    """Raises ValueError if the names show annotations of a different benchmark, or if there are too many sequences."""
     names = {annotation.name for annotation in annotations}
     owners = [name for name, words in SIGNATURES.items() if names & set(words.split())]
     own = _own_signatures(benchmark)
     if own and owners and not set(own) & set(owners):
-        raise ValueError(f"these are annotations of {owners[0]}, and the benchmark to score is {benchmark.name}")
+        raise ValueError(f"these are annotations of {owners[0]}, expected annotations of {benchmark.name}")
     if set(own) & set(owners) and len(names) > benchmark.sequences:
         raise ValueError(
-            f"{benchmark.name} has {benchmark.sequences} sequences, and {len(names)} are annotated: take its own test "
-            "set, or score another benchmark (LasHeR_all is LasHeR's training and test set)"
+            f"{benchmark.name} has {benchmark.sequences} sequences, got annotations of {len(names)}: use its test "
+            "set, or score a different benchmark (LasHeR_all is LasHeR's training and test set)"
         )
 
 
 def _own_signatures(benchmark: Benchmark) -> list[str]:
-    """Rows of SIGNATURES that are this benchmark's; LasHeR_all's are LasHeR's."""
+    """Returns the keys of SIGNATURES that belong to this benchmark; LasHeR_all has those of LasHeR."""
     return [name for name in SIGNATURES if benchmark.name.split("_")[0] in name]
 
 
 class ReadOptions(NamedTuple):
-    """How a rule reads result files. By default every result must have a box for each annotated frame."""
+    """Options for reading result files. By default, every result must have one box per annotated frame."""
 
-    cut_long: bool = False  # rows beyond the last annotated frame are dropped; False: they are an error
-    allow_short: bool = False  # frames beyond the last result row are left out; False: they are an error
-    pad_short: bool = False  # frames beyond the last result row have the box 0 0 0 0
-    round_corners: bool = False  # boxes given as four corners are rounded to whole pixels, halves away from zero
-    with_scores: bool = False  # the confidence of every frame is needed
+    cut_long: bool = False  # ignore rows after the last annotated frame; False: error
+    allow_short: bool = False  # ignore frames after the last result row; False: error
+    pad_short: bool = False  # use the box 0 0 0 0 for frames after the last result row
+    round_corners: bool = False  # round boxes given as four corners to integer pixels, halves away from zero
+    with_scores: bool = False  # read the confidence of every frame
 
 
 STRICT_READING = ReadOptions()
@@ -67,10 +67,13 @@ def load_outputs(
     results: ResultFolder,
     options: ReadOptions = STRICT_READING,
 ) -> tuple[dict[str, Output], list[str]]:
-    """Reads a tracker's results: sequence → Output for those that fit, and what is wrong with the others.
+    """Reads a tracker's results.
+
+    Returns:
+        Sequence → Output for all valid results; and a text for each problem with the others.
 
     Raises:
-        ValueError: nothing of this benchmark in the folder, results of several runs or of another benchmark.
+        ValueError: the folder has no result of this benchmark, or results of several runs or of a different benchmark.
     """
     tracker, every = results.tracker, benchmark.rule.every
     paths, problems = _find_files(benchmark, results, [annotation.name for annotation in annotations])
@@ -94,18 +97,18 @@ def load_outputs(
 def _find_files(
     benchmark: Benchmark, results: ResultFolder, names: list[str]
 ) -> tuple[dict[str, Path | None], list[str]]:
-    """Sequence → its box file or None, and which are missing, in words. Raises as `load_outputs`."""
+    """Returns sequence → box file or None, and a text that lists missing ones. Raises ValueError as `load_outputs`."""
     tracker, folder = results.tracker, results.path
     paths = results.find(names)
     if names and not any(paths.values()):
         raise ValueError(
-            f"{tracker}: {folder} holds no result of {benchmark.name}'s {len(names)} sequences, expected for example "
+            f"{tracker}: {folder} contains no result of {benchmark.name}'s {len(names)} sequences, expected e.g. "
             f"{names[0]}.txt{_other_benchmark_hint(benchmark, folder) or _subfolder_hint(folder)}"
         )
     runs = {entry["fingerprint"] for name, entry in results.record.items() if paths.get(name)}
     if len(runs) > 1:
         raise ValueError(
-            f"{tracker}: {folder} mixes results of {len(runs)} runs (other weights or settings): test it again"
+            f"{tracker}: {folder} mixes results of {len(runs)} runs (different weights or settings); test it again"
         )
     missing = sorted(name for name, path in paths.items() if path is None)
     if not missing:
@@ -117,17 +120,17 @@ def _find_files(
 
 
 def _refuse_other_data(benchmark: Benchmark, differ: list[str], found: int, where: str) -> None:
-    """Raises ValueError where most results have another length than their annotations: they belong to other data."""
+    """Raises ValueError if most results differ in length from their annotations: they belong to different data."""
     if found > 5 and len(differ) > found / 2:
         raise ValueError(
-            f"{where}: {len(differ)} of {found} results have another length than {benchmark.name}'s annotations, for "
-            f"example {', '.join(differ[:3])}: results of another benchmark with the same names, or annotations of "
-            "another release"
+            f"{where}: {len(differ)} of {found} results differ in length from {benchmark.name}'s annotations, for "
+            f"example {', '.join(differ[:3])}: results of a different benchmark with the same names, or annotations of "
+            "a different release"
         )
 
 
 def _other_benchmark_hint(benchmark: Benchmark, folder: Path) -> str:
-    """Names the other benchmark whose results are in a folder; empty where there is none."""
+    """Returns a text with the benchmark whose results are in a folder, if it is a different one; else ""."""
     stems = {path.name.removesuffix(".txt") for path in folder.iterdir()}
     for name, words in SIGNATURES.items():
         if name not in _own_signatures(benchmark) and any(
@@ -138,7 +141,7 @@ def _other_benchmark_hint(benchmark: Benchmark, folder: Path) -> str:
 
 
 def _subfolder_hint(folder: Path) -> str:
-    """Names the folders in a folder, one of which may be the right one; empty where there is none."""
+    """Returns a text with the subfolders of a folder, one of which may be the right one; "" if there is none."""
     folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
     return f"; there are folders in it: {', '.join(folders[:5])}" if folders else ""
 
@@ -146,10 +149,10 @@ def _subfolder_hint(folder: Path) -> str:
 def _make_output(
     results: ResultFolder, annotation: Annotation, path: Path, rows: np.ndarray, every: int, options: ReadOptions
 ) -> Output:
-    """One sequence's boxes with the files beside them. Raises ValueError for what does not fit or is broken."""
+    """Reads boxes and companion files of one sequence. Raises ValueError if a file is invalid or does not fit."""
     frames, boxes = len(annotation.boxes_xywh), rows[::every][: len(annotation.boxes_xywh)]
     _check_length(len(rows), frames, every, options, path)
-    # The same for all protocols that read the boxes alike: what they cut or pad has no overlap.
+    # Shared by all protocols with the same rounding: rows that a protocol cuts or pads have no overlap.
     overlaps = results.once(
         ("overlaps", annotation, options.round_corners), lambda: annotation_overlaps(annotation, boxes)
     )
@@ -166,7 +169,8 @@ def _check_length(rows: int, frames: int, every: int, options: ReadOptions, path
     """Raises ValueError for a length that the rule does not accept.
 
     Args:
-        rows: of the result file. frames: that are annotated, one in `every`.
+        rows: number of rows of the result file.
+        frames: number of annotated frames, one in `every`.
     """
     got = len(range(0, rows, every))
     if got == frames or (got > frames and options.cut_long):
@@ -192,6 +196,9 @@ def _read_scores(results: ResultFolder, path: Path, frames: int) -> np.ndarray:
 
 
 def annotation_overlaps(annotation: Annotation, boxes_xywh: np.ndarray) -> tuple[np.ndarray, ...]:
-    """(N,) IoU with the first N annotated boxes, for each annotated modality; 0 where either is no box."""
+    """Returns the (N,) IoU of (N, 4) boxes with the first N annotated boxes, for each annotated modality.
+
+    The IoU is in [0, 1], and 0 if a box is invalid.
+    """
     truths = (annotation.boxes_xywh, annotation.aux_boxes_xywh)
     return tuple(iou_xywh(boxes_xywh, truth[: len(boxes_xywh)]) for truth in truths if truth is not None)

@@ -1,6 +1,6 @@
-"""The arithmetic of tracking scores: pure numpy, nothing is mutated, nothing knows a benchmark.
+"""The arithmetic of tracking scores, independent of any benchmark. Inputs are not modified.
 
-Letters: N frames of one sequence, T thresholds. How benchmarks count absent frames or first rows: `benchmarks.py`.
+Letters: N frames of one sequence, T thresholds. Boxes are (N, 4). `rules/` defines how absent and first frames count.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from lib.utils.boxes import is_valid
 
 
 def repair_rows(boxes_xywh: np.ndarray) -> np.ndarray:
-    """Gives every row that is no box (not finite, or without width or height) the nearest box before it.
+    """Replaces every invalid row (not finite, or without width or height) by the last valid row before it, (N, 4).
 
-    Row 0 stays as it is, and so do rows after it until the first box.
+    Rows before the first valid row become row 0.
     """
     rows = np.arange(len(boxes_xywh))
     return np.asarray(boxes_xywh)[np.maximum.accumulate(np.where(is_valid(boxes_xywh), rows, 0))]
 
 
 def centre_errors(results_xywh: np.ndarray, annotations_xywh: np.ndarray) -> np.ndarray:
-    """Distance of the centres in pixels, (N,)."""
+    """Returns the distance of the centres in pixels, (N,)."""
     return np.sqrt(np.square(centres(results_xywh) - centres(annotations_xywh)).sum(axis=1))
 
 
 def normalised_errors(results_xywh: np.ndarray, annotations_xywh: np.ndarray) -> np.ndarray:
-    """Distance of the centres, (N,), with x in units of the annotated width and y of the annotated height.
+    """Returns the distance of the centres, (N,), with x and y divided by the annotated width and height.
 
-    Where the annotation has no size the distance is infinite or NaN, which no threshold admits. Centres are divided
-    before they are subtracted, as LasHeR's MATLAB toolkit does: the last bit decides ties at a threshold.
+    If the annotation has no size, the distance is infinite or NaN, which is above every threshold. Centres are divided
+    before the subtraction, as in LasHeR's MATLAB toolkit, because the last bit decides ties at a threshold.
     """
     sizes = np.asarray(annotations_xywh, np.float64)[:, 2:]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -37,29 +37,36 @@ def normalised_errors(results_xywh: np.ndarray, annotations_xywh: np.ndarray) ->
 
 
 def centres(boxes_xywh: np.ndarray) -> np.ndarray:
-    """Centres of boxes, (N, 2), as toolkits that count whole pixels have them. Distances are the same without the 1."""
+    """Returns the centres of boxes, (N, 2), as pixel-inclusive toolkits define them; the 1 cancels in distances."""
     boxes = np.asarray(boxes_xywh, np.float64)
     return boxes[:, :2] + (boxes[:, 2:] - 1) / 2
 
 
 def success_curve(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Share of frames, in [0, 1], whose overlap lies strictly above each threshold: (N,), (T,) → (T,)."""
+    """Returns the share of frames in [0, 1] with an overlap strictly above each threshold: (N,), (T,) → (T,)."""
     rising = np.sort(np.asarray(overlap, np.float64))  # NaN comes last
     numbers = len(rising) - np.count_nonzero(np.isnan(rising))
     return (numbers - np.searchsorted(rising, thresholds, side="right")) / len(rising)
 
 
 def precision_curve(errors: np.ndarray, thresholds: np.ndarray, below: bool = False) -> np.ndarray:
-    """Share of frames, in [0, 1], whose error is at most each threshold, or below it: (N,), (T,) → (T,)."""
+    """Returns the share of frames in [0, 1] with an error of at most each threshold: (N,), (T,) → (T,).
+
+    Args:
+        below: the error must be strictly below the threshold.
+    """
     rising = np.sort(np.asarray(errors, np.float64))
     return np.searchsorted(rising, thresholds, side="left" if below else "right") / len(rising)
 
 
 def confidence_thresholds(scores: np.ndarray, resolution: int) -> np.ndarray:
-    """At most `resolution` confidence thresholds, falling from +inf (report nothing) to -inf (report all).
+    """Returns at most `resolution` confidence thresholds, falling from +inf (no frame) to -inf (all frames), (T,).
 
-    Those in between are scores at even ranks, as the VOT toolkit samples them: of n scores it skips the best
-    and the worst n // (resolution - 2), and takes all when there are no more than resolution - 2. NaN is no score.
+    The thresholds between are scores at evenly spaced ranks, as in the VOT toolkit: it ignores the
+    n // (resolution - 2) best and worst of n scores, and uses all scores if there are at most resolution - 2. NaN is ignored.
+
+    Args:
+        scores: confidences of any shape (n,).
     """
     scores = np.asarray(scores, np.float64)
     falling = np.sort(scores[~np.isnan(scores)])[::-1]
@@ -74,17 +81,17 @@ def confidence_thresholds(scores: np.ndarray, resolution: int) -> np.ndarray:
 def precision_recall(
     overlap: np.ndarray, scores: np.ndarray, visible: np.ndarray, thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Long-term tracking precision and recall of one sequence at each confidence threshold (Lukezic et al.).
+    """Computes long-term tracking precision and recall of one sequence at each confidence threshold (Lukezic et al.).
 
-    A frame is reported if its score is at least the threshold; NaN never is. Precision is the mean overlap of the
-    reported frames (1 if there are none: nothing said, nothing wrong), recall the sum of their overlaps over the number
-    of frames with a visible target.
+    A frame is reported if its score is at least the threshold; a frame with the score NaN is never reported. Precision
+    is the mean overlap of the reported frames, or 1 if no frame is reported. Recall is the sum of these overlaps divided
+    by the number of frames with a visible target.
 
     Args:
-        overlap: (N,) in [0, 1]; 0 where the target is absent, so that a report there costs precision.
+        overlap: (N,) in [0, 1]; 0 where the target is absent, so that a report there lowers precision.
         scores: (N,) confidence.
         visible: (N,) bool, at least one True.
-        thresholds: (T,).
+        thresholds: (T,) confidence.
 
     Returns:
         precision (T,) and recall (T,) in [0, 1].
@@ -99,6 +106,6 @@ def precision_recall(
 
 
 def f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
-    """Harmonic mean of precision and recall, element by element; 0 where both are 0."""
+    """Returns the harmonic mean of precision and recall, elementwise for any equal shape; 0 if both are 0."""
     total = np.asarray(precision) + np.asarray(recall)
     return np.divide(2 * np.asarray(precision) * recall, total, out=np.zeros(np.shape(total)), where=total > 0)

@@ -1,4 +1,4 @@
-"""Report: the scores of one benchmark for one or several trackers. Report ↔ report.json; tables: `tables.py`."""
+"""The Report: scores of one or several trackers on one benchmark. Writes and reads report.json."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from lib.utils.files import write_text
 
 
 class Curve(NamedTuple):
-    """Points of a line to draw."""
+    """Points of a curve."""
 
     x: list[float]  # thresholds; recall in per cent for a precision-recall curve
     y: list[float]  # per cent
-    score_at: float | None = None  # the threshold at which the curve is the score; None: the score is a mean
+    score_at: float | None = None  # threshold at which the value is the score; None: the score is a mean
 
 
 class Comparison(NamedTuple):
-    """One tracker against another on the same sequences, in the metric that ranks trackers; per cent."""
+    """Comparison of two trackers on the same sequences, in the ranking metric, per cent."""
 
     better: str
     worse: str
-    difference: float
-    low: float  # of its 95 % interval: bootstrap over sequences, both trackers on the same ones
+    difference: float  # score of `better` minus score of `worse`
+    low: float  # 95 % interval of the difference: paired bootstrap over sequences
     high: float
-    p: float  # two-sided: how often resampled sequences show a difference as large around no difference
+    p: float  # two-sided: share of resamples with a difference as large, if the true difference were 0
 
     def __str__(self) -> str:
         verdict = "is better than" if self.low > 0 else "is not told apart from"
@@ -37,38 +37,38 @@ class Comparison(NamedTuple):
 
 @dataclass(frozen=True)
 class TrackerScores:
-    """One tracker's scores, per cent."""
+    """The scores of one tracker, per cent."""
 
     scores: dict[str, float]  # metric → score over all sequences
     per_sequence: dict[str, dict[str, float]]  # sequence → metric → score
-    curves: dict[str, Curve]  # metric → the curve that the score was read from, mean over sequences
-    fps: float | None = None  # frames per second; None where there are no times
+    curves: dict[str, Curve]  # metric → curve from which the score was computed, mean over sequences
+    fps: float | None = None  # frames per second; None without times
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # metric → 95 %, bootstrap over sequences
     attributes: dict[str, dict[str, float]] = field(default_factory=dict)  # attribute → metric → score
-    drop: Drop | None = None  # what of the input was taken away; report.json has its text, "" for nothing
+    drop: Drop | None = None  # images that were withheld; in report.json as text, "" for None
 
 
 @dataclass(frozen=True)
 class Report:
-    """Scores of one benchmark. All trackers were scored on the same sequences."""
+    """Scores of one benchmark, per cent. All trackers were scored on the same sequences."""
 
     benchmark: str
-    source: str  # what the data are, if not the benchmark's own
-    metrics: tuple[str, ...]  # columns of the tables, the one that ranks trackers last
-    sequences: int  # scored
-    all_sequences: int  # in the whole benchmark
+    source: str  # kind of the data, if not the benchmark's own
+    metrics: tuple[str, ...]  # columns of the tables; the last one ranks the trackers
+    sequences: int  # number of scored sequences
+    all_sequences: int  # number of sequences of the benchmark
     verified: bool  # whether the scorer reproduces published figures of this benchmark
-    notes: tuple[str, ...]  # how frames were counted, in words
-    missing: tuple[str, ...]  # what was left out because its result is missing or does not fit, in words
+    notes: tuple[str, ...]  # how frames were counted, as text
+    missing: tuple[str, ...]  # sequences without a valid result, as text
     trackers: dict[str, TrackerScores]
     protocol: str = "official"
     attributes: dict[str, int] = field(default_factory=dict)  # attribute → number of sequences that have it
-    comparisons: tuple[Comparison, ...] = ()  # all pairs, in the order of the ranking
+    comparisons: tuple[Comparison, ...] = ()  # all pairs of trackers, in the order of the ranking
     beside: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)  # protocol → tracker → metric → score
 
     @property
     def title(self) -> str:
-        """Benchmark, how much of it unless it was scored whole, and the protocol unless it is the official one."""
+        """Name of the benchmark, number of sequences if incomplete, and the protocol if not official."""
         protocol = "" if self.protocol == "official" else f", protocol {self.protocol}"
         if self.source:
             return f"{self.benchmark}'s rules, {self.source}{protocol}"
@@ -76,11 +76,11 @@ class Report:
         return f"{self.benchmark}{part}{protocol}{'' if self.verified else ' (not verified)'}"
 
     def ranked(self, metric: str) -> list[str]:
-        """Names of the trackers, best first; equal scores by name."""
+        """Returns the names of the trackers, best first; with equal scores, in alphabetical order."""
         return sorted(self.trackers, key=lambda name: (-self.trackers[name].scores[metric], name))
 
     def worst_first(self) -> list[tuple[str, float]]:
-        """Sequences with the trackers' mean score in the ranking metric, lowest first."""
+        """Returns (sequence, mean score of all trackers in the ranking metric, per cent), lowest score first."""
         metric = self.metrics[-1]
         names = next(iter(self.trackers.values())).per_sequence
         means = {
@@ -90,16 +90,21 @@ class Report:
         return sorted(means.items(), key=lambda item: (item[1], item[0]))
 
     def with_beside(self, others: list[Report]) -> Report:
-        """This report, with the scores of other protocols beside its own."""
+        """Returns this report with the scores of other protocols in `beside`."""
         beside = {other.protocol: {name: t.scores for name, t in other.trackers.items()} for other in others}
         return replace(self, beside=beside)
 
     def with_comparisons(self, comparisons: tuple[Comparison, ...]) -> Report:
-        """This report, with how its trackers compare."""
+        """Returns this report with comparisons of its trackers."""
         return replace(self, comparisons=comparisons)
 
     def to_json(self, path: Path) -> None:
-        """Writes the whole report, atomically."""
+        """Writes the complete report, atomically.
+
+        Raises:
+            OSError: the file cannot be written.
+            ValueError: a score is not finite.
+        """
         trackers = {name: _tracker_record(tracker) for name, tracker in self.trackers.items()}
         comparisons = [comparison._asdict() for comparison in self.comparisons]
         record = {**vars(self), "trackers": trackers, "comparisons": comparisons}
@@ -107,7 +112,12 @@ class Report:
 
     @classmethod
     def from_json(cls, path: Path) -> Report:
-        """Reads what `to_json` wrote. Raises ValueError, which names the file, for anything else."""
+        """Reads a file of `to_json`.
+
+        Raises:
+            FileNotFoundError: the file is missing.
+            ValueError: the file is not a report; the message contains its path.
+        """
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
             trackers = {name: _read_tracker(entry) for name, entry in record["trackers"].items()}

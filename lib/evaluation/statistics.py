@@ -9,30 +9,30 @@ import numpy as np
 from lib.evaluation.report import Comparison
 
 RESAMPLES = 2000
-TAIL = 2.5  # per cent that a 95 % interval leaves out on either side
+TAIL = 2.5  # per cent outside a 95 % interval on each side
 
 
 def resampled_weights(sequences: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each sequence is drawn in each resample, (resamples, sequences) float64; each row sums to `sequences`.
+    """Returns how often each sequence is drawn, (resamples, sequences) float64; each row sums to `sequences`.
 
-    The same for all trackers, so that differences are paired.
+    The weights are the same for all trackers, so that differences are paired.
     """
     even = np.full(sequences, 1 / sequences)
     return np.random.default_rng(seed).multinomial(sequences, even, size=resamples).astype(np.float64)
 
 
 def interval(samples: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of resampled scores, (B,); resamples without a score (NaN) are ignored."""
+    """Returns the bounds of the middle 95 % of resampled scores, (B,), in their unit. NaN is ignored."""
     samples = samples[~np.isnan(samples)]
     low, high = np.percentile(samples, [TAIL, 100 - TAIL]) if len(samples) else (0.0, 0.0)
     return float(low), float(high)
 
 
 def compare(scores: dict[str, float], samples: dict[str, np.ndarray]) -> tuple[Comparison, ...]:
-    """Compares every tracker with each one that is ranked below it.
+    """Compares every tracker with each tracker that is ranked below it.
 
     Args:
-        scores: tracker → score, best first.
+        scores: tracker → score in per cent, best first.
         samples: tracker → scores of the same resamples, (B,).
     """
     return tuple(_compare(a, b, scores, samples) for a, b in itertools.combinations(scores, 2))

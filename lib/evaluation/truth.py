@@ -19,22 +19,23 @@ from lib.evaluation.rules.base import Benchmark
 
 
 class Truth(NamedTuple):
-    """What results are scored against."""
+    """The ground truth against which results are scored."""
 
     annotations: list[Annotation]
-    sequences: dict[str, Sequence]  # by name; empty where there are no images
-    source: str  # what the data are, if not the benchmark's own
-    folder: Path | None  # where attributes may be found
+    sequences: dict[str, Sequence]  # by name; empty without images
+    source: str  # kind of the data, if not the benchmark's own
+    folder: Path | None  # folder that may contain attributes
 
 
 def truth_from_folder(benchmark: Benchmark, folder: Path, with_size: bool = True) -> Truth:
-    """Reads annotation files, or the data set where the folder (or .lmdb file) is one.
+    """Reads annotation files, or a data set if the folder (or .lmdb file) is a data set.
 
     Args:
-        with_size: also the image size, where the benchmark's rule needs it; one image per sequence is read.
+        with_size: read one image per sequence to get the image size, if the benchmark's rule needs it.
 
     Raises:
-        FileNotFoundError: no such folder, or nothing in it. ValueError: a broken file.
+        FileNotFoundError: the folder is missing or contains no annotation.
+        ValueError: a file is invalid.
     """
     if folder.is_dir() and is_annotation_folder(folder):
         return Truth(annotations_from_folder(folder), {}, "", folder)
@@ -42,7 +43,7 @@ def truth_from_folder(benchmark: Benchmark, folder: Path, with_size: bool = True
 
 
 def truth_from_store(benchmark: Benchmark, store: Store, with_size: bool = True) -> Truth:
-    """Reads the annotations of a data set; raises as `truth_from_folder`."""
+    """Reads the annotations of a data set. Raises FileNotFoundError and ValueError as `truth_from_folder`."""
     rule, root = benchmark.rule, store.root if isinstance(store, DiskStore) else None
     sequences = [sequence.every_nth(rule.every) for sequence in load_dataset(benchmark.dataset, store)]
     annotations = annotations_from_sequences(sequences, with_size and rule.needs_size, rule.needs_anchors)

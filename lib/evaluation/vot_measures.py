@@ -1,8 +1,8 @@
-"""What the VOT toolkit measures, number for number: overlaps of pixel masks, long-term frames, multistart EAO, A and R.
+"""The measures of the VOT toolkit, with equal results: overlaps of pixel masks, long-term frames, multistart EAO, A, R.
 
-A tracker's row is NaN where it gave no box: the toolkit's codes for "initialised here" and "not there" read as NaN.
+A result row is NaN if the tracker gave no box: the toolkit's codes for "initialised" and "unknown" are read as NaN.
 Letters: N frames, S sequences, B weightings of them, L points of the EAO curve. tests/vot/test_vot.py compares
-all of it with the toolkit itself.
+all measures with the toolkit.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from lib.results.vot_files import Anchor
 
-FAILURE_OVERLAP = 0.1  # at or below it a frame counts towards a failure
-GRACE = 10  # frames in a row below which a tracker has not failed yet
+FAILURE_OVERLAP = 0.1  # a frame with at most this overlap counts towards a failure
+GRACE = 10  # number of such consecutive frames that is a failure
 LOW, HIGH = 115, 755  # EAO interval of VOT-RGBD2022, in frames
 
 
@@ -23,31 +23,31 @@ LOW, HIGH = 115, 755  # EAO interval of VOT-RGBD2022, in frames
 
 
 def has_box(boxes_xywh: np.ndarray) -> np.ndarray:
-    """(N, 4) → (N,) bool: rows that are a rectangle to the toolkit, also an empty one; others are codes or NaN."""
+    """Returns whether rows are rectangles in the toolkit, also empty ones, and not codes or NaN: (N, 4) → (N,) bool."""
     return np.isfinite(boxes_xywh).all(axis=1)
 
 
 def box_overlaps(
     results_xywh: np.ndarray, annotations_xywh: np.ndarray, size: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """The toolkit's overlap of rectangles, (N,) in [0, 1]: they are drawn as masks, and pixels are counted.
+    """Returns the toolkit's overlap of rectangles, (N,) in [0, 1]: they are drawn as masks, and pixels are counted.
 
-    Position and size are rounded one by one, halves to the even number, from 32-bit floats. Pixels outside of the image
-    do not count. Two frames are odd: where the smallest rectangle around both is at most a pixel wide or high the
-    overlap is 1, so also where neither is a box; a missing box stretches that rectangle to the origin.
+    Position and size are rounded separately, halves to even, from 32-bit floats. Pixels outside the image do not count.
+    There are two special cases: if the smallest rectangle around both boxes is at most one pixel wide or high, also if
+    both boxes are missing, the overlap is 1; a missing box extends this rectangle to the origin.
 
     Args:
         results_xywh, annotations_xywh: (N, 4) pixels; a row with NaN is no box.
-        size: width and height of the images; None: boxes are not cut.
+        size: width and height of the images in pixels; None: boxes are not clipped.
 
     Raises:
-        ValueError: as many results as annotations are expected.
+        ValueError: the numbers of results and annotations differ.
     """
     if len(results_xywh) != len(annotations_xywh):
         raise ValueError(f"{len(results_xywh)} results for {len(annotations_xywh)} annotations")
     first, second = _corners(results_xywh), _corners(annotations_xywh)
     low, high = np.minimum(first[:, :2], second[:, :2]), np.maximum(first[:, 2:], second[:, 2:])
-    alike = (low >= high).any(axis=1)
+    degenerate = (low >= high).any(axis=1)
     if size is not None:
         low, high = np.maximum(low, 0), np.minimum(high, np.array(size) - 1)
     outside = (low >= high).any(axis=1)
@@ -60,11 +60,11 @@ def box_overlaps(
     intersection = np.where(both, _area(shared), 0)
     areas = [np.where(has_box(b), _area(d), 0) for b, d in zip((results_xywh, annotations_xywh), drawn, strict=True)]
     overlap = intersection / np.maximum(areas[0] + areas[1] - intersection, 1)
-    return np.where(alike, 1.0, np.where(outside, 0.0, overlap))
+    return np.where(degenerate, 1.0, np.where(outside, 0.0, overlap))
 
 
 def _corners(boxes_xywh: np.ndarray) -> np.ndarray:
-    """First and last pixel of every box as (N, 4) float64 whole numbers; zeros where there is no box."""
+    """Returns the first and last pixel of every box as (N, 4) float64 integers; zeros if there is no box."""
     boxes = np.where(has_box(boxes_xywh)[:, None], boxes_xywh, 0).astype(np.float32).round().astype(np.float64)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:] - 1], axis=1)
     return np.where(has_box(boxes_xywh)[:, None], corners, 0)
@@ -77,11 +77,13 @@ def _area(corners: np.ndarray) -> np.ndarray:
 def long_term_frames(
     results_xywh: np.ndarray, annotations_xywh: np.ndarray, size: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What Pr and Re are made of: (N,) overlap and (N,) whether the target shows, as `metrics.precision_recall` takes
-    them.
+    """Returns (N,) overlap and (N,) bool whether the target is visible, for `metrics.precision_recall`.
 
-    Every frame counts, the first too: the toolkit writes a code there, so that its overlap is 0. A box where the target
-    does not show overlaps by 0; a code there overlaps by 1, and counts if it comes with a confidence.
+    All frames count, also the first, where the toolkit writes a code, so that its overlap is 0. If the target is
+    absent, a box has an overlap of 0; a code has an overlap of 1 and counts if it has a confidence.
+
+    Raises:
+        ValueError: the numbers of results and annotations differ.
     """
     return box_overlaps(results_xywh, annotations_xywh, size), has_box(annotations_xywh)
 
@@ -90,9 +92,9 @@ def long_term_frames(
 
 
 class Sums(NamedTuple):
-    """What one sequence adds to both sides of EAO, accuracy and robustness."""
+    """The contribution of one sequence to numerator and denominator of EAO, accuracy and robustness."""
 
-    eao_numerator: np.ndarray  # (L,) by length of a run in frames, see `eao`
+    eao_numerator: np.ndarray  # (L,) by length of a run in frames, see `eao`; overlaps
     eao_denominator: np.ndarray  # (L,)
     accuracy: tuple[float, float]  # summed overlap before failures, frames before failures
     robustness: tuple[float, float]  # frames of the sequence times the share of tracked frames, frames of the sequence
@@ -106,16 +108,18 @@ def run_overlaps(
     threshold: float = FAILURE_OVERLAP,
     grace: int = GRACE,
 ) -> tuple[np.ndarray, int]:
-    """The (n,) overlaps of one run, in the order of tracking, and how many of its frames come before it fails.
+    """Returns the (n,) overlaps of one run, in the order of tracking, and the number of frames before it fails.
 
-    It fails at the first of `grace` frames in a row with an overlap of at most `threshold`; a frame without a target,
-    or with an empty box, ends such a series. The first frame, whose result is a code, takes part with its overlap of 0.
+    It fails at the first of `grace` consecutive frames with an overlap of at most `threshold`. A frame without a target
+    or with an empty box interrupts such a series. The first frame, whose result is a code, counts with an overlap of 0.
 
     Args:
-        results_xywh: (n, 4) in the order of tracking. annotations_xywh: (N, 4) of the whole sequence.
+        results_xywh: (n, 4) in the order of tracking, pixels.
+        annotations_xywh: (N, 4) of the complete sequence.
+        size: width and height of the images in pixels; None: boxes are not clipped.
 
     Raises:
-        ValueError: the run has another number of frames.
+        ValueError: the run has a different number of frames.
     """
     truth = np.asarray(annotations_xywh)[anchor.frames(len(annotations_xywh))]
     if len(results_xywh) != len(truth):
@@ -131,7 +135,9 @@ def sum_runs(runs: SequenceOf[tuple[np.ndarray, int]], length: int, high: int = 
     """Sums up the runs of one sequence.
 
     Args:
-        runs: of each run what `run_overlaps` gives. length: frames of the whole sequence. high: L, the curve's length.
+        runs: result of `run_overlaps` for each run.
+        length: number of frames of the complete sequence.
+        high: L, the length of the curve in frames.
     """
     numerator, denominator = np.zeros(high), np.zeros(high)
     for overlaps, progress in runs:
@@ -139,7 +145,7 @@ def sum_runs(runs: SequenceOf[tuple[np.ndarray, int]], length: int, high: int = 
         summed, inside = np.cumsum(kept[1:]), min(len(kept), high)
         counted = inside
         numerator[1:inside] += summed[: inside - 1] / np.arange(1, inside)
-        if progress < len(kept):  # a failed run is continued by zeros; the toolkit divides by one frame less there
+        if progress < len(kept):  # a failed run is extended with zeros; the toolkit then divides by one frame less
             numerator[inside:] += kept[1:].sum() / np.arange(inside - 1, high - 1)
             counted = high
         denominator[1:counted] += 1
@@ -152,19 +158,19 @@ def sum_runs(runs: SequenceOf[tuple[np.ndarray, int]], length: int, high: int = 
 def eao(
     numerators: np.ndarray, denominators: np.ndarray, weights: np.ndarray, low: int = LOW, high: int = HIGH
 ) -> np.ndarray:
-    """Expected average overlap, (B,) in [0, 1]: the curve's mean from `low` up to and without `high`, as the toolkit
-    cuts it.
+    """Returns the expected average overlap, (B,) in [0, 1]: the mean of the curve from `low` to `high`, exclusive.
 
     Args:
-        numerators, denominators: (S, L) of the sequences. weights: (B, S), at least 0; ones give the toolkit's figure.
+        numerators, denominators: (S, L), of S sequences.
+        weights: (B, S), at least 0; with ones, the result equals the toolkit's.
     """
     return weighted_ratio(numerators, denominators, weights)[:, low:high].mean(axis=1)
 
 
 def weighted_ratio(numerators: np.ndarray, denominators: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(S, ...) and (S, ...) with weights (B, S) → (B, ...): weighted sum over weighted sum, 0 where that is 0.
+    """Returns the ratio of two weighted sums, (B, ...), from (S, ...) arrays and (B, S) weights; 0 if the divisor is 0.
 
-    Of `Sums.accuracy` and `Sums.robustness`, (S,) each, it gives A and R.
+    For `Sums.accuracy` and `Sums.robustness`, (S,) each, the result is A and R.
     """
     above, below = weights @ np.asarray(numerators), weights @ np.asarray(denominators)
     return np.divide(above, below, out=np.zeros(np.shape(above)), where=below > 0)

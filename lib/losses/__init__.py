@@ -1,4 +1,4 @@
-"""DISTILL_LOSSES: the losses that compare a student with a teacher. TRAIN.DISTILL has a weight for each row."""
+"""The table DISTILL_LOSSES of distillation losses. TRAIN.DISTILL has a weight for each row."""
 
 from functools import partial
 
@@ -7,8 +7,9 @@ from lib.losses.mpsd import MPSD
 from lib.losses.response import Response
 from lib.losses.scfd import SCFD
 
-# Name → (student: FeatureSpec, teacher: FeatureSpec) → module. Its forward takes (student: TrackOutput, teacher:
-# TrackOutput, sample: Sample, progress: float in [0, 1]) and returns a scalar and values to log.
+# Name → function (student: FeatureSpec, teacher: FeatureSpec) that returns a module. The forward of this module takes
+# (student: TrackOutput, teacher: TrackOutput, sample: Sample, progress: float in [0, 1]) and returns the loss, a
+# scalar, and values to log by name.
 DISTILL_LOSSES = {
     "SCFD": SCFD,
     "MPSD": MPSD,

@@ -1,7 +1,7 @@
-"""What the distillation losses share: matched layers, token weights, distances.
+"""Functions shared by the distillation losses: matched layers, token weights, distances.
 
-Each distillation loss is the mean over the batch of one loss per sample, computed in float32 under any autocast. A loss
-owns its projections: they are trained and resumed with the run and are not part of the exported student.
+Each distillation loss is the mean over the batch of one loss per sample, computed in float32, also under autocast.
+The projections belong to the loss: they are trained and saved with the run, but are not exported with the student.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def in_float32(forward):
 
 
 class FeatureSpec(NamedTuple):
-    """The part of a backbone that a loss needs to match features; see `lib.models.backbone.Backbone`."""
+    """The properties of a network that a loss needs to match features; see `lib.models.backbone.Backbone`."""
 
-    width: int
-    depth: int
-    template_tokens: int
+    width: int  # D, channels of a token
+    depth: int  # number of blocks
+    template_tokens: int  # number of template tokens
     matched_layers: tuple[int, ...]  # blocks, counted from 1, whose output is compared
-    paths: tuple[str, ...] = ()  # names of its fusion's paths
+    paths: tuple[str, ...] = ()  # names of the paths of its fusion
 
 
 class FeatureLoss(nn.Module):
@@ -54,7 +54,7 @@ class FeatureLoss(nn.Module):
 
 
 def pair_layers(student: FeatureSpec, teacher: FeatureSpec) -> list[tuple[int, int]]:
-    """The student's matched layers, each with the teacher's block at the same relative depth, counted from 1.
+    """Returns the student's matched layers, each with the teacher's block at the same relative depth, counted from 1.
 
     Raises:
         ValueError: the teacher has no block at the relative depth of the student's first matched layer.
@@ -69,33 +69,35 @@ def pair_layers(student: FeatureSpec, teacher: FeatureSpec) -> list[tuple[int, i
 
 
 def block_features(output: TrackOutput, layer: int) -> tuple[Tensor, Tensor]:
-    """RGB and auxiliary tokens after block `layer`, (B, N, D) float32 each, template tokens first."""
+    """Returns RGB and auxiliary tokens after block `layer`, (B, N, D) float32 each, template tokens first."""
     return output.features[f"block{layer:02d}/rgb"].float(), output.features[f"block{layer:02d}/aux"].float()
 
 
 def normalize(tokens: Tensor) -> Tensor:
-    """Layer normalisation without parameters, (..., D) → (..., D) float32."""
+    """Applies layer normalisation without parameters, (..., D) → (..., D) float32."""
     return functional.layer_norm(tokens.float(), tokens.shape[-1:], eps=1e-6)
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine similarity, (..., D) twice → (...). Its gradient stays finite near a vector of zeros."""
+    """Returns the cosine similarity of two (..., D) tensors, (...) in [-1, 1]; gradients are finite at zero vectors."""
     lengths = [x.norm(dim=-1).clamp(min=1e-3) for x in (a, b)]
     return (a * b).sum(dim=-1) / (lengths[0] * lengths[1])
 
 
 def weighted(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean over tokens, (B, N) twice → (B,); 0 where all weights are 0."""
+    """Returns the weighted mean over tokens, (B,), of values and weights (B, N); 0 if all weights are 0."""
     return (values * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-6)
 
 
 def token_weights(search_box: Tensor, output: TrackOutput, template_tokens: int) -> Tensor:
-    """Weight of each token, (B, N): 1 for template tokens; for search tokens 1 + 4 * Gaussian of the true box, whose
-    standard deviation is half the box.
+    """Returns the weight of each token, (B, N): 1 for template tokens, 1 + 4 * Gaussian for search tokens.
+
+    The Gaussian is centred on the true box; its standard deviation is half the width and height of the box.
 
     Args:
         search_box: (B, 4) cxcywh, fractions of the search crop.
-        output: its score map gives the feature grid.
+        output: the size of its score map is the feature grid.
+        template_tokens: number of template tokens.
     """
     height, width = output.score_map.shape[-2:]
     box = search_box.float()

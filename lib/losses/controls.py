@@ -1,4 +1,4 @@
-"""Feature losses that SCFD is compared with in the ablation (docs/method.md, "SCFD")."""
+"""Feature losses for comparison with SCFD in the ablation (docs/method.md, "SCFD")."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lib.structures import Sample, TrackOutput
 
 
 class PlainCosine(FeatureLoss):
-    """Control of SCFD: the tokens of each modality matched by cosine, at the same layers with the same weights."""
+    """Control of SCFD: matches the tokens of each modality by cosine, at the same layers with the same weights."""
 
     @in_float32
     def forward(
         self, student: TrackOutput, teacher: TrackOutput, sample: Sample, progress: float
     ) -> tuple[Tensor, Logs]:
-        """Returns the loss, a scalar; nothing to log."""
+        """Returns the loss, a scalar, and an empty dictionary."""
         weight = token_weights(sample.search_box, student, self.template_tokens)
         losses = [
             weighted(1 - cosine(normalize(project(s)), normalize(t)), weight)
@@ -36,15 +36,15 @@ class PlainCosine(FeatureLoss):
 
 
 class ContentStyle(FeatureLoss):
-    """Control of SCFD after CKD: content is the instance-normalised tokens, style is mean and deviation per channel."""
+    """Control of SCFD after CKD: content is instance-normalised tokens, style their mean and deviation per channel."""
 
-    CONTENT_WEIGHT = 0.1  # as published there
+    CONTENT_WEIGHT = 0.1  # as published for CKD
 
     @in_float32
     def forward(
         self, student: TrackOutput, teacher: TrackOutput, sample: Sample, progress: float
     ) -> tuple[Tensor, Logs]:
-        """Returns the loss, a scalar; nothing to log."""
+        """Returns the loss, a scalar, and an empty dictionary."""
         losses = []
         for (own, other), project in zip(self.layers, self.project, strict=True):
             for s, t in zip(block_features(student, own), block_features(teacher, other), strict=True):

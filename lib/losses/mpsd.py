@@ -9,18 +9,19 @@ from lib.losses.common import FeatureSpec, Logs, cosine, in_float32, normalize, 
 from lib.losses.tracking import box_iou
 from lib.structures import Sample, TrackOutput
 
-PATH_TEMPERATURE, PATH_FLOOR, LEARNABILITY = 0.2, 0.15, 0.5  # tau_p; shared floor of pi; eta at the start
-MIN_TEACHER_IOU = 0.3  # samples on which the teacher's IoU is lower do not train the fusion
+PATH_TEMPERATURE, PATH_FLOOR, LEARNABILITY = 0.2, 0.15, 0.5  # tau_p; sum of the minimum path weights; initial eta
+MIN_TEACHER_IOU = 0.3  # samples with a lower IoU of the teacher do not count
 
 
 class MPSD(nn.Module):
     """Teaches a simple fusion which of the teacher's fusion paths to follow on each sample.
 
-    Per sample, pi = softmax((per-path IoU + eta * learnability) / tau) with a floor, where the per-path IoU is that of
-    the teacher's head on the path. Samples with a teacher IoU below MIN_TEACHER_IOU add nothing.
+    Per sample, pi = softmax((per-path IoU + eta * learnability) / tau) with a floor, where the per-path IoU is the
+    overlap of the true box with the box that the teacher's head predicts from the path. Samples with a teacher IoU
+    below MIN_TEACHER_IOU have no loss.
 
     Args:
-        selection: "reliability"; "uniform" and "fused" (the fused output alone, without paths) are controls.
+        selection: "reliability", or the controls "uniform" (equal weights) and "fused" (fused output only, no paths).
 
     Raises:
         ValueError: the teacher's fusion has no paths to select from.
@@ -39,7 +40,7 @@ class MPSD(nn.Module):
     def forward(
         self, student: TrackOutput, teacher: TrackOutput, sample: Sample, progress: float
     ) -> tuple[Tensor, Logs]:
-        """Returns the loss, a scalar, and values to log."""
+        """Returns the loss, a scalar, and values to log, scalars by name."""
         weight = token_weights(sample.search_box, student, self.template_tokens)[:, self.template_tokens :]
         targets = {"fused": teacher.features["fused"], **{k: teacher.paths[k].features["fused"] for k in self.paths}}
         own = student.features["fused"].float()
@@ -57,16 +58,18 @@ class MPSD(nn.Module):
             else:
                 pi = select_paths(path_iou, path_distance.detach(), progress)
             loss = loss + (pi * path_distance).sum(dim=1)
-            logs["mpsd/entropy"] = -(pi * pi.log()).sum(dim=1).mean()  # log 3 = 1.10 where nothing is selected
+            logs["mpsd/entropy"] = -(pi * pi.log()).sum(dim=1).mean()  # log 3 = 1.10 for equal weights
             logs.update({f"mpsd/pi_{name}": share for name, share in zip(self.paths, pi.mean(dim=0), strict=True)})
         return (reliable * loss).mean(), logs
 
 
 def select_paths(path_iou: Tensor, distance: Tensor, progress: float) -> Tensor:
-    """Weights of the K paths: (B, K) per-path IoU and distance to the student → (B, K), at least 0.15 / K, sum 1.
+    """Returns the weights of the K paths, (B, K), at least PATH_FLOOR / K each, sum 1.
 
     Args:
-        progress: share of the training that is done, in [0, 1]; the distance counts in the first half only.
+        path_iou: (B, K) per-path IoU in [0, 1].
+        distance: (B, K) distance of each path to the student.
+        progress: completed share of the training, in [0, 1]; the distance counts in the first half only.
     """
     eta = LEARNABILITY * max(0.0, 1 - 2 * progress)
     pi = ((path_iou + eta * (1 - distance)) / PATH_TEMPERATURE).softmax(dim=1)

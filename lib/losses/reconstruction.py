@@ -1,21 +1,22 @@
-"""The loss of masked patches (docs/method.md, CMAE; ours)."""
+"""The reconstruction loss of masked patches (docs/method.md, CMAE; ours)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-FLAT = 0.02  # spatial standard deviation in [0, 1] below which a patch shows nothing but noise
+FLAT = 0.02  # spatial standard deviation in [0, 1] below which a patch shows only noise
 
 
 def reconstruction_loss(prediction: Tensor, patches: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error of masked patches, each normalised by its own mean and deviation; flat ones do not count.
+    """Mean squared error of masked patches, each normalised by its mean and deviation; flat patches do not count.
 
     Args:
-        prediction, patches: (B, 2, N, 3 * stride**2); patches in [0, 1]. mask: (B, 2, N) bool.
+        prediction, patches: (B, 2, N, 3 * stride**2); patches in [0, 1].
+        mask: (B, 2, N) bool.
 
     Returns:
-        (B, 2): of each sample and modality, the mean over its masked patches; 0 where none counts.
+        (B, 2), mean over the masked patches of each sample and modality; 0 if no patch counts.
     """
     with torch.autocast(prediction.device.type, enabled=False):
         weight = (mask & ~is_flat(patches)).float()
@@ -24,11 +25,14 @@ def reconstruction_loss(prediction: Tensor, patches: Tensor, mask: Tensor) -> Te
 
 
 def patch_targets(patches: Tensor) -> Tensor:
-    """Patches with zero mean and unit variance."""
+    """Normalises each patch, (..., pixels), to zero mean and unit variance. Returns float32."""
     variance, mean = torch.var_mean(patches.float(), dim=-1, keepdim=True, correction=0)
     return (patches - mean) / (variance + 1e-6).sqrt()
 
 
 def is_flat(patches: Tensor) -> Tensor:
-    """(..., pixels) → (...): no channel varies over the patch. A flat depth colour varies across channels only."""
+    """Returns whether no channel varies within the patch: (..., pixels) → (...) bool.
+
+    A patch of constant depth differs between channels only.
+    """
     return (patches.float().unflatten(-1, (3, -1)).std(dim=-1, correction=0) < FLAT).all(dim=-1)

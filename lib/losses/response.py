@@ -13,7 +13,7 @@ from lib.structures import Sample, TrackOutput
 
 
 class Response(nn.Module):
-    """Matches the score map, weighted by how far the two maps differ, and the box where the teacher's is better."""
+    """Matches the score map, weighted by the difference of the two maps, and the box if the teacher's is better."""
 
     BOX_WEIGHT = 0.25
 
@@ -24,7 +24,7 @@ class Response(nn.Module):
     def forward(
         self, student: TrackOutput, teacher: TrackOutput, sample: Sample, progress: float
     ) -> tuple[Tensor, Logs]:
-        """Returns the loss, a scalar, and values to log."""
+        """Returns the loss, a scalar, and values to log, scalars by name."""
         own, target = student.score_map.float().flatten(1), teacher.score_map.float().flatten(1)
         hardness = (own - target).abs().detach() + 0.05
         entropy = functional.binary_cross_entropy(target, target, reduction="none")

@@ -17,22 +17,22 @@ from lib.losses.common import (
 )
 from lib.structures import Sample, TrackOutput
 
-SPATIAL_TEMPERATURE = 0.2  # at 1 the channel-wise KL is no more than a mean squared error
+SPATIAL_TEMPERATURE = 0.2  # at 1 the channel-wise KL is about a mean squared error
 RELATION_WEIGHT, ENERGY_WEIGHT, SPECIFIC_WEIGHT = 0.5, 0.5, 0.5  # gamma, beta, lambda_spe in docs/method.md
 
 
 class SCFD(FeatureLoss):
     """Matches the common part c = (v + x) / 2 and the specific part d = (v - x) / 2 of RGB and auxiliary tokens v, x.
 
-    After layer normalisation c and d are orthogonal, token by token. The common part is matched in direction and in its
-    cosine similarity to the template tokens; the specific part where the teacher's is strong.
+    After layer normalisation, c and d of each token are orthogonal. The common part is matched in direction and in its
+    cosine similarity to the template tokens. The specific part is matched where the teacher's specific part is strong.
     """
 
     @in_float32
     def forward(
         self, student: TrackOutput, teacher: TrackOutput, sample: Sample, progress: float
     ) -> tuple[Tensor, Logs]:
-        """Returns the loss, a scalar, and values to log."""
+        """Returns the loss, a scalar, and values to log, scalars by name."""
         start = self.template_tokens
         weight = token_weights(sample.search_box, student, start)
         losses, logs = [], {}
@@ -43,11 +43,11 @@ class SCFD(FeatureLoss):
             common = weighted(1 - cosine(s_common, t_common), weight)
             relation = self._relation(split(*raw)[0]) - self._relation(t_common)
             common = common + RELATION_WEIGHT * relation.abs().mean(dim=(1, 2))
-            place = spatial_divergence(s_specific[:, start:], t_specific[:, start:])
+            location = spatial_divergence(s_specific[:, start:], t_specific[:, start:])
             power = [t.square().sum(dim=-1) for t in (t_specific, t_common)]
             energy = power[0] / (power[0] + power[1]).clamp(min=1e-6)
             direction = weighted(1 - cosine(s_specific, t_specific), weight * energy)
-            losses.append(common + SPECIFIC_WEIGHT * (place + ENERGY_WEIGHT * direction))
+            losses.append(common + SPECIFIC_WEIGHT * (location + ENERGY_WEIGHT * direction))
             logs[f"scfd/specific_to_common{other:02d}"] = (power[0].mean() / power[1].mean().clamp(min=1e-6)).sqrt()
             peaks = (t_specific[:, start:] / SPATIAL_TEMPERATURE).softmax(dim=1).amax(dim=1)
             logs[f"scfd/peakedness{other:02d}"] = peaks.mean()
@@ -60,14 +60,14 @@ class SCFD(FeatureLoss):
 
 
 def split(rgb: Tensor, aux: Tensor) -> tuple[Tensor, Tensor]:
-    """Common and specific part of two layer-normalised sets of tokens, each of the shape of the inputs."""
+    """Returns the common and the specific part of layer-normalised tokens, (..., D) like the inputs."""
     return (rgb + aux) / 2, (rgb - aux) / 2
 
 
 def spatial_divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL divergence between the spatial distributions of each channel, for the channel and its negative.
+    """Returns the KL divergence between the spatial distributions of each channel, for the channel and its negative.
 
-    (B, hw, D) twice → (B,), mean over channels and signs.
+    Maps two (B, hw, D) tensors to (B,), the mean over channels and signs.
     """
     total = student.new_zeros(len(student))
     for sign in (1, -1):

@@ -1,4 +1,4 @@
-"""The supervised loss: focal + GIoU + L1. Published, for OSTrack, which the paper's code derives from."""
+"""The supervised loss: focal + GIoU + L1. Published for OSTrack, on which the paper's code is based."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from lib.structures import Sample, TrackOutput
 
 
 class TrackingLoss(nn.Module):
-    """Three terms, unweighted; each a mean over the batch of per-sample losses, in float32 under any autocast."""
+    """Three unweighted terms; each is the mean over the batch of one loss per sample, in float32."""
 
     def forward(self, output: TrackOutput, sample: Sample) -> dict[str, Tensor]:
-        """Returns scalars: focal (on the score map), giou and l1 (on the corners of the box at its peak,
-        against the part of the true box inside the crop)."""
+        """Returns three scalars: "focal" for the score map, "giou" and "l1" for the box at its peak.
+
+        The boxes are compared by their corners. The true box is clipped to the crop.
+        """
         with torch.autocast(output.score_map.device.type, enabled=False):
             score_map = output.score_map.float()
             target = encode_score(sample.search_box, *score_map.shape[-2:])
@@ -28,11 +30,11 @@ class TrackingLoss(nn.Module):
 
 
 def focal_loss(score_map: Tensor, target: Tensor, alpha: float = 2.0, beta: float = 4.0) -> Tensor:
-    """CornerNet's penalty-reduced focal loss: (B, 1, h, w) twice → (B,), summed over cells, one positive a sample.
+    """Returns CornerNet's penalty-reduced focal loss, (B,), summed over cells; one cell per sample is positive.
 
     Args:
-        score_map: in (0, 1), clamped away from both ends.
-        target: 1 at the centre, in [0, 1) elsewhere; the closer to 1, the less a high score costs.
+        score_map: (B, 1, h, w) in (0, 1), without 0 and 1.
+        target: (B, 1, h, w), 1 at the centre, in [0, 1) elsewhere; near 1, a high score has a small loss.
     """
     positive = target == 1
     loss = torch.where(
@@ -44,12 +46,12 @@ def focal_loss(score_map: Tensor, target: Tensor, alpha: float = 2.0, beta: floa
 
 
 def to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
-    """(B, 4) centre and size → corners."""
+    """Converts (B, 4) centre and size to corners x1, y1, x2, y2, in the same unit."""
     return box_convert(boxes_cxcywh, "cxcywh", "xyxy")
 
 
 def box_iou(a_cxcywh: Tensor, b_cxcywh: Tensor) -> Tensor:
-    """(B, 4) twice → (B,) overlap of paired boxes."""
+    """Returns the IoU of paired boxes, (B, 4) each → (B,) in [0, 1]."""
     a, b = to_xyxy(a_cxcywh.float()), to_xyxy(b_cxcywh.float())
     side = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0)
     intersection = side.prod(dim=1)

@@ -1,6 +1,6 @@
-"""Backbone: what a network that encodes crops must offer. Students, teachers, losses and CMAE ask for nothing more.
+"""The interface of a backbone, a network that encodes crops. Students, teachers, losses and CMAE use nothing else.
 
-To add one, write a module that meets the protocol and give it a row in `lib.models.build.BACKBONES`.
+To add a backbone, write a module that implements the protocol and add a row for it in `lib.models.build.BACKBONES`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 
 class ForeignTensor(NamedTuple):
-    """A tensor of another project on its way into a backbone."""
+    """A tensor of any shape from another project, while it is converted for a backbone."""
 
     key: str  # its name in the file
     tensor: Tensor
-    steps: tuple[str, ...] = ()  # what was done to it, in words
+    steps: tuple[str, ...] = ()  # the conversions so far, as text for reports
 
     def then(self, tensor: Tensor, step: str) -> ForeignTensor:
-        """The result of one more step."""
+        """Returns a record with the new tensor and `step` added to the steps."""
         return ForeignTensor(self.key, tensor, (*self.steps, step))
 
 
 class Backbone(Protocol):
-    """Template and search crop → tokens; and the blocks and the norm that the student or teacher runs them through.
+    """Embeds a template and a search crop as tokens, and provides the blocks and the norm that process them.
 
     A backbone is an `nn.Module` that inherits from this class. The attributes without a value are set in its
     constructor, which `BACKBONES` calls with the keyword arguments `template_size`, `search_size`, `stride` (pixels),
@@ -33,19 +33,19 @@ class Backbone(Protocol):
     """
 
     width: int  # D, channels of a token
-    stride: int  # pixels of a token's side
+    stride: int  # side of a token's patch, pixels
     grid: int  # tokens along a side of the search crop
-    template_grid: int  # and of the template crop
-    blocks: Sequence[nn.Module]  # each maps (B, N + prefix, D) → the same shape
+    template_grid: int  # tokens along a side of the template crop
+    blocks: Sequence[nn.Module]  # each maps (B, N + prefix, D) to the same shape
     norm: nn.Module  # applied after the last block
 
     def embed(
         self, template: Tensor, search: Tensor, mask: Tensor | None = None, vector: Tensor | None = None
     ) -> Tensor:
-        """Normalised crops (B, 3, S, S) → tokens (B, N + prefix, D): template, search, then prefix tokens.
+        """Maps normalised crops (B, 3, S, S) to tokens (B, N + prefix, D): template, search, then prefix tokens.
 
         Args:
-            mask: (B, N) bool: tokens that `vector` (B, D) replaces. Only a backbone that `can_mask` is given one.
+            mask: (B, N) bool, True for tokens that `vector` (B, D) replaces. Only used if `can_mask` is True.
         """
         ...
 
@@ -71,7 +71,7 @@ class Backbone(Protocol):
 
     @property
     def last_layer(self) -> nn.Module:
-        """Where `train.balance` measures the gradient of each loss."""
+        """The module whose parameters `train.balance` uses to measure the gradient of each loss."""
         return self.blocks[-1]
 
     @property
@@ -80,20 +80,28 @@ class Backbone(Protocol):
         return False
 
     def attention_received(self, layer: int, tokens: Tensor, queries: Sequence[int]) -> Tensor:
-        """Attention that each token gets from the tokens `queries` in block `layer` (counted from 1).
+        """Returns the attention that each token receives from the tokens `queries`, (B, N) float32.
 
-        (B, N, D) input of the block → (B, N) float32, mean over heads and queries.
+        It is the mean over heads and queries.
+
+        Args:
+            layer: number of the block, counted from 1.
+            tokens: (B, N, D) input of the block.
+            queries: indices of tokens.
+
+        Raises:
+            NotImplementedError: the backbone cannot be masked, see `can_mask`.
         """
         raise NotImplementedError
 
     def convert(self, items: dict[str, ForeignTensor]) -> None:
-        """Renames and reshapes, in place, weights of other projects that come under timm's names.
+        """Renames and reshapes weights of other projects, which have timm's names. Modifies `items`.
 
         Raises:
-            ValueError, RuntimeError, IndexError: tensors that do not belong together.
+            ValueError, RuntimeError, IndexError: the tensors do not fit together.
         """
 
 
 def quarter_ends(depth: int) -> tuple[int, ...]:
-    """The last block of each quarter of a network, counted from 1: 3, 6, 9, 12 of twelve."""
+    """Returns the last block of each quarter of a network, counted from 1: for 12 blocks (3, 6, 9, 12)."""
     return tuple(sorted({math.ceil(depth * quarter / 4) for quarter in (1, 2, 3, 4)}))

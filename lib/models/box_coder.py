@@ -9,9 +9,14 @@ MIN_OVERLAP = 0.7  # nominal IoU of a box with itself after its corners moved by
 
 
 def encode_score(boxes_cxcywh: Tensor, height: int, width: int) -> Tensor:
-    """(B, 4) boxes → (B, 1, h, w) target: 1 in the cell whose corner is nearest to the centre, a Gaussian around it.
+    """Encodes boxes as target score maps, (B, 1, h, w) in [0, 1].
 
-    As in OSTrack: offsets lie in [-0.5, 0.5]. Unlike there, a centre at the last column or row keeps its cell.
+    A map is 1 in the cell whose corner is nearest to the centre of the box, with a Gaussian around it. As in OSTrack,
+    offsets lie in [-0.5, 0.5]. Unlike in OSTrack, a centre at the last column or row keeps its cell.
+
+    Args:
+        boxes_cxcywh: (B, 4), fractions of the crop.
+        height, width: size h, w of the maps in cells.
     """
     scale = boxes_cxcywh.new_tensor([width, height])
     center = (boxes_cxcywh[:, :2] * scale).round().clamp(min=0).minimum(scale - 1)
@@ -27,11 +32,11 @@ def encode_score(boxes_cxcywh: Tensor, height: int, width: int) -> Tensor:
 
 
 def gaussian_radius(size: Tensor) -> Tensor:
-    """(B, 2) width and height in cells → (B,) radius in cells, as CornerNet's code computes it.
+    """Maps (B, 2) width and height in cells to the (B,) radius in cells that CornerNet's code computes.
 
     The three quadratics are for both corners moved in the same direction, both inwards, both outwards. CornerNet's code
-    omits the division by their leading coefficients, so the overlap can fall below MIN_OVERLAP. CenterNet-style heads
-    are trained with this radius, so it is kept.
+    omits the division by their leading coefficients, so the overlap can fall below MIN_OVERLAP. The radius is
+    kept because CenterNet-style heads are trained with it.
     """
     total, area, o = size.sum(dim=1), size.prod(dim=1), MIN_OVERLAP
 
@@ -47,7 +52,7 @@ def gaussian_radius(size: Tensor) -> Tensor:
 
 
 def decode(score_map: Tensor, size_map: Tensor, offset_map: Tensor) -> Tensor:
-    """Maps (B, 1 or 2, h, w) → (B, 4) cxcywh, fractions of the crop, at the peak of the score map."""
+    """Decodes maps (B, 1 or 2, h, w) to the box at the peak of the score map, (B, 4) cxcywh, fractions of the crop."""
     height, width = score_map.shape[-2:]
     cell = score_map.flatten(1).argmax(dim=1)  # row-major
     index = cell[:, None, None].expand(-1, 2, 1)

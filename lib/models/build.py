@@ -1,4 +1,4 @@
-"""cfg → student, teacher or CMAE. The tables MODELS and BACKBONES."""
+"""Builds student, teacher and CMAE from a configuration. Contains the tables MODELS and BACKBONES."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {name: partial(ViT, variant) for
 
 
 def build_model(cfg) -> nn.Module:
-    """The student or teacher that MODEL and DATA.{TEMPLATE,SEARCH}.SIZE describe, freshly initialised.
+    """Returns the student or teacher that MODEL and DATA.{TEMPLATE,SEARCH}.SIZE describe, with initial weights.
 
     Raises:
-        ValueError: MODEL.BACKBONE.INTERACTION_LAYERS names a block that is not there.
+        ValueError: MODEL.BACKBONE.INTERACTION_LAYERS contains a number that is not the number of a block.
     """
     model = cfg.MODEL
     encoder = BACKBONES[model.BACKBONE.TYPE](
@@ -49,11 +49,11 @@ def build_model(cfg) -> nn.Module:
 
 
 def load_trained_model(cfg, checkpoint: str | Path) -> nn.Module:
-    """The network that `cfg` describes with the weights of a checkpoint, on the CPU.
+    """Returns the network that `cfg` describes with the weights of a checkpoint, on the CPU.
 
     Raises:
-        FileNotFoundError: no such checkpoint.
-        ValueError: no checkpoint, or one of another network, also where its tensors have the same shapes.
+        FileNotFoundError: the checkpoint is missing.
+        ValueError: the file is not a checkpoint, or its network differs from `cfg`, even if all shapes are equal.
     """
     model, content = build_model(cfg), read_checkpoint(checkpoint)
     load_exact(model, network_of(content, checkpoint).tensors, str(checkpoint))
@@ -62,15 +62,15 @@ def load_trained_model(cfg, checkpoint: str | Path) -> nn.Module:
 
 
 def check_settings(content: dict[str, Any], cfg, checkpoint: Path) -> None:
-    """Raises ValueError where the settings in a checkpoint's content describe another network than `cfg`."""
+    """Raises ValueError if the settings in a checkpoint's content describe a different network than `cfg`."""
     trained, wanted = network_settings(content.get("config", {})), network_settings(to_plain(cfg))
     for key, value in trained.items():
         if wanted.get(key, value) != value:
-            raise ValueError(f"{checkpoint}: trained with {key} {value}, the config says {wanted[key]}")
+            raise ValueError(f"{checkpoint}: trained with {key} {value}, the config has {wanted[key]}")
 
 
 def network_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a whole configuration that a network depends on, e.g. {'MODEL.BACKBONE.STRIDE': 16}."""
+    """Returns the settings of a configuration that a network depends on, e.g. {'MODEL.BACKBONE.STRIDE': 16}."""
     keys = (
         "DATA.MEAN",
         "DATA.STD",
@@ -87,7 +87,11 @@ def network_settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_mae(cfg, model: nn.Module) -> CMAE:
-    """The masked autoencoder that TRAIN.PRETRAIN describes, for `model`."""
+    """Returns the masked autoencoder that TRAIN.PRETRAIN describes, for `model`.
+
+    Raises:
+        ValueError: the backbone of `model` cannot be masked, or all its blocks are joint; see `CMAE`.
+    """
     pretrain = cfg.TRAIN.PRETRAIN
     return CMAE(
         model,

@@ -1,4 +1,4 @@
-"""Fusions: the tokens of two modalities → one set of search tokens. The table FUSIONS."""
+"""Fusions of the tokens of two modalities to one set of search tokens. Contains the table FUSIONS."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ class SimpleFusion(nn.Module):
 
     F = (S_rgb + S_aux) / 2 + W2 GELU(W1 LN([S_rgb ; S_aux])), with W2 zero at the start, so that training begins with
     the mean.
+
+    Args:
+        width: D, channels of a token.
+        template_tokens: number of template tokens, which come before the search tokens.
+        rank: width of the hidden layer.
     """
 
     def __init__(self, width: int, template_tokens: int, rank: int):
@@ -32,7 +37,7 @@ class SimpleFusion(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(B, N, D) twice, template tokens first → fused search tokens (B, hw, D), and no paths."""
+        """Fuses two (B, N, D) tensors, template tokens first. Returns search tokens (B, hw, D) and no paths."""
         rgb, aux = rgb[:, self.template_tokens :], aux[:, self.template_tokens :]
         correction = self.up(functional.gelu(self.down(self.norm(torch.cat([rgb, aux], dim=-1)))))
         return (rgb + aux) / 2 + correction, {}
@@ -41,13 +46,16 @@ class SimpleFusion(nn.Module):
 class MultiPathFusion(nn.Module):
     """The teacher's fusion: the sum of three paths, weighted per token (docs/method.md, The teacher).
 
-    Published: that there are several paths; ours: these three and their weights.
+    Published: the use of several paths; ours: these three paths and their weights.
 
-    "rgb" is RGB enhanced by the auxiliary modality, "aux" the reverse, "joint" the mean over both after attention among
-    all; F = sum_k a_k P_k with a = softmax over the paths. The templates of both modalities serve as further keys.
+    "rgb" is RGB enhanced by the auxiliary modality, "aux" the reverse, "joint" the mean of both modalities after
+    attention among all tokens; F = sum_k a_k P_k with a = softmax over the paths. The templates of both modalities are
+    additional keys.
 
     Args:
-        rank: hidden width of the network that gives the weights of the paths.
+        width: D, channels of a token.
+        template_tokens: number of template tokens, which come before the search tokens.
+        rank: width of the hidden layer of the network that predicts the weights of the paths.
     """
 
     paths = PATHS
@@ -61,7 +69,7 @@ class MultiPathFusion(nn.Module):
         self.gate = nn.Sequential(nn.Linear(2 * width, rank), nn.GELU(), nn.Linear(rank, len(PATHS)))
 
     def forward(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(B, N, D) twice, template tokens first → fused search tokens (B, hw, D), and the same of each path."""
+        """Fuses two (B, N, D) tensors, template tokens first. Returns search tokens (B, hw, D), also of each path."""
         weights = self.path_weights(rgb, aux)
         templates = torch.cat([rgb[:, : self.template_tokens], aux[:, : self.template_tokens]], dim=1)
         rgb, aux = rgb[:, self.template_tokens :], aux[:, self.template_tokens :]
@@ -76,7 +84,7 @@ class MultiPathFusion(nn.Module):
         return fused, paths
 
     def path_weights(self, rgb: Tensor, aux: Tensor) -> Tensor:
-        """(B, N, D) twice, template tokens first → weight of each path for each search token, (B, hw, 3), sum 1."""
+        """Returns the weight of each path for each search token, (B, hw, 3), sum 1, from two (B, N, D) tensors."""
         return self.gate(torch.cat([rgb, aux], dim=-1)[:, self.template_tokens :]).softmax(dim=-1)
 
 
@@ -85,7 +93,7 @@ class CrossBlock(nn.Module):
 
     Args:
         gated: attention and FFN are multiplied by a gate per channel that starts at zero. Only the gate starts at zero:
-            if the layer before it did too, both would have zero gradients.
+            if the layer before it also started at zero, both would have zero gradients.
         one_norm: queries and keys share one norm.
     """
 
@@ -103,7 +111,7 @@ class CrossBlock(nn.Module):
         self.ffn_gate = nn.Parameter(torch.zeros(width)) if gated else None
 
     def forward(self, tokens: Tensor, others: Tensor) -> Tensor:
-        """(B, N, D), (B, M, D) → (B, N, D)."""
+        """Returns `tokens`, (B, N, D), after attention to `others`, (B, M, D), and the FFN. Shape (B, N, D)."""
         keys = (self.norm_key or self.norm_query)(others)
         attended = self._attend(self.norm_query(tokens), keys)
         tokens = tokens + (attended if self.attention_gate is None else self.attention_gate * attended)
@@ -111,7 +119,7 @@ class CrossBlock(nn.Module):
         return tokens + (changed if self.ffn_gate is None else self.ffn_gate * changed)
 
     def gates(self) -> list[nn.Parameter]:
-        """The gates of both branches; none where the block is not gated."""
+        """Returns the gates of attention and FFN, (D,) each; an empty list if the block is not gated."""
         return [gate for gate in (self.attention_gate, self.ffn_gate) if gate is not None]
 
     def _attend(self, tokens: Tensor, others: Tensor) -> Tensor:
@@ -124,14 +132,14 @@ class CrossBlock(nn.Module):
 
 
 class FusionEntry(NamedTuple):
-    """A row of FUSIONS."""
+    """A row of FUSIONS: how a fusion is built and which models may use it."""
 
     build: Callable[[int, int, int], nn.Module]  # (width D, number of template tokens, MODEL.FUSION.RANK) → fusion
     models: tuple[str, ...]  # values of MODEL.TYPE that may use it
 
 
 # A fusion's forward takes the tokens of RGB and of the auxiliary modality, (B, N, D) each, template first, and returns
-# fused search tokens (B, hw, D) and those of each path by name. One with paths names them in its attribute `paths`.
+# fused search tokens (B, hw, D) and those of each path by name. A fusion with paths has their names in `paths`.
 FUSIONS = {
     "simple": FusionEntry(SimpleFusion, ("student",)),
     "multi_path": FusionEntry(MultiPathFusion, ("teacher",)),

@@ -1,4 +1,4 @@
-"""Feature map → score, size and offset maps. Published: OSTrack's head, on which the paper builds; ours: its priors."""
+"""Maps features to score, size and offset maps. Published: OSTrack's head, which the paper uses; ours: its priors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from torch import Tensor, nn
 from lib.models.box_coder import decode
 from lib.structures import TrackOutput
 
-SCORE_EPS = 1e-4  # the score stays this far from 0 and 1, so that the focal loss is finite
+SCORE_EPS = 1e-4  # smallest distance of a score from 0 and from 1, so that the focal loss is finite
 # Output of an untrained head: a low score, because nearly all cells are background; the size of a target in a search
 # crop of factor 4.
 SCORE_PRIOR, SIZE_PRIOR = 0.1, 0.25
 
 
 class CenterHead(nn.Module):
-    """OSTrack's centre head: three branches of four 3x3 convolutions, channels C, C/2, C/4, C/8, then 1x1."""
+    """OSTrack's centre head: three branches of four 3x3 convolutions, channels C, C/2, C/4, C/8, then 1x1.
+
+    Args:
+        width: D, channels of the feature map.
+        channels: C, a multiple of 8.
+    """
 
     def __init__(self, width: int, channels: int):
         super().__init__()
@@ -29,7 +34,10 @@ class CenterHead(nn.Module):
         nn.init.zeros_(self.offset[-1].bias)
 
     def forward(self, feature_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, D, h, w) → score (B, 1, h, w), size (B, 2, h, w), offset (B, 2, h, w), in float32 under any autocast."""
+        """Returns score (B, 1, h, w), size (B, 2, h, w) and offset (B, 2, h, w) for features (B, D, h, w).
+
+        They are float32, also under autocast; see `TrackOutput`.
+        """
         score = self.score(feature_map).float().sigmoid().clamp(SCORE_EPS, 1 - SCORE_EPS)
         return score, self.size(feature_map).float().sigmoid(), self.offset(feature_map).float()
 
@@ -43,18 +51,19 @@ def apply_head(
     """Applies the head to the fused search tokens and to those of each path, in one call.
 
     Args:
-        head: (B, D, h, w) → score, size and offset map.
-        fused: (B, hw, D). paths: the same for each fusion path, by name; may be empty.
-        features: further tensors for the output.
-        grid: h = w.
+        head: maps (B, D, h, w) to score, size and offset map.
+        fused: (B, hw, D).
+        paths: the same for each fusion path, by name; may be empty.
+        features: additional tensors for the output.
+        grid: h = w, cells.
     """
     tokens = torch.cat([fused, *paths.values()])
     maps = head(tokens.transpose(1, 2).unflatten(2, (grid, grid)))
     parts = zip(*(part.chunk(1 + len(paths)) for part in (*maps, decode(*maps))), strict=True)
-    whole, *path_outputs = (TrackOutput(*part, {}, {}) for part in parts)
+    fused_output, *path_outputs = (TrackOutput(*part, {}, {}) for part in parts)
     outputs = zip(paths.items(), path_outputs, strict=True)
     named = {name: output._replace(features={"fused": path}) for (name, path), output in outputs}
-    return whole._replace(features={**features, "fused": fused}, paths=named)
+    return fused_output._replace(features={**features, "fused": fused}, paths=named)
 
 
 def _branch(width: int, channels: int, outputs: int) -> nn.Sequential:

@@ -21,18 +21,18 @@ LAST_DECAY = 0.999  # of the moving average of the model that scores locations
 
 
 class Reconstruction(NamedTuple):
-    """Result of one masked batch."""
+    """Result of one masked batch of B samples; N tokens per modality."""
 
     prediction: Tensor  # (B, 2, N, 3 * stride**2): every patch, RGB first, normalised as by `patch_targets`
-    patches: Tensor  # the same shape, in [0, 1]
+    patches: Tensor  # true patches, the same shape, in [0, 1]
     masks: Masks
     scores: Tensor  # (B, hw): score of each search location
 
 
 class CMAE(nn.Module):
-    """What masked pretraining adds to a model: an averaged copy that scores locations, mask vectors, a decoder.
+    """The parts that masked pretraining adds to a model: averaged copy to score locations, mask vectors, decoder.
 
-    None of them is part of the exported network.
+    They are not part of the exported network.
 
     Args:
         model: a student or a teacher. It is not stored here but passed to every call, so that it is saved once.
@@ -41,8 +41,8 @@ class CMAE(nn.Module):
         width, depth, heads: of the decoder.
 
     Raises:
-        ValueError: the backbone cannot be masked; or every block sees both modalities, so that no block measures the
-            saliency of a location in one of them.
+        ValueError: the backbone cannot be masked; or all blocks are joint, so that no block measures the saliency of a
+            location in a single modality.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class CMAE(nn.Module):
         single_layers = set(range(1, backbone.depth + 1)) - model.joint_layers
         if not single_layers:
             raise ValueError(
-                "MODEL.BACKBONE.INTERACTION_LAYERS names every block: pretraining needs one that sees a modality alone"
+                "MODEL.BACKBONE.INTERACTION_LAYERS contains all blocks: pretraining needs one with a single modality"
             )
         self.saliency_layer = max(single_layers)
         self.strategy = STRATEGIES[strategy]
@@ -85,7 +85,11 @@ class CMAE(nn.Module):
         return self
 
     def forward(self, model: nn.Module, sample: Sample, exponent: float) -> Reconstruction:
-        """Scores, masks and reconstructs a batch. `exponent`: on the scores, see `masking.curriculum`."""
+        """Scores, masks and reconstructs a batch of B samples.
+
+        Args:
+            exponent: exponent of the scores in [0, 1], see `masking.curriculum`.
+        """
         scores = self.score(sample.template, sample.search, sample.modality)
         masks = choose_masks(scores, self.scorer.streams[0].template_tokens, exponent, **self.ratios)
         prediction = self.reconstruct(model, sample.template, sample.search, sample.modality, masks.mask)
@@ -93,7 +97,7 @@ class CMAE(nn.Module):
 
     @torch.no_grad()
     def score(self, template: Pair, search: Pair, modality: Tensor) -> Tensor:
-        """Score of each search location, (B, hw), from the averaged model on the unmasked pair."""
+        """Returns the score of each search location, (B, hw), from the averaged model on the unmasked pair."""
         features = self.scorer.encode(template, search, modality)[2]
         backbone = self.scorer.streams[0]
         queries, start = center_tokens(backbone.template_grid), backbone.template_tokens
@@ -108,12 +112,12 @@ class CMAE(nn.Module):
         return self.strategy(saliency, tuple(tokens[:, start:] for tokens in last))
 
     def reconstruct(self, model: nn.Module, template: Pair, search: Pair, modality: Tensor, mask: Tensor) -> Tensor:
-        """Predicts all patches from the visible tokens: (B, 2, N) bool mask → (B, 2, N, 3 * stride**2)."""
+        """Predicts all patches from the visible tokens, (B, 2, N, 3 * stride**2). `mask`: (B, 2, N) bool."""
         rgb, aux, _ = model.encode(template, search, modality, mask, self.mask_vectors)
         return self.decoder(torch.stack([rgb, aux], dim=1), embedding_rows(modality))
 
     def patches(self, template: Pair, search: Pair) -> Tensor:
-        """Patches of both crops, (B, 2, N, 3 * stride**2) in [0, 1], template patches first."""
+        """Returns the patches of both crops, (B, 2, N, 3 * stride**2) in [0, 1], template patches first."""
         images = (torch.stack(pair, dim=1).float() / 255 for pair in (template, search))
         return torch.cat([to_patches(image, self.stride) for image in images], dim=2)
 
@@ -132,7 +136,14 @@ class CMAE(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Transformer blocks over the tokens of both modalities, then a linear map to pixels for each modality."""
+    """Transformer blocks over the tokens of both modalities, then a linear map to pixels for each modality.
+
+    Args:
+        inputs: D, channels of the encoder's tokens.
+        grids: tokens along a side of the template and of the search crop.
+        pixels: values of a patch, 3 * stride**2.
+        width, depth, heads: of the blocks.
+    """
 
     def __init__(self, inputs: int, grids: tuple[int, int], pixels: int, width: int, depth: int, heads: int):
         super().__init__()
@@ -148,7 +159,7 @@ class Decoder(nn.Module):
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     def forward(self, tokens: Tensor, kinds: Tensor) -> Tensor:
-        """Tokens of both modalities (B, 2, N, D) → (B, 2, N, pixels). `kinds`: (B, 2) rows of the modality tables."""
+        """Maps tokens (B, 2, N, D) to patches (B, 2, N, pixels). `kinds`: (B, 2) rows of the modality tables."""
         tokens = self.embed(tokens) + self.positions + self.modality_embed[kinds][:, :, None]
         joint = tokens.flatten(1, 2)
         for block in self.blocks:
@@ -158,13 +169,13 @@ class Decoder(nn.Module):
 
 
 def to_patches(images: Tensor, stride: int) -> Tensor:
-    """(..., 3, S, S) → (..., h * w, 3 * stride**2): channels, then rows, then columns of each patch."""
+    """Splits (..., 3, S, S) into (..., h * w, 3 * stride**2): channels, then rows, then columns of each patch."""
     patches = images.unfold(-2, stride, stride).unfold(-2, stride, stride)  # (..., 3, h, w, stride, stride)
     return patches.movedim(-5, -3).flatten(-3).flatten(-3, -2)
 
 
 def from_patches(patches: Tensor, stride: int) -> Tensor:
-    """The inverse of `to_patches`, for square images."""
+    """Inverts `to_patches` for square images: (..., h * w, 3 * stride**2) → (..., 3, S, S)."""
     grid = round(patches.shape[-2] ** 0.5)
     cells = patches.unflatten(-1, (3, stride, stride)).unflatten(-4, (grid, grid))  # (..., h, w, 3, stride, stride)
     return cells.movedim(-3, -5).movedim(-2, -3).flatten(-4, -3).flatten(-2)

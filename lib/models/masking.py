@@ -1,6 +1,6 @@
 """Chooses the tokens that CMAE masks, from a score for each search location (docs/method.md, CMAE).
 
-Published: selected patches of one modality are masked. Ours: how they are selected. All functions are pure, apart from
+Published: selected patches of one modality are masked. Ours: how they are selected. All functions are pure, except for
 torch's random numbers.
 """
 
@@ -19,7 +19,7 @@ MIN_SCORE = 1e-6  # scores are clamped to it before their logarithm is taken
 
 
 class Masks(NamedTuple):
-    """The masked tokens, and how far the mask follows the scores."""
+    """The masked tokens, and how much of the mask follows the scores, for B samples."""
 
     mask: Tensor  # (B, 2, N) bool: RGB first; template tokens, then search tokens
     overlap: Tensor  # (B,) in [0, 1]: share of the highest-scored locations that the mask covers
@@ -29,8 +29,8 @@ def complementarity(saliency: tuple[Tensor, Tensor], tokens: tuple[Tensor, Tenso
     """kappa = sqrt(s_rgb * s_aux) * (1 - cos): high where both modalities are salient and their tokens differ.
 
     Args:
-        saliency: of RGB and of the auxiliary modality, (B, hw) each, at least 0, of any scale.
-        tokens: of both, (B, hw, D) each.
+        saliency: saliency in RGB and in the auxiliary modality, (B, hw) each, at least 0, on any scale.
+        tokens: tokens of both modalities, (B, hw, D) each.
 
     Returns:
         (B, hw), at least 0.
@@ -39,12 +39,15 @@ def complementarity(saliency: tuple[Tensor, Tensor], tokens: tuple[Tensor, Tenso
 
 
 def redundancy(saliency: tuple[Tensor, Tensor], tokens: tuple[Tensor, Tensor]) -> Tensor:
-    """s_rgb * s_aux * cos: high where both modalities are salient and agree; a control. Arguments as above."""
+    """s_rgb * s_aux * cos: high where both modalities are salient and agree; a control.
+
+    Arguments and shapes as in `complementarity`. Returns (B, hw), at least 0.
+    """
     return _joint_saliency(saliency) ** 2 * _agreement(tokens).clamp(min=0)
 
 
 def random_scores(saliency: tuple[Tensor, Tensor], tokens: tuple[Tensor, Tensor]) -> Tensor:
-    """Equal scores, so that the mask is random; a control. Arguments as above."""
+    """Equal scores (B, hw), so that the mask is random; a control. Arguments as in `complementarity`."""
     return torch.ones_like(saliency[0])
 
 
@@ -52,10 +55,10 @@ STRATEGIES = {"complementarity": complementarity, "random": random_scores, "redu
 
 
 def curriculum(progress: float) -> float:
-    """Exponent on the scores: 0 (random masks) in the first third of training, then linear to 1 at two thirds.
+    """Returns the exponent of the scores: 0 (random masks) in the first third of training, linear to 1 at two thirds.
 
     Args:
-        progress: share of the training that is done, in [0, 1].
+        progress: completed share of the training, in [0, 1].
     """
     return min(1.0, max(0.0, 3 * progress - 1))
 
@@ -70,7 +73,8 @@ def choose_masks(
 
     Args:
         scores: (B, hw), at least 0.
-        exponent: on the scores; 0 gives random masks.
+        template_tokens: number of template tokens.
+        exponent: exponent of the scores; 0 gives random masks.
         mask_ratio: share of the first modality's search tokens that is masked.
         other_ratio: share of the locations visible in the first modality that is masked in the other one.
         template_ratio: share of the first modality's template tokens that is masked, at random.

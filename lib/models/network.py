@@ -1,4 +1,4 @@
-"""What student and teacher share: modality embeddings, fusion, head, and the forward pass around `encode`."""
+"""The common part of student and teacher: modality embeddings, fusion, head, and the forward pass."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ class PairNetwork(nn.Module):
     """Base of the networks that track in a pair of images: normalise, encode, fuse, head.
 
     Args:
-        encoders: the modules that `encode` runs, by attribute name; backbones are among them.
+        encoders: the modules that `encode` uses, by attribute name, including the backbones.
         width: D, channels of a token.
-        fusion: see `lib.models.fusion`. head: see `lib.models.head`.
-        normalize: uint8 crops → normalised crops.
+        fusion: see `lib.models.fusion`.
+        head: see `lib.models.head`.
+        normalize: maps uint8 crops to normalised crops.
     """
 
     modality_tables = ("modality_embed",)  # entries of the state dict with one row for each modality
@@ -38,16 +39,16 @@ class PairNetwork(nn.Module):
 
     @property
     def streams(self) -> tuple[Backbone, Backbone]:
-        """The backbones that see RGB and the auxiliary modality; may be the same one."""
+        """The backbones of RGB and of the auxiliary modality; they may be the same object."""
         raise NotImplementedError
 
     @property
     def joint_layers(self) -> frozenset[int]:
-        """Blocks, counted from 1, in which a token sees both modalities."""
+        """Numbers of the blocks, counted from 1, in which tokens of both modalities attend to each other."""
         raise NotImplementedError
 
     def forward(self, template: Pair, search: Pair, modality: Tensor) -> TrackOutput:
-        """uint8 crops (B, 3, S, S) and modality (B,) int64 → maps and boxes, of the fused tokens and of each path."""
+        """Predicts maps and boxes from uint8 crops (B, 3, S, S) and the modality, (B,) int64."""
         rgb, aux, features = self.encode(template, search, modality)
         fused, paths = self.fusion(rgb, aux)
         return apply_head(self.head, fused, paths, features, self.streams[0].grid)
@@ -60,12 +61,13 @@ class PairNetwork(nn.Module):
         mask: Tensor | None = None,
         mask_vectors: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Crops → tokens of both modalities.
+        """Encodes crops as tokens of both modalities.
 
         Args:
             template, search: uint8 (B, 3, S, S).
             modality: (B,) int64, see `structures.modality_index`.
-            mask: (B, 2, N) bool, RGB first: tokens that their modality's row of `mask_vectors` (M, D) replaces.
+            mask: (B, 2, N) bool, RGB first, True for tokens that are replaced by a row of `mask_vectors`.
+            mask_vectors: (M, D), one row per modality.
 
         Returns:
             Tokens of RGB and of the auxiliary modality, each (B, N, D), template first, after the last norm; and the
@@ -74,7 +76,7 @@ class PairNetwork(nn.Module):
         raise NotImplementedError
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters that have a learning rate of their own; all others are trained at TRAIN.LR.
+        """Returns the parameters that have a separate learning rate; all others are trained at TRAIN.LR.
 
         "backbone": TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER. "gates": TRAIN.LR * TRAIN.GATE_MULTIPLIER, no weight decay.
         """
@@ -83,12 +85,12 @@ class PairNetwork(nn.Module):
 
 
 def embedding_rows(modality: Tensor) -> Tensor:
-    """(B,) modality → (B, 2): rows of a modality table for the RGB image and for the auxiliary image."""
+    """Maps modality indices (B,) to (B, 2): rows of a modality table for the RGB and for the auxiliary image."""
     return torch.stack([torch.full_like(modality, modality_index("rgb")), modality], dim=1)
 
 
 def check_layers(layers: Sequence[int], depth: int) -> None:
-    """Raises ValueError where a layer is not in 1 … depth."""
+    """Raises ValueError if a layer is not in 1 … depth."""
     if wrong := [layer for layer in layers if not 1 <= layer <= depth]:
         raise ValueError(
             f"MODEL.BACKBONE.INTERACTION_LAYERS {wrong}: expected numbers from 1 to {depth}, the number of blocks"

@@ -1,4 +1,4 @@
-"""The student: one backbone that both modalities share, a small fusion, a centre head (docs/method.md, The student).
+"""The student: one backbone shared by both modalities, a small fusion, a centre head (docs/method.md, The student).
 
 Published: one shared light stream and a simple fusion, 6.5 M parameters. Ours: joint attention at chosen layers, the
 modality embeddings, the rank of the fusion and the width of the head.
@@ -17,15 +17,16 @@ from lib.structures import Pair
 
 
 class Student(PairNetwork):
-    """Both modalities run through one backbone, as two items of the batch.
+    """A network in which both modalities run through one backbone, as two items of the batch.
 
     Args:
+        encoder: the shared backbone.
         interaction_layers: blocks, counted from 1, in which the tokens of both modalities attend to each other; in the
-            others each modality sees itself alone. They cost no parameters.
+            other blocks, a token attends to its own modality only. Interaction needs no additional parameters.
         fusion, head, normalize: see `PairNetwork`.
 
     Raises:
-        ValueError: an interaction layer that is not there.
+        ValueError: an interaction layer is not the number of a block.
     """
 
     def __init__(
@@ -42,12 +43,12 @@ class Student(PairNetwork):
 
     @property
     def streams(self) -> tuple[Backbone, Backbone]:
-        """The one backbone, twice."""
+        """The shared backbone, for both modalities."""
         return self.encoder, self.encoder
 
     @property
     def joint_layers(self) -> frozenset[int]:
-        """The interaction layers."""
+        """The interaction layers, see the class."""
         return self.interaction_layers
 
     def encode(
@@ -58,7 +59,7 @@ class Student(PairNetwork):
         mask: Tensor | None = None,
         mask_vectors: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """See `PairNetwork.encode`."""
+        """See `PairNetwork.encode`: two (B, N, D) tensors and the features of every block."""
         rows = embedding_rows(modality)  # (B, 2)
         images = [self.normalize(torch.stack(pair, dim=1).flatten(0, 1)) for pair in (template, search)]
         masked = (None, None) if mask is None else (mask.flatten(0, 1), mask_vectors[rows].flatten(0, 1))
@@ -67,7 +68,7 @@ class Student(PairNetwork):
         features, count = {}, self.encoder.tokens
         features["block00/rgb"], features["block00/aux"] = tokens[:, :, :count].unbind(1)
         for number, block in enumerate(self.encoder.blocks, start=1):
-            # One memory layout serves both: the modalities as two batch items, or as one long row of tokens.
+            # The memory layout is the same for two batch items per sample and for one sequence with the tokens of both.
             joint = number in self.interaction_layers
             shape = (batch, 2 * length, width) if joint else (batch * 2, length, width)
             tokens = block(tokens.reshape(shape)).reshape(batch, 2, length, width)

@@ -1,7 +1,7 @@
 """The teacher: two streams with exchange stages, and a fusion along several paths (docs/method.md, The teacher).
 
-Published: a stronger network with a stream for each modality and a sophisticated fusion, from whose paths the student
-learns to choose. Ours: everything else, i.e. the exchange stages and their gates, the three paths and their weights.
+Published: a stronger network with a stream for each modality and a sophisticated fusion; the student learns which
+of its paths to follow. Ours: everything else: the exchange stages and their gates, the three paths and their weights.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from lib.structures import Pair
 
 
 class Teacher(PairNetwork):
-    """Each modality runs through a backbone of its own; the head reads the fused tokens and every fusion path.
+    """A network with one backbone per modality. The head decodes the fused tokens and every fusion path.
 
     Args:
-        encoder: the backbone of RGB. That of the auxiliary modality starts as its copy, so that the features of both
-            start in the same basis.
+        encoder: the backbone of RGB. The backbone of the auxiliary modality starts as its copy, so that both have the
+            same feature basis at the start.
         interaction_layers: blocks, counted from 1, after which the streams exchange.
         fusion, head, normalize: see `PairNetwork`.
 
     Raises:
-        ValueError: an interaction layer that is not there.
+        ValueError: an interaction layer is not the number of a block.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Teacher(PairNetwork):
 
     @property
     def joint_layers(self) -> frozenset[int]:
-        """None: the streams exchange between blocks."""
+        """Empty, because the streams exchange between blocks."""
         return frozenset()
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -71,7 +71,7 @@ class Teacher(PairNetwork):
         mask: Tensor | None = None,
         mask_vectors: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """See `PairNetwork.encode`; the features of a block are those after the exchange that follows it."""
+        """See `PairNetwork.encode`: two (B, N, D) tensors and features, which include the exchange after a block."""
         rows = embedding_rows(modality)
         states = []
         for m, stream in enumerate(self.streams):
@@ -90,7 +90,7 @@ class Teacher(PairNetwork):
 
 
 class ExchangeStage(nn.Module):
-    """Each stream attends to the other one, as it was before the stage, through gates that start at zero.
+    """Each stream attends to the input state of the other stream, with gates that start at zero.
 
     Y = H + g1 * Attention(LN(H), LN(other)), H' = Y + g2 * FFN(LN(Y)).
     """
@@ -101,5 +101,5 @@ class ExchangeStage(nn.Module):
         self.to_aux = CrossBlock(width, gated=True)
 
     def forward(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N, D) twice → the same, after the exchange."""
+        """Returns both token tensors, (B, N, D) each, after the exchange."""
         return self.to_rgb(rgb, aux), self.to_aux(aux, rgb)

@@ -23,7 +23,7 @@ LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # as in timm's ViTs, whose weights 
 
 
 class Variant(NamedTuple):
-    """Size of a ViT."""
+    """Size of a ViT: channels of a token, number of blocks, attention heads per block."""
 
     width: int
     depth: int
@@ -41,13 +41,13 @@ VARIANTS = {
 
 
 class ViT(nn.Module, Backbone):
-    """Patch embedding, positions, transformer blocks.
+    """A vision transformer: patch embedding, position embeddings, transformer blocks.
 
     Args:
         template_size, search_size, stride: pixels; both sizes are multiples of the stride.
-        drop_path_rate: of the last block; it rises linearly from 0 at the first.
+        drop_path_rate: probability in the last block, in [0, 1]; it rises linearly from 0 in the first block.
         prefix_tokens: number of class and register tokens of pretrained weights; they follow all other tokens.
-        layer_scale: initial value of the blocks' LayerScale, for weights that have one; 0: none.
+        layer_scale: initial value of the blocks' LayerScale, for weights that have LayerScale; 0: no LayerScale.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ViT(nn.Module, Backbone):
     def embed(
         self, template: Tensor, search: Tensor, mask: Tensor | None = None, vector: Tensor | None = None
     ) -> Tensor:
-        """Normalised crops (B, 3, S, S) → (B, N + prefix, D): template, search, prefix, with positions.
+        """Maps normalised crops (B, 3, S, S) to tokens (B, N + prefix, D): template, search, prefix, with positions.
 
         Args:
             mask: (B, N) bool; masked patches are replaced by `vector` (B, D) before positions are added.
@@ -90,11 +90,11 @@ class ViT(nn.Module, Backbone):
 
     @property
     def can_mask(self) -> bool:
-        """True."""
+        """True: `embed` accepts a mask and `attention_received` is implemented."""
         return True
 
     def attention_received(self, layer: int, tokens: Tensor, queries: Sequence[int]) -> Tensor:
-        """See `Backbone.attention_received`. Attention is fused in `forward`; here it is computed explicitly."""
+        """See `Backbone.attention_received`, (B, N) float32. `forward` uses fused attention; here it is explicit."""
         block = self.blocks[layer - 1]
         attention = block.attn
         with torch.autocast(tokens.device.type, enabled=False):
@@ -106,15 +106,19 @@ class ViT(nn.Module, Backbone):
         return weights.mean(dim=(1, 2))
 
     def convert(self, items: dict[str, ForeignTensor]) -> None:
-        """See `Backbone.convert`: patch size and positions are resampled, LayerScale is folded into the weights."""
+        """See `Backbone.convert`: patch size and positions are resampled, LayerScale is folded into the weights.
+
+        Raises:
+            ValueError, RuntimeError, IndexError: the tensors do not fit together.
+        """
         convert_vit(items, self)
 
 
 class Normalize(nn.Module):
-    """uint8 crops → zero mean and unit variance.
+    """Normalises uint8 crops to about zero mean and unit variance.
 
     Args:
-        mean, std: of the RGB channels, for images in [0, 1]; both modalities use them.
+        mean, std: (3,), mean and standard deviation of the RGB channels of images in [0, 1], for both modalities.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
@@ -123,24 +127,24 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) uint8 → float32."""
+        """Maps (B, 3, S, S) uint8 to float32 of the same shape."""
         return (images - self.mean) / self.std
 
 
 def build_block(width: int, heads: int, layer_scale: float = 0.0, drop_path: float = 0.0) -> Block:
-    """A transformer block, (B, N, width) → the same, with torch's fused attention. `layer_scale` 0: none."""
+    """Returns a transformer block on (B, N, width) with torch's fused attention. `layer_scale` 0: no LayerScale."""
     scale = layer_scale or None
     return Block(width, heads, MLP_RATIO, qkv_bias=True, init_values=scale, drop_path=drop_path, norm_layer=LayerNorm)
 
 
 def center_tokens(grid: int) -> list[int]:
-    """Row-major numbers of the central 2x2 cells of a square grid; for an odd grid, the central cell."""
+    """Returns the row-major indices of the central 2x2 cells of a square grid; for an odd grid, the central cell."""
     middle = sorted({(grid - 1) // 2, grid // 2})
     return [row * grid + column for row in middle for column in middle]
 
 
 def sincos_positions(grid: int, width: int) -> Tensor:
-    """(1, grid * grid, width) sines and cosines of a cell's row and column: initial values of learned positions."""
+    """Returns (1, grid * grid, width) sines and cosines of the cells' rows and columns, to initialise positions."""
     frequencies = 1.0 / 10000 ** (torch.arange(width // 4, dtype=torch.float32) / (width // 4))
     angles = torch.arange(grid, dtype=torch.float32)[:, None] * frequencies
     axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # (grid, width / 2)

@@ -1,4 +1,4 @@
-"""A tracker's result folder: which tracker has which folder, and its files, each parsed once."""
+"""Result folders of trackers. Every file is parsed once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lib.results.raw import drop_of, experiment_folder, find_companion, find_res
 
 
 class ResultFolder:
-    """One tracker's results. Files are found, read and parsed once, however many protocols score them.
+    """The results of one tracker. Files are found, read and parsed once, also if several protocols score them.
 
     Attributes:
-        tracker: its name, for reports and errors.
-        path: the folder, or the one of the VOT toolkit's experiment in it.
+        tracker: name of the tracker, for reports and errors.
+        path: the folder, or its subfolder with an experiment of the VOT toolkit.
 
     Raises:
-        ValueError: no such folder.
+        ValueError: the folder is missing.
     """
 
     def __init__(self, tracker: str, folder: Path):
@@ -30,39 +30,39 @@ class ResultFolder:
         self._kept: dict[Hashable, Any] = {}
 
     def find(self, names: Collection[str]) -> dict[str, Path | None]:
-        """The box file of each sequence, or None, as `find_results`."""
+        """Returns the box file of each sequence, or None. Raises ValueError as `find_results`."""
         return self.once(("find", *names), lambda: find_results(self.path, names))
 
     def read(self, path: Path, reader: Callable[[Path], np.ndarray]) -> np.ndarray:
-        """What `reader` returns for a file; the array is shared and cannot be written to.
+        """Returns the result of `reader` for a file. The array is shared and read-only.
 
         Raises:
-            ValueError: as the reader; a broken file is not read again either.
+            ValueError: raised by `reader`; an invalid file is also read only once.
         """
 
-        def read_locked() -> np.ndarray:
+        def read_shared() -> np.ndarray:
             values = reader(path)
             values.setflags(write=False)
             return values
 
-        return self.once((path, reader), read_locked)
+        return self.once((path, reader), read_shared)
 
     def companion(self, path: Path, suffix: str) -> Path | None:
-        """The file beside a box file, or None, as `find_companion`."""
+        """Returns the companion of a box file, or None, see `find_companion`."""
         return self.once((path, suffix), lambda: find_companion(path, suffix))
 
     @property
     def record(self) -> dict[str, dict[str, str]]:
-        """Which run each result comes from, as `read_record`."""
+        """The run of each result by sequence, see `read_record`."""
         return self.once("record", lambda: read_record(self.path))
 
     @property
     def drop(self) -> Drop | None:
-        """What was taken from the tracker's input. Raises ValueError where the folder mixes several drops."""
+        """The images that were withheld from the tracker. Raises ValueError if the results have several drops."""
         return drop_of(self.record, self.path)
 
     def once(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        """The value of `compute`, called the first time a key is asked for. A ValueError is kept and raised again."""
+        """Returns the value of `compute`, which is called once per key. A ValueError is stored and raised again."""
         if key not in self._kept:
             try:
                 self._kept[key] = compute()
@@ -75,15 +75,15 @@ class ResultFolder:
 
 
 def find_trackers(save_dir: Path, benchmark: str, trackers: Collection[str], named: Collection[str]) -> dict[str, Path]:
-    """Tracker's name → folder of its results on a benchmark.
+    """Returns name of the tracker → folder of its results on a benchmark.
 
     Args:
-        save_dir: where `tracking/test.py` has written its results.
-        trackers: names of trackers in `save_dir`, each <tracker>/<config>.
-        named: folders anywhere, each as NAME=DIR. With neither of them: all trackers in `save_dir`.
+        save_dir: folder of the results of `tracking/test.py`.
+        trackers: trackers in `save_dir`, each as <tracker>/<config>.
+        named: further folders, each as NAME=DIR. If `trackers` and `named` are empty: all trackers in `save_dir`.
 
     Raises:
-        ValueError: no tracker, two with the same name, or a text that is not NAME=DIR.
+        ValueError: there is no tracker, two have the same name, or a text is not NAME=DIR.
     """
     root = save_dir / "test" / "tracking_results"
     found = [(tracker, root / tracker / benchmark) for tracker in trackers]

@@ -1,7 +1,7 @@
-"""Raw results → the archive that a benchmark's authors or the VOT toolkit take.
+"""Packs raw results into the archive that the tool of a benchmark or the VOT toolkit reads.
 
-A benchmark's row says which form its tool reads. The same results give the same bytes: names are sorted, times fixed.
-`unpack.py` reads archives back.
+The row of a benchmark defines the form of the files. The same results give the same bytes, because names are sorted and
+time stamps are fixed. `unpack.py` reads archives.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from lib.results.vot_files import read_confidences, read_trajectory
 
 
 class Form(NamedTuple):
-    """How a benchmark's own tool wants a tracker's files. Paths take {tracker} and {sequence}."""
+    """The result files that the tool of a benchmark reads. Paths contain {tracker} and {sequence}."""
 
-    boxes: str  # path in the archive; of RUNS that of the sequence's folder
+    boxes: str  # path in the archive; with `runs`, path of the sequence's folder
     delimiter: str = ","
     corners: bool = False  # x1 y1 x2 y1 x2 y2 x1 y2 instead of x y w h
-    codes: bool = False  # a frame without a box is one of the VOT toolkit's codes, not NaN
-    score: str = ""  # path of the confidences, if they are wanted
-    time: str = ""  # path of the seconds
-    runs: bool = False  # there are many runs for each sequence, in the VOT toolkit's files: packed as they are
+    codes: bool = False  # a frame without a box has a code of the VOT toolkit, not NaN
+    score: str = ""  # path of the confidences; "": not packed
+    time: str = ""  # path of the times in seconds; "": not packed
+    runs: bool = False  # several runs per sequence, in files of the VOT toolkit, packed unchanged
 
 
 COMMA = Form("{tracker}/{sequence}.txt")
 BLANK = COMMA._replace(delimiter=" ")
 TAB = COMMA._replace(delimiter="\t")
 CORNERS = Form("{tracker}/{tracker}_{sequence}.txt", delimiter=" ", corners=True)
-# The first frame has its given box, with our confidence of 1, as in published results: the toolkit then scores the
-# archive as we score the files.
+# The first frame has its initial box with a confidence of 1, as in published results. The toolkit then computes the
+# same scores from the archive as we do from the files.
 UNSUPERVISED = Form(
     "{tracker}/rgbd-unsupervised/{sequence}/{sequence}_001.txt",
     codes=True,
@@ -54,23 +54,24 @@ UNSUPERVISED = Form(
     time="{tracker}/rgbd-unsupervised/{sequence}/{sequence}_001_time.value",
 )
 RUNS = Form("{tracker}/baseline/{sequence}", runs=True)
-INITIALISED, UNKNOWN = "1", "0"  # the toolkit's codes for the frame that starts it and for one without an answer
-RUN_FILE = r"_\d{8}(\.txt|\.bin|_\w+\.value)"  # after the sequence's name
-EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can hold
+INITIALISED, UNKNOWN = "1", "0"  # the toolkit's codes for the initial frame and for a frame without a box
+RUN_FILE = r"_\d{8}(\.txt|\.bin|_\w+\.value)"  # suffix after the sequence's name
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can store
 
 
 def pack_results(folder: Path, form: Form, tracker: str, names: Collection[str] | None = None) -> dict[str, bytes]:
-    """Reads a tracker's raw results and puts them into a form: path in the archive → content.
+    """Reads a tracker's raw results and converts them to a form: path in the archive → content.
 
     Args:
-        names: of the sequences; None: all that have a result here.
+        tracker: name of the tracker in the archive: letters, digits, "-", "_" and ".".
+        names: names of the sequences; None: all sequences with a result in `folder`.
 
     Raises:
-        ValueError: results that are missing, all listed in one message; a file that cannot be read or has no box; a
-            tracker's name that cannot name a folder.
+        ValueError: results are missing (one message lists all), a file is invalid or empty, or `tracker` is not a valid
+            name.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", tracker):
-        raise ValueError(f"tracker '{tracker}': expected letters, digits, '-', '_' and '.', as it names a folder")
+        raise ValueError(f"tracker '{tracker}': expected letters, digits, '-', '_' and '.' (the name of a folder)")
     if not Path(folder).is_dir():
         raise ValueError(f"{folder}: no such folder")
     folder = experiment_folder(Path(folder))
@@ -90,25 +91,25 @@ def pack_results(folder: Path, form: Form, tracker: str, names: Collection[str] 
 
 
 def tracker_name(folder: Path, benchmark: str) -> str:
-    """A tracker's name by its folder: <name>, or <tracker>/<config>/<benchmark> as tracking/test.py lays it out."""
+    """Returns a tracker's name from its folder: <name>, or <tracker>/<config>/<benchmark> of tracking/test.py."""
     path = folder.absolute()
     return path.name if path.name != benchmark else f"{path.parents[1].name}_{path.parent.name}"
 
 
 def check_count(folder: Path, form: Form, benchmark: str, sequences: int, allow_missing: bool = False) -> None:
-    """Raises ValueError where there is no such folder, or it does not have results of all sequences."""
+    """Raises ValueError if the folder is missing or does not have results of all `sequences` (a number)."""
     if not folder.is_dir():
         raise ValueError(f"--results {folder}: no such folder")
     found = len((list_runs if form.runs else list_results)(experiment_folder(folder)))
     if found != sequences and not allow_missing:
         raise ValueError(
             f"{folder}: results of {found} sequences, {benchmark} has {sequences}; "
-            "--annotations tells which, --allow-missing packs what is there"
+            "--annotations lists the missing ones, --allow-missing packs the others"
         )
 
 
 def list_results(folder: Path) -> dict[str, Path]:
-    """All box files of a folder by the name before .txt, in our own layout or the VOT toolkit's."""
+    """Returns all box files of a folder by sequence name, in our layout or the VOT toolkit's."""
     plain = {path.stem: path for path in sorted(folder.glob("*.txt")) if holds_boxes(path)}
     nested = (path / f"{path.name}_001" for path in sorted(folder.iterdir()) if path.is_dir())
     files = (stem.with_name(stem.name + suffix) for stem in nested for suffix in (".txt", ".bin"))
@@ -116,7 +117,7 @@ def list_results(folder: Path) -> dict[str, Path]:
 
 
 def list_runs(folder: Path) -> dict[str, Path]:
-    """The folders of sequences that hold runs from anchors, by name."""
+    """Returns the sequence folders that contain runs from anchors, by name."""
     return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and _run_files(path)}
 
 
@@ -128,20 +129,20 @@ def _pack_sequence(path: Path, form: Form, tracker: str, name: str) -> dict[str,
     boxes = read_boxes(path)
     if not len(boxes):
         raise ValueError(f"{path}: no box; run the sequence again")
-    if form.corners and (turned := np.flatnonzero((boxes[:, 2:] < 0).any(axis=1))).size:
-        raise ValueError(f"{path}, row {turned[0] + 1}: a size below 0, which corners would turn into a proper box")
-    place = {"tracker": tracker, "sequence": name}
-    members = {form.boxes.format(**place): _rows(boxes, form).encode()}
+    if form.corners and (negative := np.flatnonzero((boxes[:, 2:] < 0).any(axis=1))).size:
+        raise ValueError(f"{path}, row {negative[0] + 1}: negative size, which cannot be written as corners")
+    names = {"tracker": tracker, "sequence": name}
+    members = {form.boxes.format(**names): _rows(boxes, form).encode()}
     for suffix, target in (("_score", form.score), ("_time", form.time)):
         companion = find_companion(path, suffix) if target else None
         if companion is not None:
-            # A confidence that the toolkit leaves blank is one of 0.
+            # A blank confidence of the toolkit means 0.
             values = (read_confidences if is_vot(path) and suffix == "_score" else read_numbers)(companion)
             if len(values) != len(boxes):
                 raise ValueError(f"{companion}: {len(values)} rows for the {len(boxes)} boxes in {path.name}")
-            members[target.format(**place)] = numbers_text(values).encode()
+            members[target.format(**names)] = numbers_text(values).encode()
         elif suffix == "_score" and target:
-            raise ValueError(f"{path}: no confidences beside it, which the benchmark's tool needs")
+            raise ValueError(f"{path}: no file with confidences, which the benchmark's tool needs")
     return members
 
 
@@ -171,7 +172,7 @@ def _pack_runs(folder: Path, form: Form, tracker: str, name: str) -> dict[str, b
 
 
 def make_zip(members: Mapping[str, bytes]) -> bytes:
-    """A zip of these files that depends on nothing else."""
+    """Returns the bytes of a zip of these files; they depend only on names and contents."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in sorted(members):

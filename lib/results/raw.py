@@ -1,10 +1,10 @@
-"""Raw result files: what a tracker writes for one sequence, and what other trackers have published.
+"""Raw result files: the files of one sequence, in our layout and in the layouts of published results.
 
-    <folder>/<sequence>.txt          x y w h per frame, tabs, 4 decimals; row 0 is the given box
+    <folder>/<sequence>.txt          x y w h per frame, tabs, 4 decimals; row 0 is the initial box
     <folder>/<sequence>_time.txt     seconds per frame            <sequence>_score.txt    confidence per frame
-    <folder>/<sequence>_drop.txt     what a frame lacked, see `drop.py`; only where something was taken away
+    <folder>/<sequence>_drop.txt     missing images per frame, see `drop.py`; only in runs with a drop
 
-Reading also takes commas and blanks, a tracker's name before the sequence's (`OTR_car.txt`), and the VOT toolkit's
+Reading also accepts commas and blanks, a tracker's name before the sequence's (`OTR_car.txt`), and the VOT toolkit's
 layout (`car/car_001.txt` with `car_001_confidence.value` and `car_001_time.value`).
 """
 
@@ -21,34 +21,38 @@ from lib.results.vot_files import read_trajectory
 from lib.utils.boxes import xyxy_to_xywh
 from lib.utils.files import parse_rows, write_text
 
-# What follows the sequence's name in files that hold one number per frame; the VOT toolkit's endings for the same.
+# Suffixes of files with one number per frame, after the sequence's name, and the same in the VOT toolkit's layout.
 RECORD = "run.json"
 RESULT_SUFFIXES = ("_time", "_score")
 DROP_SUFFIX = "_drop"
 COMPANIONS = (*RESULT_SUFFIXES, DROP_SUFFIX)
-EXPERIMENTS = ("rgbd-unsupervised", "baseline")  # what the VOT toolkit calls the folders in a tracker's own
+EXPERIMENTS = ("rgbd-unsupervised", "baseline")  # subfolders of a tracker's folder in the VOT toolkit's layout
 VOT_ENDINGS = {"_time": "_time.value", "_score": "_confidence.value"}
 
 
 def read_record(folder: Path) -> dict[str, dict[str, str]]:
-    """Which run each of our own results in a folder comes from, by sequence; empty for other trackers' results."""
+    """Reads the run of each of our results in a folder, by sequence; empty if there is no valid record."""
     try:
         return json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
-        return {}  # without it nothing counts as finished
+        return {}  # without a record, no sequence counts as finished
 
 
 def read_drop(folder: Path) -> Drop | None:
-    """What was taken from the input of our own results in a folder, see `drop.py`; None for nothing.
+    """Reads which images were withheld in the results of a folder, see `drop.py`; None: no image.
 
     Raises:
-        ValueError: a folder that mixes several.
+        ValueError: the folder contains results with several drops.
     """
     return drop_of(read_record(folder), folder)
 
 
 def drop_of(record: dict[str, dict[str, str]], folder: Path) -> Drop | None:
-    """What `read_drop` does, of a record that has been read from `folder`."""
+    """Like `read_drop`, for a record that was read from `folder`.
+
+    Raises:
+        ValueError: the record contains several drops or an invalid one.
+    """
     drops = sorted({entry.get("drop", "") for entry in record.values()})
     if len(drops) > 1:
         raise ValueError(f"{folder} mixes results with different parts of the input dropped: {', '.join(drops)}")
@@ -56,7 +60,7 @@ def drop_of(record: dict[str, dict[str, str]], folder: Path) -> Drop | None:
 
 
 def write_record(folder: Path, record: dict[str, dict[str, str]]) -> None:
-    """Writes what `read_record` reads."""
+    """Writes the record that `read_record` reads, atomically. Raises OSError if it cannot be written."""
     write_text(Path(folder) / RECORD, json.dumps(record, indent=1))
 
 
@@ -68,16 +72,17 @@ def write_result(
     scores: np.ndarray,
     drops: np.ndarray | None = None,
 ) -> None:
-    """Writes the files of one sequence, the boxes last: a sequence whose box file exists is complete.
+    """Writes the files of one sequence. The box file is written last, so that it marks a complete result.
 
     Args:
         boxes_xywh: (N, 4) image pixels.
         times: (N,) seconds.
         scores: (N,) confidence.
-        drops: (N,) what each frame lacked, see `drop.py`; None: nothing, and an older file that says so is removed.
+        drops: (N,) missing images of each frame, see `drop.CODES`; None: no image, an older file is removed.
 
     Raises:
-        ValueError: they do not have the same number of frames, or another sequence's file is in the way.
+        ValueError: the numbers of frames differ, or a file of another sequence would be overwritten.
+        OSError: a file cannot be written.
     """
     boxes, times, scores = np.asarray(boxes_xywh), np.asarray(times), np.asarray(scores)
     frames = len(boxes)
@@ -98,23 +103,23 @@ def write_result(
 
 
 def _refuse_overwriting(folder: Path, name: str) -> None:
-    """Sequences may be called x and x_time: raises ValueError where one's file would replace the other's."""
+    """Raises ValueError if a file of another sequence would be overwritten: sequences can be named x and x_time."""
     for suffix in COMPANIONS:
         taken = folder / f"{name}{suffix}.txt"
         if taken.is_file() and first_row_length(taken) > 1:
-            raise ValueError(f"{taken} holds the boxes of sequence '{taken.stem}': '{name}' would overwrite them")
+            raise ValueError(f"{taken} contains the boxes of sequence '{taken.stem}': '{name}' would overwrite them")
     own = folder / f"{name}.txt"
     if own.is_file() and not holds_boxes(own):
-        raise ValueError(f"{own} holds numbers of another sequence: the boxes of '{name}' would overwrite them")
+        raise ValueError(f"{own} contains numbers of another sequence: the boxes of '{name}' would overwrite them")
 
 
 def boxes_text(rows: np.ndarray, delimiter: str = "\t") -> str:
-    """(N, 4) or (N, 8) numbers as lines with 4 decimals."""
+    """Returns (N, 4) or (N, 8) numbers as lines with 4 decimals."""
     return "".join(delimiter.join(f"{value:.4f}" for value in row) + "\n" for row in np.asarray(rows).tolist())
 
 
 def numbers_text(values: np.ndarray) -> str:
-    """(N,) numbers as lines with 6 decimals."""
+    """Returns (N,) numbers as lines with 6 decimals."""
     return "".join(f"{value:.6f}\n" for value in np.asarray(values).tolist())
 
 
@@ -125,16 +130,16 @@ def read_boxes(path: Path, round_corners: bool = False) -> np.ndarray:
     shift. A row with a single number is one of the VOT toolkit's codes (initialised, lost) and becomes NaN.
 
     Args:
-        round_corners: such boxes to whole pixels, halves away from zero.
+        round_corners: round these boxes to integer pixels, halves away from zero.
 
     Raises:
-        ValueError: a row of another length, or a word that is no number, with file and line.
+        ValueError: a row has the wrong length, or a word is not a number; names file and line.
     """
     return boxes_of(read_rows(path), round_corners)
 
 
 def read_rows(path: Path) -> np.ndarray:
-    """Reads the numbers of a box file as they are, (N, 4) xywh or (N, 8) corners; raises as `read_boxes`."""
+    """Reads the numbers of a box file unchanged, (N, 4) xywh or (N, 8) corners. Raises ValueError as `read_boxes`."""
     path = Path(path)
     if path.suffix == ".bin":
         return read_trajectory(path)
@@ -142,19 +147,27 @@ def read_rows(path: Path) -> np.ndarray:
 
 
 def parse_boxes(text: str, source: str, with_codes: bool = False) -> np.ndarray:
-    """What `read_boxes` does, of a text. `source` is named in errors; `with_codes`: the VOT toolkit's may be in it."""
+    """Parses one box per row of a text as (N, 4) float64 xywh, see `read_boxes`.
+
+    Args:
+        source: name of the file, for error texts.
+        with_codes: the text may contain codes of the VOT toolkit, which become NaN.
+
+    Raises:
+        ValueError: as `read_boxes`.
+    """
     return boxes_of(_parse_rows(text, source, with_codes))
 
 
 def _parse_rows(text: str, source: str, with_codes: bool) -> np.ndarray:
-    """What `read_rows` does, of a text."""
+    """Parses a text, see `read_rows`."""
     if with_codes:
         text = "\n".join("nan nan nan nan" if line.strip().isdecimal() else line for line in text.splitlines())
     return parse_rows(text, source, columns=(4, 8))
 
 
 def boxes_of(rows: np.ndarray, round_corners: bool = False) -> np.ndarray:
-    """(N, 4) xywh as they are, or (N, 8) corners → (N, 4) xywh, rounded to whole pixels on request."""
+    """Converts (N, 8) corners to (N, 4) xywh, rounded to integer pixels if wanted. Returns (N, 4) xywh unchanged."""
     if rows.shape[1] == 4:
         return rows
     corners = rows.reshape(-1, 4, 2)
@@ -167,36 +180,43 @@ def read_numbers(path: Path) -> np.ndarray:
     """Reads one number per line as (N,) float64; a blank line (the VOT toolkit's first frame) is NaN.
 
     Raises:
-        ValueError: a line that is no number, with file and line.
+        ValueError: a line is not a number; names file and line.
     """
     return parse_numbers(Path(path).read_text(encoding="utf-8-sig"), str(path))
 
 
 def parse_numbers(text: str, source: str) -> np.ndarray:
-    """What `read_numbers` does, of a text; `source` is named in errors."""
+    """Parses one number per line of a text as (N,) float64, see `read_numbers`.
+
+    Args:
+        source: name of the file, for error texts.
+
+    Raises:
+        ValueError: a line is not a number.
+    """
     lines = text.rstrip().splitlines()
     return parse_rows("\n".join(line.strip() or "nan" for line in lines), source, columns=(1,))[:, 0]
 
 
 def find_results(folder: Path, names: Collection[str]) -> dict[str, Path | None]:
-    """The box file of each sequence of a benchmark, or None.
+    """Returns the box file of each sequence of a benchmark, or None.
 
-    `OTR_old_man.txt` belongs to `old_man`, not to `man`, if both are among the names.
+    `OTR_old_man.txt` belongs to `old_man`, not to `man`, if both are in `names`.
 
     Raises:
-        ValueError: several files could be meant.
+        ValueError: several files match a sequence.
     """
     folder, listing = Path(folder), None
     paths = {name: _own_file(folder, name) for name in names}
     for name in (name for name, path in paths.items() if path is None):
-        if listing is None:  # asked for once, not for each sequence
+        if listing is None:  # listed once, not for each sequence
             listing = [path for path in sorted(folder.glob("*_*.txt")) if path.stem not in paths and holds_boxes(path)]
         paths[name] = _prefixed_file(listing, name, names)
     return paths
 
 
 def experiment_folder(folder: Path) -> Path:
-    """A tracker's folder, or the one of an experiment of the VOT toolkit in it."""
+    """Returns the folder of an experiment of the VOT toolkit in a tracker's folder, or else the folder itself."""
     return next((folder / name for name in EXPERIMENTS if (folder / name).is_dir()), folder)
 
 
@@ -210,34 +230,41 @@ def _own_file(folder: Path, name: str) -> Path | None:
 def _prefixed_file(listing: list[Path], name: str, names: Collection[str]) -> Path | None:
     ending = f"_{name}"
     found = [path for path in listing if path.stem.endswith(ending)]
-    if found:  # sequences that own files with the same ending
+    if found:  # exclude files of sequences with a longer name and the same ending
         longer = tuple(f"_{other}" for other in names if other.endswith(ending))
         found = [path for path in found if not path.stem.endswith(longer)]
     if len(found) > 1:
         raise ValueError(
-            f"{found[0].parent}: {', '.join(path.name for path in found)} may all be the result of '{name}'"
+            f"{found[0].parent}: {', '.join(path.name for path in found)} match sequence '{name}'; keep only one"
         )
     return found[0] if found else None
 
 
 def find_companion(path: Path, suffix: str) -> Path | None:
-    """The file beside a box file with one number per frame, or None. `suffix` is one of COMPANIONS."""
+    """Returns the file with one number per frame that belongs to a box file, or None.
+
+    Args:
+        suffix: one of COMPANIONS.
+    """
     ending = VOT_ENDINGS.get(suffix, f"{suffix}.value") if is_vot(path) else f"{suffix}.txt"
     companion = path.with_name(path.stem + ending)
     return companion if companion.is_file() and first_row_length(companion) <= 1 else None
 
 
 def is_vot(path: Path) -> bool:
-    """Whether a box file is in the VOT toolkit's layout, <sequence>/<sequence>_001.txt."""
+    """Returns whether a box file is in the VOT toolkit's layout, <sequence>/<sequence>_001.txt."""
     return path.stem == f"{path.parent.name}_001"
 
 
 def holds_boxes(path: Path) -> bool:
-    """False for times, scores or drops of another sequence. One may itself be called x_time, so the rows decide."""
+    """Returns whether a file contains boxes, and not times, scores or drops.
+
+    A sequence can be named x_time, so the number of columns decides.
+    """
     return not path.stem.endswith(COMPANIONS) or first_row_length(path) != 1
 
 
 def first_row_length(path: Path) -> int:
-    """How many numbers the first line of a result file holds."""
+    """Returns the number of words in the first line of a result file."""
     with path.open(encoding="utf-8-sig") as file:
         return len(file.readline().replace(",", " ").split())

@@ -1,8 +1,8 @@
-"""Archives of results, ours or as others publish them → raw results in our own form, see `raw.py`.
+"""Reads archives of results, ours or published ones, and converts them to raw results, see `raw.py`.
 
-Zip and tar, also compressed; results in any folder, of one tracker or of several; four numbers a row or eight; with the
-tracker's name before the sequence's or without; the VOT toolkit's layouts. Members are read, never extracted: what is
-written gets its name from us.
+Accepts zip and tar files, also compressed; results of one or several trackers in any folder; four or eight numbers per
+row; sequence names with or without the tracker's name before them; the layouts of the VOT toolkit. Members are read and
+never extracted, so that an archive does not choose the names of the written files.
 """
 
 from __future__ import annotations
@@ -27,39 +27,40 @@ from lib.results.pack import RUN_FILE
 from lib.results.raw import COMPANIONS, boxes_text, numbers_text, parse_boxes, parse_numbers, read_boxes
 from lib.utils.files import atomic_path
 
-MAX_BYTES = 1 << 30  # unpacked; the results of a hundred trackers on the largest benchmark have half of it
+MAX_BYTES = 1 << 30  # unpacked; the results of 100 trackers on the largest benchmark need half of it
 MAX_FILES = 200_000
-DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}  # by how a file begins
+DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}  # first bytes of the file → function
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 SUFFIXES = (".txt", ".value", ".bin")
-VOT_COMPANIONS = {  # what follows the sequence's name, as the toolkit writes it and as it has been published
+VOT_COMPANIONS = {  # suffixes after the sequence's name, of the toolkit and of published results
     "_score": ("_001_confidence.value", "_001_confidence.txt"),
     "_time": ("_001_time.value", "001_time.value"),
 }
 
-Member = tuple[str, int, Callable[[], bytes]]  # path, bytes, what reads it
+Member = tuple[str, int, Callable[[], bytes]]  # path, size in bytes, function that reads the content
 
 
 class Unpacked(NamedTuple):
-    """What an archive holds."""
+    """The results in an archive."""
 
     files: dict[str, bytes]  # path below the target → content
-    sequences: int  # with boxes, of all trackers
-    left_out: list[str]  # members that are no result, or do not fit, in words
+    sequences: int  # number of sequences with boxes, of all trackers
+    left_out: list[str]  # members that are not results or do not fit, with the reason
 
 
 def unpack_results(path: Path, tracker: str = "") -> Unpacked:
     """Reads an archive of results.
 
-    With one folder of results in it, files are called <sequence>.txt; with several, the folders that distinguish them
-    come before. Runs from anchors keep the VOT toolkit's layout, which is the one that is scored.
+    If the archive has one folder of results, files are named <sequence>.txt; if it has several, the part of their paths
+    that differs is prepended. Runs from anchors keep the VOT toolkit's layout, in which they are scored.
 
     Args:
-        tracker: takes only the folders that have this name in their path.
+        tracker: read only folders with this name in their path; "": all folders.
 
     Raises:
-        ValueError: no archive, a broken or an unsafe one, one without results or without that tracker's; boxes that
-            cannot be read. FileNotFoundError: no such file.
+        ValueError: the file is not an archive, is damaged or unsafe, or has no results (of this tracker); or boxes are
+            invalid.
+        FileNotFoundError: the file is missing.
     """
     path = Path(path)
     groups = group_members(read_archive(path))
@@ -76,7 +77,7 @@ def unpack_results(path: Path, tracker: str = "") -> Unpacked:
     left_out = [text for unpacked in read.values() for text in unpacked.left_out]
     read = {folder: unpacked for folder, unpacked in read.items() if unpacked.sequences}
     if not read:
-        raise ValueError(f"{path}: no results, expected <sequence>.txt with 4 or 8 numbers a row")
+        raise ValueError(f"{path}: no results, expected <sequence>.txt with 4 or 8 numbers per row")
     shared = PurePosixPath(posixpath.commonpath(list(map(str, read))))
     files = {
         (folder.relative_to(shared) / name).as_posix(): content
@@ -90,30 +91,31 @@ def unpack_results(path: Path, tracker: str = "") -> Unpacked:
 
 
 def read_archive(path: Path) -> dict[PurePosixPath, bytes]:
-    """The members of a zip or tar file that may be results, by path; none of them is extracted.
+    """Reads the members of a zip or tar file that can be results, by path. Extracts no file.
 
     Raises:
-        ValueError: no archive, a broken one, one with a path that leaves it, or one that is too large unpacked.
+        ValueError: the file is not an archive, is damaged or too large, or has a path outside the archive.
+        OSError: the file cannot be read.
     """
     members: dict[PurePosixPath, bytes] = {}
     total = 0
     try:
         for count, (name, size, read) in enumerate((_zip_members if zipfile.is_zipfile(path) else _tar_members)(path)):
             if count >= MAX_FILES:
-                raise ValueError(f"{path}: more than {MAX_FILES} files: no archive of results")
-            place = PurePosixPath(name.replace("\\", "/"))
-            if place.is_absolute() or ".." in place.parts or re.match("[A-Za-z]:", name):
-                raise ValueError(f"{path}: the path '{name}' leaves the archive: nothing of it is unpacked")
-            if place.suffix not in SUFFIXES or any(p.startswith(".") or p == "__MACOSX" for p in place.parts):
+                raise ValueError(f"{path}: more than {MAX_FILES} files; not an archive of results")
+            member = PurePosixPath(name.replace("\\", "/"))
+            if member.is_absolute() or ".." in member.parts or re.match("[A-Za-z]:", name):
+                raise ValueError(f"{path}: the path '{name}' is outside the archive; nothing is unpacked")
+            if member.suffix not in SUFFIXES or any(p.startswith(".") or p == "__MACOSX" for p in member.parts):
                 continue
             total += size
             _check_size(path, total)
             content = read()
-            if members.setdefault(place, content) != content:
-                raise ValueError(f"{path}: holds '{name}' twice, with different content")
+            if members.setdefault(member, content) != content:
+                raise ValueError(f"{path}: contains '{name}' twice, with different content")
     except BROKEN as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # not the archive's fault
+            raise  # an error of the file system, not of the archive
         reason = str(error) or type(error).__name__
         raise ValueError(f"{path}: cannot be read as a zip or tar archive: {reason}") from error
     return members
@@ -122,7 +124,7 @@ def read_archive(path: Path) -> dict[PurePosixPath, bytes]:
 def _zip_members(path: Path) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            if not info.is_dir():  # more bytes than it says of itself are never read
+            if not info.is_dir():  # zipfile never reads more bytes than file_size
                 yield info.filename, info.file_size, lambda info=info: archive.read(info)
 
 
@@ -134,17 +136,17 @@ def _tar_members(path: Path) -> Iterator[Member]:
         plain = opener(file) if opener else file
         with tarfile.open(fileobj=_Bounded(path, plain), mode="r|") as archive:
             for info in archive:
-                if info.isfile():  # a link's target may be anything
+                if info.isfile():  # links are ignored: their target can be any file
                     yield info.name, info.size, lambda info=info: archive.extractfile(info).read()
 
 
 def _check_size(path: Path, size: int) -> None:
     if size > MAX_BYTES:
-        raise ValueError(f"{path}: more than {MAX_BYTES >> 20} MB unpacked: no archive of results")
+        raise ValueError(f"{path}: more than {MAX_BYTES >> 20} MB unpacked; not an archive of results")
 
 
 class _Bounded:
-    """A file that ends in an error rather than in a full memory, whatever its headers say."""
+    """A file that raises ValueError when more than MAX_BYTES are read, even if its headers are wrong."""
 
     def __init__(self, path: Path, file):
         self.path, self.file, self.count = path, file, 0
@@ -160,7 +162,7 @@ class _Bounded:
 
 
 def group_members(members: Mapping[PurePosixPath, bytes]) -> dict[PurePosixPath, dict[str, bytes]]:
-    """Folders of results: path → members by their path in it, `car.txt`, or `car/car_001.txt` in the VOT toolkit's."""
+    """Groups members by folder of results: path → members by path in this folder, `car.txt` or `car/car_001.txt`."""
     nested = {path.parent for path in members if _is_nested(path)}
     groups: dict[PurePosixPath, dict[str, bytes]] = {}
     for path, content in sorted(members.items()):
@@ -170,13 +172,13 @@ def group_members(members: Mapping[PurePosixPath, bytes]) -> dict[PurePosixPath,
 
 
 def _is_nested(path: PurePosixPath) -> bool:
-    """Whether a member is <sequence>/<sequence>_001.txt or a run from an anchor."""
+    """Returns whether a member is <sequence>/<sequence>_001.txt or a run from an anchor."""
     begin = re.escape(path.parent.name)
     return bool(begin and re.fullmatch(f"{begin}(_001\\.(txt|bin)|{RUN_FILE})", path.name))
 
 
 class _Group:
-    """One tracker's files on one benchmark."""
+    """The files of one tracker on one benchmark."""
 
     def __init__(self, source: str, members: dict[str, bytes], prefixes: set[str]):
         self.source, self.members, self.prefixes = source, members, prefixes
@@ -186,7 +188,7 @@ class _Group:
         self.sequences = 0
 
     def read(self) -> Unpacked:
-        """Turns all members into our own form."""
+        """Converts all members to our layout. Raises ValueError if a member is invalid."""
         runs = [name for name in self.members if re.fullmatch(rf"(.+)/\1{RUN_FILE}", name)]
         for name in runs:
             self.used.add(name)
@@ -212,7 +214,10 @@ class _Group:
         return False
 
     def _prefix_length(self, stems: list[str]) -> int:
-        """How many characters of every name are the tracker's; only a name that a folder or the archive has, too."""
+        """Returns the length of the tracker's name before every sequence name.
+
+        A prefix counts only if it is the name of a folder or of the archive.
+        """
         lengths = [len(p) + 1 for p in self.prefixes if all(s.lower().startswith(f"{p.lower()}_") for s in stems)]
         return max(lengths, default=0)
 
@@ -227,7 +232,7 @@ class _Group:
             if found is None:
                 continue
             self.used.add(found)
-            # A confidence that is left blank counts as 0 to the toolkit.
+            # A blank confidence of the toolkit means 0.
             values = self._numbers(found, "0" if with_codes and suffix == "_score" else "nan")
             if len(values) != len(boxes):
                 self.left_out.append(f"{self.source}/{found}: {len(values)} rows for {len(boxes)} boxes")
@@ -237,7 +242,7 @@ class _Group:
 
     def _put(self, target: str, text: str, name: str) -> bool:
         if target in self.files:
-            self.left_out.append(f"{self.source}/{name}: another member is {target} already")
+            self.left_out.append(f"{self.source}/{name}: another member already is {target}")
             return False
         self.files[target] = text.encode()
         return True
@@ -246,7 +251,7 @@ class _Group:
         source = f"{self.source}/{name}"
         if not name.endswith(".bin"):
             return parse_boxes(self._text(name), source, with_codes)
-        with tempfile.TemporaryDirectory() as folder:  # the toolkit's binary form is read from a file
+        with tempfile.TemporaryDirectory() as folder:  # the toolkit's binary format can only be read from a file
             path = Path(folder) / "boxes.bin"
             path.write_bytes(self.members[name])
             try:
@@ -269,22 +274,27 @@ class _Group:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes], force: bool = False) -> int:
-    """Writes them, each atomically, and returns how many are new. Those that are there and equal are left alone.
+    """Writes files, each atomically, and returns the number of new ones. Equal existing files are not written.
+
+    Args:
+        files: path below `folder` → content.
+        force: overwrite existing files with different content.
 
     Raises:
-        ValueError: others would be overwritten without `force`; then nothing is written.
+        ValueError: files would be overwritten without `force`; nothing is written.
+        OSError: a file cannot be written.
     """
     folder = Path(folder)
-    new = {name: content for name, content in files.items() if not _is_there(folder / name, content)}
+    new = {name: content for name, content in files.items() if not _is_equal(folder / name, content)}
     taken = sorted(name for name in new if (folder / name).exists())
     if taken and not force:
         shown = ", ".join(taken[:5]) + (", …" if len(taken) > 5 else "")
-        raise ValueError(f"{folder}: {len(taken)} files are there already, with other content ({shown}); use --force")
+        raise ValueError(f"{folder}: {len(taken)} files exist already, with different content ({shown}); use --force")
     for name, content in new.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(content)
     return len(new)
 
 
-def _is_there(path: Path, content: bytes) -> bool:
+def _is_equal(path: Path, content: bytes) -> bool:
     return path.is_file() and path.read_bytes() == content

@@ -1,4 +1,4 @@
-"""The VOT toolkit's files: trajectories as text or binary, confidences, anchors of the multistart experiment."""
+"""Files of the VOT toolkit: trajectories as text or binary, confidences, anchors of the multistart experiment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_trajectory(path: Path) -> np.ndarray:
     """Reads the toolkit's result or annotation file, text (.txt) or binary (.bin), as (N, 4) xywh; codes become NaN.
 
     Raises:
-        ValueError: a broken file, or a region that is no rectangle.
+        ValueError: the file is invalid, or a region is not a rectangle.
     """
     path = Path(path)
     if path.suffix == ".bin":
@@ -26,7 +26,7 @@ def read_trajectory(path: Path) -> np.ndarray:
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     codes = [len(line.replace(",", " ").split()) <= 1 and not line.startswith("m") for line in lines]
     rows = ["nan nan nan nan" if code else line for code, line in zip(codes, lines, strict=True)]
-    boxes = parse_rows("\n".join(rows), f"{path} (rectangles alone can be scored)")
+    boxes = parse_rows("\n".join(rows), f"{path} (only rectangles can be scored)")
     return np.where(np.isnan(boxes).any(axis=1, keepdims=True), np.nan, boxes)
 
 
@@ -35,51 +35,56 @@ def _read_binary(data: bytes, path: Path) -> np.ndarray:
         version, length = struct.unpack_from("<hI", data)
         if version != BINARY_VERSION:
             raise ValueError(f"{path}: version {version} of the binary format, expected {BINARY_VERSION}")
-        boxes, place = np.full((length, 4), np.nan), 6
+        boxes, offset = np.full((length, 4), np.nan), 6
         for row in range(length):
-            kind = data[place]
+            kind = data[offset]
             if kind not in (0, 1):
-                raise ValueError(f"{path}, frame {row}: a region of kind {kind}; rectangles alone (1) can be scored")
+                raise ValueError(f"{path}, frame {row}: region of type {kind}; only rectangles (1) can be scored")
             if kind == 1:
-                boxes[row] = struct.unpack_from("<ffff", data, place + 1)
-            place += 17 if kind else 5
+                boxes[row] = struct.unpack_from("<ffff", data, offset + 1)
+            offset += 17 if kind else 5
     except (struct.error, IndexError):
         raise ValueError(f"{path}: the file is cut off ({len(data)} bytes); run the sequence again") from None
     return boxes
 
 
 def read_confidences(path: Path) -> np.ndarray:
-    """Reads `<sequence>_001_confidence.value` as (N,). A blank line, as the first frame has, is a confidence of 0 to
-    the toolkit, and takes part in its thresholds; NaN is none.
+    """Reads `<sequence>_001_confidence.value` as (N,) float64.
+
+    A blank line, as for the first frame, is a confidence of 0, which the toolkit uses as a threshold. NaN is no
+    confidence.
 
     Raises:
-        ValueError: a word that is no number, with its line.
+        ValueError: a word is not a number; names the line.
     """
     lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     return parse_rows("\n".join(line.strip() or "0" for line in lines), str(path), columns=(1,))[:, 0]
 
 
 class Anchor(NamedTuple):
-    """A frame in which the tracker is started, to run to the sequence's end or back to its beginning."""
+    """A frame where a run starts, which goes to the end of the sequence or backward to its first frame."""
 
-    frame: int
+    frame: int  # from 0
     backward: bool
 
     def frames(self, length: int) -> np.ndarray:
-        """The frames of the run, in the order in which they are tracked."""
+        """Returns the numbers of the frames of the run in the order of tracking, (n,) int, for `length` frames."""
         return np.arange(self.frame, -1, -1) if self.backward else np.arange(self.frame, length)
 
 
 def read_anchors(path: Path, length: int) -> list[Anchor]:
-    """The starts of a sequence, from its `anchor.value`: one number per frame, as `anchors_of` takes them.
+    """Reads the anchors of a sequence from `anchor.value`: one number per frame, see `anchors_of`.
+
+    Args:
+        length: number of frames of the sequence.
 
     Raises:
-        ValueError: more rows than frames, or no anchor. FileNotFoundError: no file; the toolkit has no rule that would
-            choose anchors, they come with the data set.
+        ValueError: there are more rows than frames, or no anchor.
+        FileNotFoundError: the file is missing. Anchors are part of the data set and cannot be computed.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; multistart needs the anchors that come with the data set")
+        raise FileNotFoundError(f"{path}: no such file; multistart needs the anchors of the data set")
     values = parse_rows(path.read_text(encoding="utf-8-sig"), str(path), columns=(1,))[:, 0]
     if len(values) > length:
         raise ValueError(f"{path}: {len(values)} rows for {length} frames")
@@ -87,19 +92,23 @@ def read_anchors(path: Path, length: int) -> list[Anchor]:
 
 
 def anchors_of(values: SequenceOf[float], source: str) -> list[Anchor]:
-    """Frames with a value above 0, from which runs go forward, then those below 0, from which they go back.
+    """Returns forward anchors for frames with a value above 0, then backward anchors for values below 0.
+
+    Args:
+        values: one number per frame.
+        source: name of the file, for error texts.
 
     Raises:
-        ValueError: there is none; names `source`.
+        ValueError: there is no anchor.
     """
     forward, backward = (np.flatnonzero(side).tolist() for side in (np.array(values) > 0, np.array(values) < 0))
     if not forward + backward:
-        raise ValueError(f"{source}: no anchor, expected numbers above or below 0 where runs start")
+        raise ValueError(f"{source}: no anchor; expected numbers above or below 0 in frames where runs start")
     return [Anchor(frame, False) for frame in forward] + [Anchor(frame, True) for frame in backward]
 
 
 def find_run(folder: Path, sequence: str, anchor: Anchor) -> Path | None:
-    """A run's file below a tracker's `baseline` folder, `<sequence>/<sequence>_00000123.txt` or .bin, or None."""
+    """Returns the file of a run in `baseline`, <sequence>/<sequence>_00000123.txt or .bin, or None."""
     stem = Path(folder) / sequence / f"{sequence}_{anchor.frame:08d}"
     paths = (stem.with_name(stem.name + suffix) for suffix in (".txt", ".bin"))
     return next((path for path in paths if path.is_file()), None)

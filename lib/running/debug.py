@@ -1,4 +1,4 @@
-"""What the tracker saw: both modalities side by side with boxes, ground truth and score map."""
+"""Debug pictures: both modalities side by side with boxes, ground truth and score map."""
 
 from __future__ import annotations
 
@@ -37,7 +37,16 @@ class DebugWriter:
             self.video.release()
 
     def add(self, index: int, frame: Frame, box_xywh: np.ndarray, score: float, tracker) -> None:
-        """Draws one tracked frame; does nothing without a mode."""
+        """Draws one tracked frame; does nothing if the mode is "".
+
+        Args:
+            index: number of the frame, from 0.
+            box_xywh: (4,) predicted box in image pixels.
+            tracker: may have the attributes `last_search` and `last_score_map`, see `TransCMDTracker`.
+
+        Raises:
+            OSError: the picture or the video cannot be written.
+        """
         if not self.mode:
             return
         search, score_map = getattr(tracker, "last_search", None), getattr(tracker, "last_score_map", None)
@@ -70,9 +79,17 @@ def draw_frame(
     search: Frame | None = None,
     score_map: np.ndarray | None = None,
 ) -> np.ndarray:
-    """One RGB picture: RGB | auxiliary | the mean of both search crops under the score map (where there is one).
+    """Draws RGB | auxiliary | the mean of both search crops with the score map, if there is one.
 
-    The predicted box is red and thick, the annotation green and thin.
+    The predicted box is red and thick, the annotation is green and thin.
+
+    Args:
+        box_xywh, truth_xywh: (4,) in image pixels.
+        search: both search crops, (S, S, 3).
+        score_map: (h, w) in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8 RGB with even height and width.
     """
     scale = max(1.0, MIN_HEIGHT / frame.rgb.shape[0])
     panels = []
@@ -89,4 +106,4 @@ def draw_frame(
         panels.append(overlay_score(cv2.resize(mean, (height, height)), score_map, at_corners=True))
     picture = np.ascontiguousarray(np.concatenate(panels, axis=1))
     write_label(picture, text, (6, 16))
-    return picture[: height - height % 2, : picture.shape[1] - picture.shape[1] % 2]  # video codecs want even sizes
+    return picture[: height - height % 2, : picture.shape[1] - picture.shape[1] % 2]  # video codecs need even sizes

@@ -1,4 +1,4 @@
-"""One tracker × several data sets × several drops → result files: what tracking/test.py runs."""
+"""Runs a tracker on several data sets with several drops and writes result files, for tracking/test.py."""
 
 from __future__ import annotations
 
@@ -28,20 +28,23 @@ def track_datasets(
     num_gpus: int = 0,
     debug: str = "",
 ) -> dict[str, str]:
-    """Tracks every sequence of every data set, once for each drop, unless its result is there.
+    """Tracks every sequence of every data set, once for each drop. Finished results are kept.
 
     Args:
-        datasets: name → sequences; none is empty.
-        folders: (data set, drop) → where the results go; see `folder_names`.
+        datasets: name → sequences, at least one per data set.
+        folders: function (data set, drop) that returns the folder of the results; see `folder_names`.
+        workers: number of processes.
+        num_gpus: number of GPUs that the processes share; 0: CPU.
         debug: "", "pictures" or "video".
 
     Returns:
-        What failed, "<data set>/<sequence>" → the reason.
+        The failures, "<data set>/<sequence>" → reason.
 
     Raises:
-        ValueError: the tracker cannot be made, e.g. because its weights are of another network; nothing is changed.
+        ValueError: the tracker cannot be made, e.g. because its weights have a different network; nothing is changed.
+        KeyboardInterrupt: the run was stopped; finished sequences are kept.
     """
-    for sequences in datasets.values():  # a tracker that cannot be made ends the run here, not every worker
+    for sequences in datasets.values():  # fails here, and not in every worker, if the tracker cannot be made
         built.make(sequences[0].modality, worker_device(0, num_gpus))
         break
     failed = {}
@@ -57,16 +60,17 @@ def track_datasets(
 
 
 def parse_drops(specifications: Iterable[str], seed: int) -> list[Drop | None]:
-    """What to take away, one for each run: nothing in the only one unless there is a specification.
+    """Parses specifications of missing images, one per run. Without a specification, returns [None].
 
     Args:
-        seed: of specifications that do not end in one.
+        specifications: see `lib.data.drop`.
+        seed: seed of specifications without a seed, at least 0.
 
     Raises:
-        ValueError: a specification that is none, or a negative seed.
+        ValueError: a specification is invalid, or the seed is negative.
     """
     if seed < 0:
-        raise ValueError(f"--drop_seed {seed}: expected a whole number from 0 on")
+        raise ValueError(f"--drop_seed {seed}: expected an integer of at least 0")
     try:
         return list(dict.fromkeys(Drop.parse(text, seed) for text in specifications)) or [None]
     except ValueError as error:
@@ -74,25 +78,36 @@ def parse_drops(specifications: Iterable[str], seed: int) -> list[Drop | None]:
 
 
 def pick_sequences(sequences: list[Sequence], wanted: str | None, dataset: str) -> list[Sequence]:
-    """All sequences, or the one of that name or number. Raises ValueError, with the nearest name, if it is missing."""
+    """Returns all sequences, or the one with the wanted name or index.
+
+    Args:
+        wanted: name, or index from 0; None: all sequences.
+        dataset: name of the data set, for error texts.
+
+    Raises:
+        ValueError: there is no such sequence; the message contains the nearest name.
+    """
     names = [sequence.name for sequence in sequences]
     if wanted and wanted not in names and wanted.isdecimal() and int(wanted) < len(names):
         wanted = names[int(wanted)]
     picked = [sequence for sequence in sequences if wanted in (None, sequence.name)]
     if not picked:
         near = difflib.get_close_matches(wanted, names, n=1)
-        raise ValueError(f"--sequence {wanted}: {dataset} has none{f'; did you mean {near[0]}?' if near else ''}")
+        raise ValueError(
+            f"--sequence {wanted}: {dataset} has no such sequence{f'; did you mean {near[0]}?' if near else ''}"
+        )
     return picked
 
 
 def folder_names(
     save_dir: str | Path, tracker: str, experiment: str, name: str | None = None, several: bool = False
 ) -> Callable[[str, Drop | None], Path]:
-    """(data set, drop) → the folder of the results.
+    """Returns a function (data set, drop) that returns the folder of the results.
 
     Args:
-        experiment: names the folder, with the drop behind it where there is one.
-        name: the whole name in its place, unless there are several drops.
+        experiment: default name of the folder; the label of the drop, if any, is appended.
+        name: name of the folder to use instead. The label is appended only if there are several drops.
+        several: whether there are several drops.
     """
 
     def folder(dataset: str, drop: Drop | None) -> Path:

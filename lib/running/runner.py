@@ -1,4 +1,4 @@
-"""Tracker × sequences → result files. Finished sequences are skipped, failed ones listed, nothing is lost."""
+"""Runs a tracker on sequences and writes result files. Skips finished sequences and lists failed ones."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """How every sequence of a run is tracked. Picklable, so that workers get it once.
+    """Settings of a run, the same for all sequences. Can be pickled; each worker receives it once.
 
     Args:
-        make_tracker: device name → tracker; called once per worker.
-        fingerprint: names the weights and settings; results of another one are not reused.
-        drop: which pictures the tracker does not get; None: it gets all.
+        make_tracker: function (device name) that returns a tracker; called once per worker.
+        folder: folder of the result files.
+        fingerprint: identifies weights and settings; results with a different fingerprint are not reused.
+        drop: which images are missing; None: no image is missing.
         debug: "", "pictures" or "video".
     """
 
@@ -55,14 +56,19 @@ class Job:
 
 
 class Stopped(RuntimeError):
-    """The run was interrupted while this sequence was tracked."""
+    """The run was interrupted while a sequence was tracked."""
 
 
 def run_sequences(sequences: list[Sequence], job: Job, workers: int = 1, num_gpus: int = 0) -> dict[str, str]:
-    """Tracks every sequence that has no finished result yet; returns the failed ones with the reason.
+    """Tracks every sequence without a finished result. Returns the failed sequences, name → reason.
+
+    Args:
+        workers: number of processes; 1: this process.
+        num_gpus: number of GPUs that the processes share; 0: CPU.
 
     Raises:
-        KeyboardInterrupt: stopped; finished sequences are kept. ValueError: the folder holds results of another drop.
+        KeyboardInterrupt: the run was stopped; finished sequences are kept.
+        ValueError: the folder contains results with a different drop, or the tracker cannot be made.
     """
     record = read_record(job.folder)
     _refuse_other_drops(record, job)
@@ -71,7 +77,7 @@ def run_sequences(sequences: list[Sequence], job: Job, workers: int = 1, num_gpu
         logger.info(
             "%s: %d of %d sequences are finished already", job.folder, len(sequences) - len(todo), len(sequences)
         )
-    for sequence in todo:  # an old result must not pass for one of this run, should this one not get there
+    for sequence in todo:  # so that no old result remains if this run is interrupted
         (job.folder / f"{sequence.name}.txt").unlink(missing_ok=True)
     failed: dict[str, str] = {}
     bar = tqdm(total=sum(map(len, todo)), unit="frame", disable=None, leave=False)
@@ -90,17 +96,25 @@ def run_sequences(sequences: list[Sequence], job: Job, workers: int = 1, num_gpu
 def _refuse_other_drops(record: dict, job: Job) -> None:
     others = sorted({entry.get("drop", "") for entry in record.values()} - {str(job.drop or "")})
     if others:
-        there, here = (f"drop {text}" if text else "no drop" for text in (others[0], str(job.drop or "")))
+        stored, current = (f"drop {text}" if text else "no drop" for text in (others[0], str(job.drop or "")))
         raise ValueError(
-            f"{job.folder} holds results of a run with {there}, this one has {here}: take another --name or remove them"
+            f"{job.folder} contains results with {stored}, not with {current}; change --name or remove them"
         )
 
 
 def track_sequence(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], bool] = lambda: False) -> None:
-    """Tracks one sequence from its first visible frame on and writes its result files.
+    """Tracks one sequence, starting with its first visible frame, and writes its result files.
 
-    The rows before that frame repeat its box, so that result and annotation have equal length; their time is NaN. Times
-    are of `track()` and `initialize()` alone, without reading images.
+    Rows before this frame repeat its box, so that result and annotation have equal length; their time is NaN. Times are
+    in seconds and include only `track()` and `initialize()`, not the reading of images.
+
+    Args:
+        stop: checked before every frame.
+
+    Raises:
+        ValueError: no frame is visible, an image cannot be decoded, or the result does not fit the folder.
+        OSError: an image is missing, or a result cannot be written.
+        Stopped: `stop` returned True.
     """
     start, frames = sequence.first_visible, len(sequence)
     boxes = np.repeat(sequence.boxes_xywh[start][None], frames, axis=0)
@@ -123,7 +137,11 @@ def track_sequence(tracker: Tracker, sequence: Sequence, job: Job, stop: Callabl
 
 
 def is_finished(sequence: Sequence, job: Job, record: dict) -> bool:
-    """True where all files of the result are whole and the run that made them was the same, on the same data."""
+    """Returns whether all result files are complete and were made with the same settings and data.
+
+    Args:
+        record: content of the record in the result folder, see `read_record`.
+    """
     if record.get(sequence.name) != _entry(sequence, job) or job.debug:
         return False
     try:
@@ -143,25 +161,25 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _entry(sequence: Sequence, job: Job) -> dict[str, str]:
-    """What a result depends on: the run's settings, the data as far as the annotation and file names tell, drops."""
+    """Returns what a result depends on: settings of the run, annotation and file names of the data, drop."""
     data = hashlib.sha256(repr((sequence.rgb_keys, sequence.aux_keys)).encode() + sequence.boxes_xywh.tobytes())
     entry = {"fingerprint": job.fingerprint, "data": data.hexdigest()[:16]}
     return {**entry, "drop": str(job.drop)} if job.drop else entry
 
 
 def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> Iterator[tuple[Sequence, str]]:
-    """Yields each sequence as it is done, with the error or ''. One worker is this process."""
+    """Yields each sequence when it is done, with its error or ''. With one worker, tracks in this process."""
     workers = min(workers, len(todo))
     if workers <= 1:
         tracker = job.make_tracker(worker_device(0, num_gpus)) if todo else None
         for sequence in todo:
             yield sequence, _attempt(tracker, sequence, job)
         return
-    context = worker_context("torch", "timm.models.vision_transformer")  # the slow imports
+    context = worker_context("torch", "timm.models.vision_transformer")  # modules that are slow to import
     stop, counter = context.Event(), context.Value("i", 0)
     arguments = (job, counter, workers, num_gpus, stop)
     pool = ProcessPoolExecutor(workers, context, initializer=_Worker.start, initargs=arguments)
-    with StopRequest() as request:  # an exception while processes start would leave the pool waiting for ever
+    with StopRequest() as request:  # an exception while processes start would block the pool
         try:
             futures = {pool.submit(_Worker.run, sequence): sequence for sequence in todo}
             pending = set(futures)
@@ -173,18 +191,18 @@ def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> I
             stop.set()  # the sequences in progress end at their next frame
             pool.shutdown(cancel_futures=True)
     if request.requested:
-        raise KeyboardInterrupt("finished sequences are kept; run again to go on")
+        raise KeyboardInterrupt("finished sequences are kept; run again to continue")
 
 
 def _outcome(future) -> str:
     try:
         return future.result()
     except BrokenProcessPool:
-        return "a worker process died or could not start (out of memory? see above); run again to go on"
+        return "a worker process died or could not start (out of memory? see above); run again to continue"
 
 
 def _attempt(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], bool] = lambda: False) -> str:
-    """Tracks one sequence; returns the reason where its data is at fault, so that the others go on."""
+    """Tracks one sequence. Returns the reason if its data caused an error, so that the other sequences are tracked."""
     try:
         track_sequence(tracker, sequence, job, stop)
     except (ValueError, OSError, cv2.error) as error:
@@ -195,12 +213,12 @@ def _attempt(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], 
 
 
 def worker_device(index: int, num_gpus: int) -> str:
-    """The device of a worker process: they share the GPUs in turn."""
+    """Returns the device of worker process `index`, from 0: the GPUs in turn, or "cpu" if there is no GPU."""
     return f"cuda:{index % num_gpus}" if num_gpus else "cpu"
 
 
 class _Worker:
-    """State of a worker process: the tracker is built once, not per sequence."""
+    """State of a worker process. The tracker is built once per process."""
 
     job: Job
     tracker: Tracker

@@ -1,4 +1,4 @@
-"""The five-line way to a tracker:
+"""Builds a tracker in five lines of code:
 
 from lib.tracker import Frame, load_tracker
 tracker = load_tracker("tiny", "weights.pth.tar", modality="rgbt")
@@ -26,16 +26,19 @@ def load_tracker(
     device: str = "",
     overrides: Iterable[str] = (),
 ) -> Tracker:
-    """A tracker with trained weights.
+    """Returns a tracker with trained weights.
 
     Args:
-        config: experiment, as `train.py --config`.
-        checkpoint: default: what that experiment's training left in output/.
-        modality: what the second image is: "rgbt" thermal, "rgbd" colour-mapped depth, "rgbe" events, "rgb" RGB again.
-        device: "cpu", "cuda:0", ...; default: a GPU if there is one.
+        config: experiment, as in `train.py --config`.
+        checkpoint: path of a checkpoint. Default: the last one of the experiment in output/.
+        modality: kind of the auxiliary images: "rgbt" thermal, "rgbd" colour-mapped depth, "rgbe" events,
+            "rgb" the RGB images again.
+        device: "cpu", "cuda:0", ...; default: a GPU if available.
+        overrides: values of --set, "KEY=VALUE".
 
     Raises:
-        ValueError, FileNotFoundError: wrong config, checkpoint, modality or device; says which.
+        ValueError: the config, checkpoint, modality or device is invalid; the message names it.
+        FileNotFoundError: the checkpoint is missing.
     """
     from lib.tracker.build import Request, build_tracker  # here, so that `Frame` alone costs no further import
 

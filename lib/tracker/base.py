@@ -1,4 +1,4 @@
-"""What a tracker is, and two that need no training."""
+"""The interface of a tracker, and checks of its input."""
 
 from __future__ import annotations
 
@@ -11,29 +11,40 @@ from lib.utils.boxes import is_valid
 
 
 class Tracker(Protocol):
-    """Gets the target's box in one frame and predicts it in the following ones."""
+    """Receives the target's box in one frame and predicts it in the following frames.
+
+    Frames have two (H, W, 3) uint8 images; boxes are x, y, w, h in image pixels.
+    """
 
     def initialize(self, frame: Frame, box_xywh: np.ndarray) -> None:
-        """Raises ValueError for a box that is empty or outside of the image."""
+        """Starts tracking the target in `box_xywh`, (4,) in image pixels.
+
+        Raises:
+            ValueError: the box is empty or outside the image.
+        """
 
     def track(self, frame: Frame) -> Prediction:
-        """The target's place in the next frame."""
+        """Predicts the target's box, (4,) xywh in image pixels, in the next frame. Call `initialize` first."""
 
 
 def check_init_box(box_xywh: np.ndarray, frame: Frame) -> np.ndarray:
-    """The box as float64 (4,). Raises ValueError where it is no box or shares no pixel with the image."""
+    """Returns the box as (4,) float64.
+
+    Raises:
+        ValueError: the box is not finite, has no area or is outside the image; or as `check_frame`.
+    """
     box = np.array(box_xywh, np.float64).reshape(-1)
     height, width = check_frame(frame)
     if box.shape != (4,) or not is_valid(box):
         raise ValueError(f"init box {_text(box)}: expected finite x y w h with w and h > 0")
     x, y, w, h = box
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        raise ValueError(f"init box {_text(box)} lies outside of the {width}x{height} image")
+        raise ValueError(f"init box {_text(box)} is outside the {width}x{height} image")
     return box
 
 
 def check_frame(frame: Frame) -> tuple[int, int]:
-    """Height and width. Raises ValueError unless both images are (H, W, 3) uint8 of one size."""
+    """Returns height and width in pixels. Raises ValueError unless both images are (H, W, 3) uint8 of equal size."""
     for name, image in zip(("RGB", "auxiliary"), frame, strict=True):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"{name} image: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")

@@ -1,4 +1,4 @@
-"""Trackers that need no training of ours."""
+"""Trackers for comparison that need no training in this project."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ from lib.utils.boxes import clip_xywh
 
 
 class StaticTracker:
-    """A box that never moves: the floor that every tracker must clear, and a known value in tests."""
+    """Always predicts the initial box: a lower bound for every tracker, and a known value in tests."""
 
     def initialize(self, frame: Frame, box_xywh: np.ndarray) -> None:
+        """See `Tracker.initialize`. Raises ValueError if the (4,) box is empty or outside the image."""
         self.box_xywh = check_init_box(box_xywh, frame)
 
     def track(self, frame: Frame) -> Prediction:
+        """Returns the initial box, (4,) in image pixels, with a score of 1."""
         return Prediction(self.box_xywh.copy(), 1.0)
 
 
 class MilTracker:
-    """OpenCV's TrackerMIL on RGB alone: a classic that needs no training."""
+    """OpenCV's TrackerMIL on RGB only: a classical tracker without training."""
 
     def initialize(self, frame: Frame, box_xywh: np.ndarray) -> None:
+        """See `Tracker.initialize`. Raises ValueError if the (4,) box is empty or outside the image."""
         self.box_xywh = check_init_box(box_xywh, frame)
         self.tracker = cv2.TrackerMIL_create()
-        cv2.setRNGSeed(0)  # it draws its features at random
+        cv2.setRNGSeed(0)  # TrackerMIL draws its features at random
         self.tracker.init(_bgr(frame), _whole_pixels(self.box_xywh, frame))
 
     def track(self, frame: Frame) -> Prediction:
+        """See `Tracker.track`. The score is 1, or 0 with the previous (4,) box if OpenCV found no target."""
         found, box = self.tracker.update(_bgr(frame))
         if found:
             self.box_xywh = np.array(box, np.float64)
@@ -40,13 +44,13 @@ class MilTracker:
 
 
 class NanoTracker:
-    """OpenCV's TrackerNano on RGB alone: NanoTrack V2, a small published network, as a peer to compare with.
+    """OpenCV's TrackerNano on RGB only: NanoTrack V2, a small published network, for comparison.
 
     Args:
-        weights: the folder that holds the files of `nanotrack_files`.
+        weights: the folder that contains the files of `nanotrack_files`.
 
     Raises:
-        ValueError: this OpenCV has no TrackerNano, or the files are not the networks.
+        ValueError: this OpenCV has no TrackerNano, or cannot read the files.
     """
 
     def __init__(self, weights: Path):
@@ -60,10 +64,16 @@ class NanoTracker:
             raise ValueError(f"{weights}: OpenCV cannot read the networks of NanoTrack: {error}") from error
 
     def initialize(self, frame: Frame, box_xywh: np.ndarray) -> None:
+        """See `Tracker.initialize`. Raises ValueError if the (4,) box is empty or outside the image."""
         self.box_xywh = check_init_box(box_xywh, frame)
         self.tracker.init(_bgr(frame), _whole_pixels(self.box_xywh, frame))
 
     def track(self, frame: Frame) -> Prediction:
+        """See `Tracker.track`. Keeps the previous (4,) box if OpenCV found no target.
+
+        Raises:
+            ValueError: an image is not (H, W, 3) uint8, or the images differ in size.
+        """
         check_frame(frame)
         found, box = self.tracker.update(_bgr(frame))
         if found:
@@ -72,7 +82,7 @@ class NanoTracker:
 
 
 def nanotrack_files(arguments: Mapping[str, Path]) -> list[Path]:
-    """The two networks of NanoTrack in the folder TRACKER.WEIGHTS: the backbone, and the neck with the head."""
+    """Returns the paths of NanoTrack's backbone and of its neck and head, in the folder TRACKER.WEIGHTS."""
     return [arguments["WEIGHTS"] / f"nanotrack_{part}_sim.onnx" for part in ("backbone", "head")]
 
 
@@ -81,7 +91,7 @@ def _bgr(frame: Frame) -> np.ndarray:
 
 
 def _whole_pixels(box_xywh: np.ndarray, frame: Frame) -> tuple[int, int, int, int]:
-    """The box as OpenCV's trackers take it: in whole pixels, inside the image, at least 2 pixels wide and high."""
+    """Returns the box for OpenCV: integer pixels, clipped to the image, at least 2 pixels wide and high."""
     height, width = frame.rgb.shape[:2]
     x, y, w, h = (round(float(value)) for value in clip_xywh(box_xywh, height, width, margin=2))
     return x, y, max(2, w), max(2, h)

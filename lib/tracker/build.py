@@ -1,7 +1,7 @@
-"""The trackers by name: the only place where trackers are built.
+"""The table TRACKERS. All trackers are built here.
 
 A new tracker is a class with `initialize` and `track` (lib/tracker/base.py) and a row in TRACKERS; docs/extending.md
-shows one. Nothing here imports torch before a tracker needs it.
+shows one. torch is imported only if a tracker needs it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from lib.utils.cli import set_words
 from lib.utils.paths import checkpoint_folder, epoch_path
 from lib.utils.trees import to_plain
 
-DEFAULT_CONFIG = "tiny"  # names the place of the data sets when the user names no experiment
+DEFAULT_CONFIG = "tiny"  # defines the folders of the data sets if the user names no experiment
 
 
 class Request(NamedTuple):
-    """What a command line asks for.
+    """The tracker that a user selects on the command line.
 
     Args:
         tracker: a key of TRACKERS.
-        config: the experiment that describes it; "": none, for trackers that need none.
-        settings: values of --set: the tracker's own (TRACKER.KEY=VALUE) and the experiment's.
-        checkpoint: weights of the experiment; "": what its training left in `save_dir`.
-        device: "cpu", "cuda:0", ...; "": the one that `Built.make` is given.
+        config: the experiment that describes it; "" for trackers without experiment.
+        settings: values of --set, for the tracker (TRACKER.KEY=VALUE) and for the experiment.
+        checkpoint: weights of the experiment; "": the checkpoint of TEST.EPOCH in `save_dir`.
+        save_dir: folder of the training outputs.
+        device: "cpu", "cuda:0", ...; "": the device passed to `Built.make`.
     """
 
     tracker: str
@@ -44,11 +45,11 @@ class Request(NamedTuple):
 
 
 class Built(NamedTuple):
-    """A tracker that worker processes can make. Picklable.
+    """A function that makes a tracker, also in worker processes. Can be pickled.
 
     Args:
-        make: (modality, device) → tracker. Device "": the tracker chooses.
-        fingerprint: a text that differs where the tracker's answers may: name, arguments, contents of its files.
+        make: function (modality, device) that returns a tracker. Device "": chosen by the tracker.
+        fingerprint: a text that identifies the tracker's predictions: its name, arguments and file contents.
     """
 
     make: Callable[[str, str], Tracker]
@@ -56,7 +57,7 @@ class Built(NamedTuple):
 
 
 def files_of(arguments: Mapping[str, Any]) -> list[Path]:
-    """The paths among a tracker's arguments."""
+    """Returns the arguments of a tracker that are paths."""
     return [value for value in arguments.values() if isinstance(value, Path)]
 
 
@@ -65,12 +66,12 @@ class TrackerEntry:
     """A row of TRACKERS.
 
     Args:
-        make: called as make(modality, device, **arguments), with the names of the arguments in lower case. A class or a
-            function of a module, as worker processes import it by its name.
-        arguments: the tracker's own arguments, `--set TRACKER.<NAME>=VALUE`, with their defaults; a value must have the
-            type of its default. A Path names a file; as a default it is relative to the project.
-        files: arguments → the files that the tracker reads, where they are not the paths among the arguments. They must
-            exist, and the fingerprint covers their contents.
+        make: called as make(modality, device, **arguments), with argument names in lower case. It must be a class or a
+            function of a module, because worker processes import it by name.
+        arguments: names and default values of the tracker's arguments, `--set TRACKER.<NAME>=VALUE`. A value must have
+            the type of its default. A default Path is relative to the project.
+        files: function (arguments) that returns the files that the tracker reads; default: all paths in the arguments.
+            The files must exist; the fingerprint includes their contents.
     """
 
     make: Callable[..., Tracker]
@@ -79,28 +80,36 @@ class TrackerEntry:
     needs_experiment: ClassVar[bool] = False
 
     def build(self, request: Request) -> Built:
+        """Returns the tracker that `request` selects.
+
+        Raises:
+            ConfigError: an argument is unknown or has the wrong type.
+            FileNotFoundError: a file of the tracker is missing.
+        """
         own = read_arguments(request.tracker, self.arguments, request.settings)
         files = self.files(own)
         for path in files:
             if not path.is_file():
                 names = " or ".join(f"{OWN}{name}" for name, value in own.items() if isinstance(value, Path))
-                raise FileNotFoundError(f"{path}: no such file, {request.tracker} needs it; set {names}")
+                raise FileNotFoundError(f"{path}: no such file; {request.tracker} needs it, set {names}")
         values = sorted((name, value) for name, value in own.items() if not isinstance(value, Path))
         fingerprint = f"{request.tracker} {values} {[file_hash(path) for path in files]}"
         by_keyword = {name.lower(): value for name, value in own.items()}
         return Built(partial(_make, self.make, by_keyword, request.device), fingerprint)
 
     def words(self, request: Request) -> list[str]:
+        """Returns the command-line arguments of `request` with absolute paths. Raises ConfigError as `build`."""
         return set_words(absolute_settings(request.tracker, self.arguments, request.settings))
 
 
 class TransCMDEntry:
-    """The row of our network: an experiment and a checkpoint describe it."""
+    """The row of TransCMD, which is described by an experiment and a checkpoint."""
 
     arguments: ClassVar[Mapping[str, Any]] = {}
     needs_experiment: ClassVar[bool] = True
 
     def build(self, request: Request) -> Built:
+        """See `TrackerEntry.build`. Raises ConfigError for the experiment, FileNotFoundError for the checkpoint."""
         from lib.models.build import network_settings  # imports torch
 
         read_arguments(request.tracker, self.arguments, request.settings)
@@ -110,6 +119,7 @@ class TransCMDEntry:
         return Built(partial(make_transcmd, cfg, checkpoint, request.device), fingerprint)
 
     def words(self, request: Request) -> list[str]:
+        """See `TrackerEntry.words`. Raises ConfigError for the experiment, FileNotFoundError for the checkpoint."""
         config, cfg = request.config, load_experiment(request.config, request.settings)
         checkpoint = find_checkpoint(cfg, config, request.save_dir, request.checkpoint)
         if config.endswith((".yaml", ".yml")):
@@ -118,7 +128,7 @@ class TransCMDEntry:
 
 
 def without_device(tracker: Callable[..., Tracker], modality: str, device: str, **arguments: Any) -> Tracker:
-    """Makes a tracker that needs neither the modality nor the device."""
+    """Makes a tracker that uses neither the modality nor the device."""
     return tracker(**arguments)
 
 
@@ -133,22 +143,22 @@ TRACKERS: dict[str, TrackerEntry | TransCMDEntry] = {
 
 
 def build_tracker(request: Request) -> Built:
-    """The tracker that a command line asks for. Its files are found and read once; `make` loads them.
+    """Returns the tracker that `request` selects. Reads its files for the fingerprint; `Built.make` loads them.
 
     Raises:
-        ConfigError: unknown tracker, experiment or argument, or no experiment where one is needed.
-        FileNotFoundError: no checkpoint, or a file of the tracker is missing; named.
+        ConfigError: the tracker, the experiment or an argument is unknown, or a required experiment is missing.
+        FileNotFoundError: the checkpoint or a file of the tracker is missing; the message names it.
     """
     if request.tracker not in TRACKERS:
         hint = nearest(request.tracker, TRACKERS)
-        raise ConfigError(f"tracker '{request.tracker}': unknown; {hint}known: {', '.join(TRACKERS)}")
+        raise ConfigError(f"unknown tracker '{request.tracker}'; {hint}known: {', '.join(TRACKERS)}")
     if TRACKERS[request.tracker].needs_experiment and not request.config:
         raise ConfigError(f"{request.tracker}: name the experiment that describes it, e.g. {request.tracker} tiny")
     return TRACKERS[request.tracker].build(request)
 
 
 def command_words(request: Request) -> list[str]:
-    """The request as words of a command that starts in another folder: all paths of files are absolute.
+    """Returns `request` as arguments of a command that starts in a different folder: all paths are absolute.
 
     Raises:
         ConfigError, FileNotFoundError: as `build_tracker`.
@@ -159,10 +169,14 @@ def command_words(request: Request) -> list[str]:
 
 
 def make_transcmd(cfg, checkpoint: Path, chosen_device: str, modality: str, device: str) -> Tracker:
-    """The tracker that a configuration and a checkpoint describe.
+    """Returns the tracker of a configuration and a checkpoint.
+
+    Args:
+        chosen_device: the device that the user selected; "": use `device`.
+        modality: a key of MODALITIES.
 
     Raises:
-        ValueError: the checkpoint was trained as another network, also where its tensors have the same shapes.
+        ValueError: the checkpoint has a different network than `cfg`, or the modality or the device is unknown.
     """
     from lib.data.crop import CropSpec
     from lib.models.build import load_trained_model
@@ -176,10 +190,10 @@ def make_transcmd(cfg, checkpoint: Path, chosen_device: str, modality: str, devi
 
 
 def find_checkpoint(cfg, config: str, save_dir: str | Path, checkpoint: str | Path = "") -> Path:
-    """The given checkpoint, or the one of TEST.EPOCH that training the experiment left in `save_dir`.
+    """Returns the given checkpoint, or the checkpoint of TEST.EPOCH of the experiment in `save_dir`.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: the checkpoint is missing.
     """
     folder = checkpoint_folder(save_dir, "transcmd", config_name(config))
     path = Path(checkpoint) if checkpoint else epoch_path(folder, cfg.TEST.EPOCH or cfg.TRAIN.EPOCH)
@@ -192,16 +206,20 @@ def find_checkpoint(cfg, config: str, save_dir: str | Path, checkpoint: str | Pa
 
 
 def load_experiment(config: str, settings: Iterable[str]):
-    """The configuration of an experiment. "": the default one, which names the place of the data sets.
+    """Returns the configuration of an experiment.
 
     Args:
-        settings: values of --set; the tracker's own are left out.
+        config: name of the experiment; "": DEFAULT_CONFIG, which defines the folders of the data sets.
+        settings: values of --set; tracker arguments are ignored.
+
+    Raises:
+        ConfigError: the experiment or a setting is invalid.
     """
     return load_config("transcmd", config or DEFAULT_CONFIG, [s for s in settings if not is_own(s)])
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content."""
+    """Returns the SHA-256 of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

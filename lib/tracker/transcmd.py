@@ -1,4 +1,4 @@
-"""The trained tracker: crop, forward, postprocess. One template, no update (docs/method.md, Tracking, as OSTrack)."""
+"""The trained tracker: crop, forward, postprocess. The template is not updated (docs/method.md, Tracking)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from lib.tracker.base import check_frame, check_init_box
 from lib.tracker.postprocess import decode_peak, hann_window
 from lib.utils.boxes import clip_xywh
 
-CLIP_MARGIN = 10  # pixels of a predicted box that stay inside the image, and its least side
+CLIP_MARGIN = 10  # pixels of a predicted box that stay inside the image, and its smallest side
 
 
 class TransCMDTracker:
     """Tracks with a network that maps (template, search, modality) to a `TrackOutput`.
 
     Args:
-        template, search: how the crops are cut; jitter is ignored.
-        modality: a key of MODALITIES: what the auxiliary images are.
+        template, search: geometry of the crops; jitter is ignored.
+        modality: a key of MODALITIES, the kind of the auxiliary images.
+
+    Raises:
+        ValueError: the modality is unknown.
     """
 
     def __init__(self, model: nn.Module, template: CropSpec, search: CropSpec, modality: str, device: torch.device):
@@ -34,13 +37,19 @@ class TransCMDTracker:
         self.last_score_map: np.ndarray | None = None  # (h, w)
 
     def initialize(self, frame: Frame, box_xywh: np.ndarray) -> None:
+        """See `Tracker.initialize`. Raises ValueError if the (4,) box is empty or outside the image."""
         self.box_xywh = check_init_box(box_xywh, frame)
         self.template = self._tensors(crop_pair(frame, self.box_xywh, self.template_spec)[0])
 
     @torch.inference_mode()
     def track(self, frame: Frame) -> Prediction:
+        """See `Tracker.track`. The box, (4,) in image pixels, is clipped to the image.
+
+        Raises:
+            ValueError: `initialize` was not called, an image is not (H, W, 3) uint8, or the images differ in size.
+        """
         if self.template is None:
-            raise ValueError("track() before initialize(): tell the tracker its target first")
+            raise ValueError("track() was called before initialize(); initialize the tracker with a box first")
         height, width = check_frame(frame)
         search, crop = crop_pair(frame, self.box_xywh, self.search_spec)
         output = self.model(self.template, self._tensors(search), self.modality)
@@ -51,5 +60,5 @@ class TransCMDTracker:
         return Prediction(self.box_xywh.copy(), score)
 
     def _tensors(self, crops: Frame) -> Pair:
-        """Two (S, S, 3) images → a batch of one on the device."""
+        """Converts two (S, S, 3) images to a batch with one item on the device."""
         return to_device(Pair(*(image[None] for image in pair_tensors(crops))), self.device)

@@ -12,8 +12,8 @@ from lib.utils import distributed
 
 logger = logging.getLogger(__name__)
 
-WINDOW = 20  # steps over which gradients are measured
-LATEST, SHARE_OF_TRAINING = 500, 0.05  # the window ends at the earlier of this step and this share of all steps
+WINDOW = 20  # number of steps in which gradients are measured
+LATEST, SHARE_OF_TRAINING = 500, 0.05  # the window ends at this step or this share of all steps, whichever is earlier
 SHARES = (0.3, 0.5)  # range of a distillation loss's gradient norm, relative to the tracking loss's
 LIMITS = (0.1, 10.0)  # range of a factor
 LOG_INTERVAL = 100  # steps; each measurement costs a backward pass through the last block for each loss
@@ -22,13 +22,13 @@ LOG_INTERVAL = 100  # steps; each measurement costs a backward pass through the 
 class Balance(nn.Module):
     """Measures the gradient norm of each loss over a window of early steps, then fixes one factor per loss.
 
-    Published weights of similar losses lie between 0.002 and 5, so they cannot be taken over. The factors are buffers:
-    a resumed run continues with them.
+    Published weights of similar losses lie between 0.002 and 5, so they cannot be reused. The factors are buffers, so a
+    resumed run continues with them.
 
     Args:
-        names: of the distillation losses.
-        total_steps: of the training.
-        enabled: False: all factors stay 1; ratios are still logged.
+        names: names of the distillation losses.
+        total_steps: number of steps of the training.
+        enabled: if False, all factors stay 1; ratios are still logged.
     """
 
     def __init__(self, names: Sequence[str], total_steps: int, enabled: bool = True):
@@ -36,36 +36,37 @@ class Balance(nn.Module):
         self.names, self.enabled = tuple(names), enabled and bool(names)
         self.end = max(1, min(LATEST, round(SHARE_OF_TRAINING * total_steps)))
         self.start = max(0, self.end - WINDOW)
-        self.step = 0  # equals the buffer `steps`, and is read without synchronising the device
+        self.step = 0  # equal to the buffer `steps`, but can be read without synchronising the device
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self.register_buffer("ratios", torch.full((WINDOW, len(self.names)), float("nan")))
         self.register_buffer("factors", torch.ones(len(self.names)))
 
     def observe(self, tracking: Tensor, losses: dict[str, Tensor], parameters: list[nn.Parameter]) -> dict[str, Tensor]:
-        """Measures the gradient norm of each scaled loss relative to the tracking loss's.
+        """Measures the gradient norm of each scaled loss relative to that of the tracking loss.
 
-        It does so in the window, whose ratios give the factors, and every LOG_INTERVAL steps.
+        It measures in every step of the window, to compute the factors, and every LOG_INTERVAL steps.
 
         Args:
-            tracking: the tracking loss, a scalar. losses: the weighted distillation losses, scalars.
+            tracking: the tracking loss, a scalar.
+            losses: the weighted distillation losses, scalars by name.
             parameters: gradients are taken with respect to these.
 
         Returns:
-            Name → ratio; empty where nothing was measured.
+            Name → ratio, a scalar; empty if nothing was measured.
         """
-        decides = self.enabled and self.start <= self.step < self.end
-        if not self.names or not (decides or self.step % LOG_INTERVAL == LOG_INTERVAL - 1):
+        in_window = self.enabled and self.start <= self.step < self.end
+        if not self.names or not (in_window or self.step % LOG_INTERVAL == LOG_INTERVAL - 1):
             return {}
         norms = [gradient_norm(loss, parameters) for loss in (tracking, *(losses[name] for name in self.names))]
         norms = distributed.sum_over_processes(torch.stack(norms))  # the number of processes cancels in the ratio
         ratios = norms[1:] / norms[0]
-        if decides:
+        if in_window:
             usable = ratios.isfinite() & (ratios > 0)
             self.ratios[self.step - self.start] = torch.where(usable, ratios, float("nan"))
         return dict(zip(self.names, ratios * self.factors, strict=True))
 
     def scale(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The losses times their factors; the factors are 1 until the window ends."""
+        """Returns the losses, scalars by name, times their factors; the factors are 1 until the window ends."""
         return {name: losses[name] * factor for name, factor in zip(self.names, self.factors, strict=True)}
 
     def after_step(self) -> None:
@@ -83,7 +84,11 @@ class Balance(nn.Module):
 
 
 def balanced(ratios: Tensor) -> Tensor:
-    """(W, K) measured ratios, NaN where a loss had no gradient → (K,) factors that bring the median into SHARES."""
+    """Returns the factors, (K,), that bring the median of the ratios of each loss into SHARES.
+
+    Args:
+        ratios: (W, K) measured ratios of K losses in W steps; NaN if a loss had no gradient.
+    """
     median = ratios.nanmedian(dim=0).values
     wanted = median.clamp(*SHARES)
     factors = (wanted / median.clamp(min=1e-12)).clamp(*LIMITS)
@@ -91,7 +96,7 @@ def balanced(ratios: Tensor) -> Tensor:
 
 
 def gradient_norm(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
-    """Norm of the gradient, a scalar; 0 if the loss depends on none of the parameters. `grad` stays unchanged."""
+    """Returns the norm of the gradient, a scalar; 0 if the loss depends on no parameter. Does not change `grad`."""
     if not (loss.requires_grad and parameters):
         return loss.new_zeros(())
     with torch.autocast(loss.device.type, enabled=False):  # as in the backward pass of the step

@@ -1,4 +1,4 @@
-"""cfg → the task of a training stage, with its networks. The table TASKS."""
+"""Builds the task of a training stage with its networks. Contains the table TASKS."""
 
 from __future__ import annotations
 
@@ -24,30 +24,40 @@ logger = logging.getLogger(__name__)
 
 
 class RunInfo(NamedTuple):
-    """The run that a task is built for."""
+    """The run for which a task is built."""
 
     script: str
     save_dir: Path
-    total_steps: int
+    total_steps: int  # number of optimizer steps of the whole training
 
 
 def build_task(cfg, run: RunInfo) -> Task:
-    """The task of TRAIN.STAGE with its freshly initialised model."""
+    """Returns the task of TRAIN.STAGE with a model with initial weights.
+
+    Raises:
+        ValueError: a key of MODEL or TRAIN.FREEZE does not fit the network, or see `load_teacher`.
+        FileNotFoundError: the teacher has not been trained.
+    """
     return TASKS[cfg.TRAIN.STAGE](cfg, build_model(cfg), run)
 
 
 def build_track(cfg, model: nn.Module, run: RunInfo) -> TrackTask:
-    """Supervised training of a student or a teacher."""
+    """Returns the task of supervised training of a student or a teacher."""
     return TrackTask(model, tracking_weights(cfg), cfg.TRAIN.FREEZE)
 
 
 def build_pretrain(cfg, model: nn.Module, run: RunInfo) -> PretrainTask:
-    """Masked-autoencoder training of a student's or a teacher's encoder."""
+    """Returns the task of masked-autoencoder training. Raises ValueError if the backbone cannot be masked."""
     return PretrainTask(model, build_mae(cfg, model), cfg.TRAIN.FREEZE)
 
 
 def build_distill(cfg, model: nn.Module, run: RunInfo) -> DistillTask:
-    """Training of a student with a teacher."""
+    """Returns the task of distillation from a teacher.
+
+    Raises:
+        ValueError: the teacher does not fit the student or a loss, see `load_teacher` and DISTILL_LOSSES.
+        FileNotFoundError: the teacher has not been trained.
+    """
     teacher = load_teacher(cfg, run)
     weights = {name: cfg.TRAIN.DISTILL[name] for name in DISTILL_LOSSES if cfg.TRAIN.DISTILL[name]}
     specs = [feature_spec(network) for network in (model, teacher)]
@@ -59,23 +69,23 @@ def build_distill(cfg, model: nn.Module, run: RunInfo) -> DistillTask:
 
 
 def feature_spec(network: nn.Module) -> FeatureSpec:
-    """What losses need to know of a student or a teacher."""
+    """Returns the properties of a student or a teacher that losses need."""
     backbone = network.streams[0]
     paths = getattr(network.fusion, "paths", ())
     return FeatureSpec(backbone.width, backbone.depth, backbone.template_tokens, backbone.matched_layers, paths)
 
 
 def load_teacher(cfg, run: RunInfo) -> nn.Module:
-    """The trained teacher of TRAIN.TEACHER, described by its own YAML.
+    """Returns the trained teacher of TRAIN.TEACHER, as described by its own YAML file.
 
     Raises:
-        ValueError: its crops or stride differ from the student's, or its checkpoint is of another network.
-        FileNotFoundError: it has not been trained.
+        ValueError: its crops or stride differ from the student's, or its checkpoint has a different network.
+        FileNotFoundError: the teacher has not been trained.
     """
     own = cfg.TRAIN.TEACHER
     teacher_cfg = load_config(run.script, own.CONFIG)
     if teacher_cfg.MODEL.TYPE != "teacher":
-        raise ValueError(f"TRAIN.TEACHER.CONFIG {own.CONFIG}: its MODEL.TYPE is {teacher_cfg.MODEL.TYPE}, not teacher")
+        raise ValueError(f"TRAIN.TEACHER.CONFIG {own.CONFIG}: MODEL.TYPE is {teacher_cfg.MODEL.TYPE}, expected teacher")
     wanted, given = (network_settings(to_plain(c)) for c in (cfg, teacher_cfg))
     for key in wanted:
         if (key.startswith("DATA.") or key == "MODEL.BACKBONE.STRIDE") and wanted[key] != given[key]:
@@ -84,8 +94,8 @@ def load_teacher(cfg, run: RunInfo) -> nn.Module:
         path = find_weights(own.CHECKPOINT)
         if not path.is_file():
             raise FileNotFoundError(
-                f"TRAIN.TEACHER.CHECKPOINT {own.CHECKPOINT}: no such file, nor in pretrained_models/; leave empty to "
-                f"use the result of python tracking/train.py --script {run.script} --config {own.CONFIG}"
+                f"TRAIN.TEACHER.CHECKPOINT {own.CHECKPOINT}: no such file, nor in pretrained_models/; leave it empty "
+                f"to use the result of python tracking/train.py --script {run.script} --config {own.CONFIG}"
             )
     else:
         path = finished_checkpoint(run.script, own.CONFIG, run.save_dir, "TRAIN.TEACHER.CONFIG")
@@ -95,7 +105,7 @@ def load_teacher(cfg, run: RunInfo) -> nn.Module:
 
 
 def tracking_weights(cfg) -> dict[str, float]:
-    """Weights of the terms of the tracking loss, by name."""
+    """Returns the weights of the terms of the tracking loss, by name; each at least 0."""
     train = cfg.TRAIN
     return {
         "focal": train.FOCAL_WEIGHT,

@@ -1,4 +1,4 @@
-"""Trains an experiment after all that it starts from, each in a process of its own."""
+"""Trains an experiment after all its prerequisites, each in a separate process."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ def train_chain(
     last_options: Sequence[str],
     show: Callable[[str], None],
 ) -> int:
-    """Trains everything that the experiment builds on and that is not finished, then the experiment, one by one.
+    """Trains all unfinished prerequisites of an experiment, then the experiment, one after the other.
 
     Args:
-        settings: values of --set, for all of them. options: of train.py, for all. last_options: for `config` alone.
-        show: prints a line: each experiment as it starts.
+        settings: values of --set, for all experiments.
+        options: options of train.py for all experiments.
+        last_options: options of train.py for `config` only.
+        show: prints a line; called when an experiment starts.
 
     Returns:
         0, or the exit status of the run that failed.
+
+    Raises:
+        ValueError: an experiment is invalid or is its own prerequisite.
     """
 
     def finished(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Checkpoints on disk, with OSTrack's folder and file names. They are written atomically."""
+"""Checkpoint files with OSTrack's folder and file names. They are written atomically."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lib.utils.paths import NET_NAME, checkpoint_folder, epoch_path
 
 
 class CheckpointFolder:
-    """<save_dir>/checkpoints/train/<script>/<config>/TransCMD_ep0300.pth.tar and its siblings.
+    """<save_dir>/checkpoints/train/<script>/<config>/TransCMD_ep0300.pth.tar and the other checkpoints of a run.
 
-    Every epoch is saved. An epoch that is no multiple of `keep_every` is removed when the next one is saved.
-    TransCMD_interrupted has the state of an unfinished epoch; it is removed when the epoch is finished.
+    Every epoch is saved. If its number is not a multiple of `keep_every`, its file is removed when the next epoch is
+    saved. TransCMD_interrupted contains the state of an unfinished epoch; it is removed when the epoch is finished.
     """
 
     def __init__(self, save_dir: str | Path, script: str, config: str, keep_every: int = 1):
@@ -27,19 +27,23 @@ class CheckpointFolder:
         self.interrupted = self.path / f"{NET_NAME}_interrupted.pth.tar"
 
     def epochs(self) -> list[int]:
-        """Finished epochs that have a file, ascending."""
+        """Returns the numbers of the finished epochs that have a file, ascending."""
         matches = (re.fullmatch(rf"{NET_NAME}_ep(\d+)\.pth\.tar", p.name) for p in self.path.glob(f"{NET_NAME}_ep*"))
         return sorted(int(match.group(1)) for match in matches if match)
 
     def latest(self) -> Path | None:
-        """The newest checkpoint, or None."""
+        """Returns the path of the newest checkpoint, or None."""
         if self.interrupted.is_file():
             return self.interrupted
         epochs = self.epochs()
         return epoch_path(self.path, epochs[-1]) if epochs else None
 
     def save(self, state: dict[str, Any], epoch: int) -> Path:
-        """Writes the state after `epoch` epochs, then removes files that are no longer needed; returns its path."""
+        """Writes the state after `epoch` epochs, then removes older files; returns the path.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         path = self._write(state, epoch_path(self.path, epoch))
         for older in self.epochs():
             if older < epoch and older % self.keep_every:
@@ -48,7 +52,7 @@ class CheckpointFolder:
         return path
 
     def save_interrupted(self, state: dict[str, Any]) -> Path:
-        """Writes the state of an unfinished epoch; returns its path."""
+        """Writes the state of an unfinished epoch; returns the path. Raises OSError if it cannot be written."""
         return self._write(state, self.interrupted)
 
     def clear(self) -> None:
@@ -61,7 +65,7 @@ class CheckpointFolder:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             try:
                 torch.save(state, file)
-            except RuntimeError as error:  # torch raises this for a full disk, while it closes the file
+            except RuntimeError as error:  # raised by torch when it closes the file on a full disk
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from error
                 raise
@@ -69,10 +73,11 @@ class CheckpointFolder:
 
 
 def read_training_state(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint to resume from. Parameters and entries get today's names.
+    """Reads a checkpoint from which a run can be resumed. Parameters and entries get their current names.
 
     Raises:
-        ValueError: the file has a network only, or was written with other MODALITIES.
+        FileNotFoundError: the file is missing.
+        ValueError: the file is not a checkpoint, contains only a network, or was written with different MODALITIES.
     """
     state = read_checkpoint(path)
     if "helpers" in state:  # the name of "task" in older checkpoints
@@ -90,11 +95,11 @@ def read_training_state(path: Path) -> dict[str, Any]:
         "steps_per_epoch",
     }
     if absent := expected - set(state):
-        raise ValueError(f"{path}: cannot resume from it, {', '.join(sorted(absent))} missing; use it with --finetune")
+        raise ValueError(f"{path}: cannot be resumed, {', '.join(sorted(absent))} missing; use it with --finetune")
     names = list(state.get("modalities", FIRST_MODALITIES))
     if names != list(MODALITIES):
         raise ValueError(
-            f"{path}: written for the modalities {', '.join(names)}, these are {', '.join(MODALITIES)}: use --finetune"
+            f"{path}: written for the modalities {', '.join(names)}, expected {', '.join(MODALITIES)}; use --finetune"
         )
     for part in ("net", "task"):
         state[part] = {current_name(name): tensor for name, tensor in state[part].items()}

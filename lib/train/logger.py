@@ -9,12 +9,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class RunLogger:
-    """output/logs/<script>-<config>.log and output/tensorboard/train/<script>/<config>/.
+    """Writes output/logs/<script>-<config>.log and output/tensorboard/train/<script>/<config>/.
 
-    The text log gets everything that is logged until `close`.
+    The text log contains all log messages until `close`.
 
     Args:
-        enabled: False in all processes but the main one; these log warnings only.
+        enabled: True in the main process only; other processes log warnings only.
     """
 
     def __init__(self, save_dir: str | Path, script: str, config: str, enabled: bool):
@@ -31,13 +31,13 @@ class RunLogger:
         self.writer = SummaryWriter(str(Path(save_dir) / "tensorboard" / "train" / script / config))
 
     def scalars(self, values: dict[str, float], step: int) -> None:
-        """Adds one point to each curve; names are like 'train/focal'."""
+        """Adds the value at `step`, the number of optimizer steps, to each curve. Names are e.g. 'train/focal'."""
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Closes both; the log handler is removed."""
+        """Closes both files and removes the log handler."""
         if self.writer is not None:
             self.writer.close()
         if self.handler is not None:

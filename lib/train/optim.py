@@ -1,4 +1,4 @@
-"""Optimizer with its parameter groups, and learning rate schedule."""
+"""The optimizer with its parameter groups, and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lib.train.tasks import Task
 
 
 def build_optimizer(cfg, task: Task) -> Optimizer:
-    """The optimizer over what is trained, in the groups that the model names, see `PairNetwork.parameter_groups`.
+    """Returns the optimizer of all trainable parameters, with the groups of `PairNetwork.parameter_groups`.
 
     "backbone" is trained at TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER; "gates" at TRAIN.LR * TRAIN.GATE_MULTIPLIER, without
     weight decay; all other parameters of the task at TRAIN.LR.
@@ -45,7 +45,7 @@ def build_optimizer(cfg, task: Task) -> Optimizer:
 
 
 def build_scheduler(cfg, optimizer: Optimizer, steps_per_epoch: int) -> LambdaLR:
-    """The learning rate schedule; it advances after every step."""
+    """Returns the learning rate schedule, which advances after every step."""
     factor = schedule(
         cfg.TRAIN.SCHEDULER.TYPE,
         total=cfg.TRAIN.EPOCH * steps_per_epoch,
@@ -57,12 +57,12 @@ def build_scheduler(cfg, optimizer: Optimizer, steps_per_epoch: int) -> LambdaLR
 
 
 def schedule(kind: str, total: int, warmup: int, drop: int, decay: float) -> Callable[[int], float]:
-    """Returns the function step → factor on the learning rate.
+    """Returns a function that maps a step, from 0, to the factor of the learning rate, in [0, 1].
 
     Args:
         kind: "step": 1 until `drop`, then `decay`; "cosine": from 1 to `decay` over `total` steps.
-        total, warmup, drop: steps. Both kinds start with a linear warm-up over `warmup` steps.
-        decay: factor at the end.
+        total, warmup, drop: numbers of steps. Both kinds start with a linear warm-up over `warmup` steps.
+        decay: factor at the end, in [0, 1].
     """
 
     def factor(step: int) -> float:

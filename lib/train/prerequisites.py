@@ -13,7 +13,7 @@ from lib.utils.paths import checkpoint_folder
 
 
 def prerequisites(cfg) -> dict[str, str]:
-    """Configuration key → experiment whose result this one needs; the pretrained network comes first."""
+    """Returns configuration key → experiment whose result is needed; the pretrained network comes first."""
     needed = {"MODEL.PRETRAIN_CONFIG": cfg.MODEL.PRETRAIN_CONFIG}
     if cfg.TRAIN.STAGE == "distill" and not cfg.TRAIN.TEACHER.CHECKPOINT:
         needed["TRAIN.TEACHER.CONFIG"] = cfg.TRAIN.TEACHER.CONFIG
@@ -23,13 +23,13 @@ def prerequisites(cfg) -> dict[str, str]:
 def training_order(
     script: str, config: str, overrides: list[str], finished: Callable[[str], bool] = lambda config: False
 ) -> list[str]:
-    """All prerequisites of `config`, direct and indirect, in the order of training; `config` itself is the last.
+    """Returns all direct and indirect prerequisites of `config` in the order of training, then `config`.
 
     Args:
-        finished: whether an experiment is trained; the prerequisites of a finished one are left out.
+        finished: whether an experiment is trained; the prerequisites of a finished experiment are omitted.
 
     Raises:
-        ValueError: an experiment is its own prerequisite.
+        ValueError: an experiment is its own prerequisite, or its configuration is invalid.
     """
     order: list[str] = []
 
@@ -46,10 +46,13 @@ def training_order(
 
 
 def finished_checkpoint(script: str, config: str, save_dir: str | Path, key: str) -> Path:
-    """The last checkpoint of a finished run.
+    """Returns the last checkpoint of a finished run.
+
+    Args:
+        key: the configuration key that needs it, for error texts.
 
     Raises:
-        FileNotFoundError: there is none, or the run is not finished; the message names the command that trains it.
+        FileNotFoundError: there is no checkpoint, or the run is not finished; the message contains the command to run.
     """
     command = f"python tracking/train.py --script {script} --config {config}"
     if Path(save_dir) != Path("output"):
@@ -69,12 +72,12 @@ def finished_checkpoint(script: str, config: str, save_dir: str | Path, key: str
 
 
 def newest(script: str, config: str, save_dir: str | Path) -> Path | None:
-    """The newest checkpoint of an experiment, or None."""
+    """Returns the newest checkpoint of an experiment, or None."""
     return CheckpointFolder(save_dir, script, config).latest()
 
 
 def is_finished(path: Path) -> bool:
-    """True for the checkpoint of the last epoch, TRAIN.EPOCH of the config.yaml beside it."""
+    """Returns whether a checkpoint is of the last epoch, TRAIN.EPOCH in config.yaml in the same folder."""
     record = path.with_name("config.yaml")
     if not record.is_file():
         return False

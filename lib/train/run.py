@@ -43,18 +43,19 @@ def train(
     """Trains the experiment and writes checkpoints, logs and the resolved YAML below `save_dir`.
 
     Args:
-        cfg: the configuration. script, config: its names, for the output folders.
+        cfg: the configuration.
+        script, config: names of the configuration, for the output folders.
         resume: continue from the newest checkpoint, if there is one.
         overwrite: first remove the checkpoints of an earlier run of this config.
-        finetune: a checkpoint to start from in place of MODEL.PRETRAIN_FILE; tensors that do not fit are reported.
-        device_name: e.g. "cpu" or "cuda:1"; "": a GPU if there is one.
+        finetune: initial weights, used instead of MODEL.PRETRAIN_FILE; tensors that do not fit are logged.
+        device_name: e.g. "cpu" or "cuda:1"; "": a GPU if available.
 
     Raises:
         ValueError: checkpoints exist and neither `resume` nor `overwrite` is set; or weights, data sets or a checkpoint
             to resume from do not fit.
-        FileNotFoundError: missing data, weights or prerequisite.
+        FileNotFoundError: data, weights or a prerequisite are missing.
         FloatingPointError: the loss is not finite.
-        KeyboardInterrupt: the run was stopped; a checkpoint was kept.
+        KeyboardInterrupt: the run was stopped; a checkpoint was saved.
     """
     checkpoints = CheckpointFolder(save_dir, script, config, cfg.TRAIN.SAVE_EPOCH_INTERVAL)
     latest = checkpoints.latest()
@@ -93,7 +94,7 @@ def train(
 
 
 def build_trainer(cfg, task: Task, loaders, checkpoints, run_logger, device: torch.device) -> Trainer:
-    """The training loop for a task that is on its device already."""
+    """Returns the training loop of a task, which must be on `device`. Raises ValueError if nothing is trainable."""
     optimizer = build_optimizer(cfg, task)
     return Trainer(
         task,
@@ -117,11 +118,12 @@ def build_trainer(cfg, task: Task, loaders, checkpoints, run_logger, device: tor
 
 
 def start_from(task: Task, cfg, script: str, save_dir: str | Path, finetune: str | None) -> None:
-    """Loads the weights that training starts from, if any, and logs every key that was converted or did not fit.
+    """Loads the initial weights, if any, and logs every key that was converted or did not fit.
 
     Raises:
         ValueError: a parameter is missing in MODEL.PRETRAIN_FILE or in the network of MODEL.PRETRAIN_CONFIG and is not
-            listed in MODEL.PRETRAIN_MISSING. In `finetune` any may be missing.
+            listed in MODEL.PRETRAIN_MISSING. With `finetune`, any parameter may be missing.
+        FileNotFoundError: the weights are missing, or the run of MODEL.PRETRAIN_CONFIG is not finished.
     """
     model, start = cfg.MODEL, finetune or cfg.MODEL.PRETRAIN_FILE
     if start:
@@ -139,25 +141,30 @@ def start_from(task: Task, cfg, script: str, save_dir: str | Path, finetune: str
     absent = [key for key in (*report.missing, *report.mismatched) if not key.startswith(tuple(model.PRETRAIN_MISSING))]
     if absent and not finetune:
         raise ValueError(
-            f"{path}: {len(absent)} tensors of the model are missing in it ({', '.join(absent[:3])}); "
-            "list those that may be missing in MODEL.PRETRAIN_MISSING"
+            f"{path}: {len(absent)} tensors of the model are missing ({', '.join(absent[:3])}); "
+            "list tensors that may be missing in MODEL.PRETRAIN_MISSING"
         )
 
 
 def matching_state(path: Path, trainer: Trainer) -> dict:
-    """A training state for this trainer. Raises ValueError, naming the key, if it was written with other settings."""
+    """Reads a training state that fits this trainer.
+
+    Raises:
+        ValueError: the state was written with different settings or a different number of processes or steps; the
+            message contains the key. Or see `read_training_state`.
+    """
     state = read_training_state(path)
     was, now = state["config"], trainer.config
     for part in ("MODEL", "DATA", "TRAIN"):
-        before, here = (dict(flatten(config.get(part, {}))) for config in (was, now))
-        for key in sorted(key for key in before.keys() & here.keys() if before[key] != here[key]):
+        before, current = (dict(flatten(config.get(part, {}))) for config in (was, now))
+        for key in sorted(key for key in before.keys() & current.keys() if before[key] != current[key]):
             if not key.startswith(MAY_CHANGE):
                 raise ValueError(
-                    f"{path}: written with {part}.{key} {before[key]}, the config says {here[key]}: "
+                    f"{path}: written with {part}.{key} {before[key]}, the config has {current[key]}: "
                     "resume with the same config, or use --finetune"
                 )
-    running = {"world_size": distributed.world_size(), "steps_per_epoch": trainer.steps_per_epoch}
-    for key, value in running.items():
+    expected = {"world_size": distributed.world_size(), "steps_per_epoch": trainer.steps_per_epoch}
+    for key, value in expected.items():
         if state[key] != value:
-            raise ValueError(f"{path}: written with {key} {state[key]}, this run has {value}: start as many processes")
+            raise ValueError(f"{path}: written with {key} {state[key]}, this run has {value}; use the same number")
     return state

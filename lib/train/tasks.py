@@ -18,17 +18,19 @@ Terms = dict[str, Tensor]
 
 
 class Task(nn.Module):
-    """Base of the stages. `model` is saved as 'net', every other parameter or buffer of the task as 'task'.
+    """Base class of the training stages.
+
+    A checkpoint contains `model` as 'net' and all other parameters and buffers of the task as 'task'.
 
     Args:
-        freeze: parameters of the model whose names start with one of these are not trained. A module whose parameters
-            are all frozen stays in eval mode, so that its batch statistics do not change either.
+        freeze: prefixes of the names of model parameters that are not trained. A module whose parameters
+            are all frozen stays in eval mode, so that its batch statistics do not change.
 
     Raises:
         ValueError: no parameter starts with one of the prefixes in `freeze`.
     """
 
-    not_saved: tuple[str, ...] = ()  # parts that another run trained and this one does not change
+    not_saved: tuple[str, ...] = ()  # prefixes of parts that this run does not train
 
     def __init__(self, model: nn.Module, freeze: Sequence[str] = ()):
         super().__init__()
@@ -45,19 +47,20 @@ class Task(nn.Module):
         """Returns the weighted loss terms by name, with gradients, and detached scalars to log.
 
         Args:
-            progress: share of the training that is done, in [0, 1].
+            sample: a batch of B samples.
+            progress: completed share of the training, in [0, 1].
         """
         raise NotImplementedError
 
     def evaluate(self, sample: Sample) -> Terms:
-        """Returns values by name, one per sample: (B,) each; the Trainer averages them by modality."""
+        """Returns values by name, (B,) each; the Trainer averages them per modality."""
         raise NotImplementedError
 
     def after_step(self) -> None:
         """Called after every optimizer step, e.g. to update moving averages."""
 
     def train(self, mode: bool = True) -> Task:
-        """As `nn.Module.train`; frozen modules stay in eval mode."""
+        """Like `nn.Module.train`, but frozen modules stay in eval mode."""
         super().train(mode)
         for module in self.model.modules():
             parameters = list(module.parameters())
@@ -66,12 +69,12 @@ class Task(nn.Module):
         return self
 
     def own_state(self) -> dict[str, Tensor]:
-        """What must be saved besides the model to go on training: a loss's projections, CMAE's decoder."""
+        """Returns the state, besides the model, that resuming needs: projections of losses, CMAE's decoder."""
         skipped = ("model.", *self.not_saved)
         return {name: value for name, value in self.state_dict().items() if not name.startswith(skipped)}
 
     def restore(self, net: dict[str, Tensor], own: dict[str, Tensor]) -> None:
-        """Loads the saved model and `own_state`. Raises RuntimeError where they do not fit."""
+        """Loads the saved model and `own_state`. Raises RuntimeError if names or shapes do not fit."""
         saved = {**{f"model.{name}": value for name, value in net.items()}, **own}
         kept = {name: value for name, value in self.state_dict().items() if name.startswith(self.not_saved)}
         self.load_state_dict({**saved, **(kept if self.not_saved else {})})
@@ -81,8 +84,8 @@ class TrackTask(Task):
     """Supervised tracking: focal + GIoU + L1 on the annotated box.
 
     Args:
-        weights: of "focal", "giou", "l1", and of "paths": the same loss on each fusion path, so that the head learns to
-            decode every path.
+        weights: weights of "focal", "giou", "l1" and "paths". "paths" is the same loss on each fusion path, so that the
+            head learns to decode every path.
     """
 
     def __init__(self, model: nn.Module, weights: dict[str, float], freeze: Sequence[str] = ()):
@@ -91,6 +94,7 @@ class TrackTask(Task):
         self.weights = weights
 
     def forward(self, sample: Sample, progress: float) -> tuple[Terms, Terms]:
+        """See `Task.forward`. Also logs the mean IoU in [0, 1] and the per-path IoU."""
         output = self.model(sample.template, sample.search, sample.modality)
         terms = tracking_terms(self.loss, output, sample, self.weights)
         logs = {"iou": box_iou(output.boxes.detach(), sample.search_box).mean()}
@@ -99,11 +103,12 @@ class TrackTask(Task):
         return terms, {**logs, **gate_size(self.model)}
 
     def evaluate(self, sample: Sample) -> Terms:
+        """See `Task.evaluate` and `box_quality`: (B,) each in [0, 1]."""
         return box_quality(self.model, sample)
 
 
 class PretrainTask(Task):
-    """CMAE: masks part of a pair and reconstructs it; fusion and head are not used and not trained."""
+    """CMAE: masks parts of a pair and reconstructs them; fusion and head are neither used nor trained."""
 
     def __init__(self, model: nn.Module, mae: CMAE, freeze: Sequence[str] = ()):
         super().__init__(model, freeze)
@@ -112,6 +117,7 @@ class PretrainTask(Task):
         self.mae = mae
 
     def forward(self, sample: Sample, progress: float) -> tuple[Terms, Terms]:
+        """See `Task.forward`. Also logs how much of the mask follows the scores, and the share of flat patches."""
         result = self.mae(self.model, sample, curriculum(progress))
         mask = result.masks.mask
         loss = reconstruction_loss(result.prediction, result.patches, mask).sum(dim=1).mean()
@@ -122,7 +128,7 @@ class PretrainTask(Task):
         return {"reconstruction": loss}, {**logs, **gate_size(self.model)}
 
     def evaluate(self, sample: Sample) -> Terms:
-        """Error on masked patches, and the error with the other modality taken from another sample.
+        """Returns the error on masked patches, (B,), and the error with the other modality of another sample, (B,).
 
         The difference shows how much the other modality helps.
         """
@@ -130,15 +136,14 @@ class PretrainTask(Task):
         result = mae(self.model, sample, exponent=1.0)
         error = reconstruction_loss(result.prediction, result.patches, result.masks.mask)
         errors = []
-        for m, other in enumerate(
-            ("aux", "rgb")
-        ):  # m: modality whose error is measured; other: the one that is shuffled
+        for m, other in enumerate(("aux", "rgb")):  # m: index of the measured modality; other: the shuffled modality
             shuffled = [pair._replace(**{other: getattr(pair, other).roll(1, 0)}) for pair in inputs[:2]]
             prediction = mae.reconstruct(self.model, *shuffled, inputs[2], result.masks.mask)
             errors.append(reconstruction_loss(prediction, result.patches, result.masks.mask)[:, m])
         return {"reconstruction": error.sum(dim=1), "reconstruction_shuffled": torch.stack(errors).sum(dim=0)}
 
     def after_step(self) -> None:
+        """Updates the moving average that scores locations."""
         self.mae.update_scorer(self.model)
 
 
@@ -147,7 +152,8 @@ class DistillTask(Task):
 
     Args:
         weights: see `TrackTask`.
-        losses: modules from DISTILL_LOSSES, by name. loss_weights: weight of each.
+        losses: modules from DISTILL_LOSSES, by name.
+        loss_weights: weight of each loss, by name.
         balance: scales the losses once, early in training.
     """
 
@@ -176,6 +182,7 @@ class DistillTask(Task):
         return self
 
     def forward(self, sample: Sample, progress: float) -> tuple[Terms, Terms]:
+        """See `Task.forward`. Also logs the mean IoU of student and teacher in [0, 1], and values of the losses."""
         inputs = (sample.template, sample.search, sample.modality)
         output = self.model(*inputs)
         with torch.no_grad():
@@ -198,24 +205,26 @@ class DistillTask(Task):
         return {**terms, **self.balance.scale(distilled)}, logs
 
     def evaluate(self, sample: Sample) -> Terms:
+        """See `Task.evaluate` and `box_quality`: (B,) each in [0, 1]."""
         return box_quality(self.model, sample)
 
     def after_step(self) -> None:
+        """Counts the step; sets the factors of the losses at the end of the window."""
         self.balance.after_step()
 
     def _measured_parameters(self) -> list[nn.Parameter]:
-        """Those that every loss acts on, at which `Balance` compares gradients."""
+        """Returns parameters that all losses depend on; `Balance` compares the gradients at these."""
         return [p for p in self.model.streams[0].last_layer.parameters() if p.requires_grad]
 
 
 def gate_size(model: nn.Module) -> Terms:
-    """Mean absolute value of a teacher's gates, under "gates"; nothing for a student."""
+    """Returns the mean absolute value of a teacher's gates as "gates", a scalar; empty for a student."""
     gates = [gate.detach().abs().mean() for gate in model.parameter_groups()["gates"]]
     return {"gates": torch.stack(gates).mean()} if gates else {}
 
 
 def tracking_terms(loss: TrackingLoss, output: TrackOutput, sample: Sample, weights: dict[str, float]) -> Terms:
-    """Weighted loss terms of the fused output, and "paths", one term for all fusion paths together."""
+    """Returns the weighted loss terms, scalars by name: of the fused output, and "paths", the sum over all paths."""
     terms = {name: weights[name] * value for name, value in loss(output, sample).items()}
     if output.paths:
         values = [weights[k] * v for path in output.paths.values() for k, v in loss(path, sample).items()]
@@ -224,9 +233,9 @@ def tracking_terms(loss: TrackingLoss, output: TrackOutput, sample: Sample, weig
 
 
 def box_quality(model: nn.Module, sample: Sample) -> Terms:
-    """IoU of the predicted box, its success rate averaged over the thresholds 0, 0.05, ..., 1 (AUC), and per-path IoU.
+    """Returns the IoU of the predicted box, the AUC and the per-path IoU, (B,) each in [0, 1].
 
-    Each (B,) in [0, 1].
+    The AUC is the success rate averaged over the thresholds 0, 0.05, ..., 1.
     """
     output = model(sample.template, sample.search, sample.modality)
     iou = box_iou(output.boxes, sample.search_box)

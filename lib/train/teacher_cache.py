@@ -18,11 +18,12 @@ from lib.utils.files import atomic_path
 class CachedTeacher(nn.Module):
     """Replaces a frozen teacher in eval mode.
 
-    An output is stored completely, in its own precision, under a digest of the teacher's weights and of the input. The
+    An output is stored completely and without rounding, under a digest of the teacher's weights and of the input. The
     cache is exact on one machine with one version of torch.
 
     Args:
-        folder: several runs and teachers may share it at the same time. A batch of 8 of the nano teacher takes 5 MB.
+        folder: several runs and teachers may use it at the same time. The output of the nano teacher for a batch of 8
+            needs 5 MB.
     """
 
     def __init__(self, teacher: nn.Module, folder: str | Path):
@@ -33,7 +34,12 @@ class CachedTeacher(nn.Module):
         self.weights_digest = _digest(b"", *(tensor for _, tensor in state))
 
     def forward(self, template: Pair, search: Pair, modality: Tensor) -> TrackOutput:
-        """As the teacher's `forward`. Raises ValueError for a file that is not a stored output."""
+        """See `PairNetwork.forward`: uint8 crops (B, 3, S, S) and modality (B,) int64.
+
+        Raises:
+            ValueError: a file in the cache is not a stored output.
+            OSError: an output cannot be written.
+        """
         kind = modality.device.type
         precision = str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else ""
         setting = f"{self.weights_digest} {kind} {precision}".encode()
@@ -59,7 +65,7 @@ def _digest(start: bytes, *tensors: Tensor) -> str:
 
 
 def _flat(output: TrackOutput, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """('score_map', …), ('features/block01/rgb', …), ('paths/joint/boxes', …): every tensor of an output."""
+    """Yields every tensor of an output by name: 'score_map', 'features/block01/rgb', 'paths/joint/boxes'."""
     for name, value in output._asdict().items():
         if isinstance(value, Tensor):
             yield prefix + name, value
@@ -69,7 +75,7 @@ def _flat(output: TrackOutput, prefix: str = "") -> Iterator[tuple[str, Tensor]]
 
 
 def _nested(tensors: dict[str, Tensor]) -> TrackOutput:
-    """The inverse of `_flat`."""
+    """Inverts `_flat`."""
     maps = {name: tensor for name, tensor in tensors.items() if "/" not in name}
     below: dict[str, dict[str, Tensor]] = {"features": {}, "paths": {}}
     for name, tensor in tensors.items():

@@ -33,22 +33,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """Options of the loop; see the TRAIN keys of the same names."""
+    """Options of the training loop; see the TRAIN keys with the same names."""
 
     epochs: int
     seed: int
     amp: bool = False
     amp_dtype: str = "bfloat16"
-    grad_clip_norm: float = 0.0
-    print_interval: int = 50
-    val_epoch_interval: int = 1
+    grad_clip_norm: float = 0.0  # largest norm of the gradient; 0: no clipping
+    print_interval: int = 50  # steps
+    val_epoch_interval: int = 1  # epochs
 
 
 class Trainer:
-    """Trains a task. Any error, e.g. a loss that is not finite or an unreadable image, ends the process.
+    """Trains a task. Any error, e.g. a loss that is not finite or an unreadable image, ends the training.
 
     The random numbers of a step are a function of (seed, step, process), and samples are a function of (seed, epoch,
-    index). On a CPU a resumed run therefore equals an uninterrupted one bit for bit, also from the middle of an epoch.
+    index). On a CPU, a resumed run is therefore bit-identical to an uninterrupted run, also within an epoch.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class Trainer:
         self.stop = StopRequest()
 
     def fit(self) -> None:
-        """Trains up to the last epoch.
+        """Trains until the last epoch.
 
         Raises:
-            KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the message names the checkpoint that was kept.
+            KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the message names the saved checkpoint.
             FloatingPointError: the loss or the gradient is not finite.
         """
-        # Several processes would stop at different steps and wait for each other, so they stop at once.
+        # Several processes would stop at different steps and wait for each other; they therefore stop immediately.
         stop = self.stop if distributed.world_size() == 1 else contextlib.nullcontext()
         with stop, logging_redirect_tqdm():
             try:
@@ -91,7 +91,7 @@ class Trainer:
             except RuntimeError as error:
                 if not self.stop.requested:
                     raise
-                # SIGTERM to the process group ends the data loading workers, and with them the current step.
+                # SIGTERM to the process group ends the data loading workers, which ends the current step.
                 raise KeyboardInterrupt(f"kept {self.checkpoints.latest()}; continue with --resume") from error
 
     def _fit_epochs(self) -> None:
@@ -137,7 +137,7 @@ class Trainer:
             self.scaler.unscale_(self.optimizer)
             parameters = [p for p in self.task.parameters() if p.requires_grad]
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.options.grad_clip_norm)
-            if not self.scaler.is_enabled() and not torch.isfinite(norm):  # the scaler skips such steps by itself
+            if not self.scaler.is_enabled() and not torch.isfinite(norm):  # the scaler skips such steps
                 raise FloatingPointError(f"epoch {self.epoch + 1}, step {self.step + 1}: the gradient is not finite")
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -147,7 +147,12 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Logs and returns the means of `Task.evaluate` over the held-out samples: {'rgbt/iou': 0.61, ...}."""
+        """Logs and returns the means of `Task.evaluate` over the held-out samples, e.g. {'rgbt/iou': 0.61}.
+
+        Raises:
+            KeyboardInterrupt: stopped by Ctrl-C or SIGTERM.
+            OSError: validation.json cannot be written.
+        """
         if self.val_loader is None:
             return {}
         self.task.eval()
@@ -178,7 +183,7 @@ class Trainer:
         return means
 
     def state(self) -> dict[str, Any]:
-        """The complete training state, as tensors and plain values."""
+        """Returns the complete training state, as tensors and plain values."""
         return {
             "net": self.task.model.state_dict(),
             "task": self.task.own_state(),
@@ -194,7 +199,11 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restores a `state()`; it must come from a run with the same model and number of steps per epoch."""
+        """Restores a state of `state()` from a run with the same model and number of steps per epoch.
+
+        Raises:
+            RuntimeError: the state does not fit the model.
+        """
         self.task.restore(state["net"], state["task"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
@@ -219,9 +228,7 @@ class Trainer:
             self.options.epochs,
             self.step,
             self.steps_per_epoch,
-            ", ".join(
-                f"{name} {value:.4f}" for name, value in values.items() if "/" not in name
-            ),  # names with a slash are curves only
+            ", ".join(f"{name} {value:.4f}" for name, value in values.items() if "/" not in name),  # others: curves
             self.optimizer.param_groups[0]["lr"],
             rate,
             tqdm.format_interval(math.ceil(remaining)),
@@ -250,7 +257,7 @@ class _Meter:
         self.values.append(values)
 
     def means(self) -> dict[str, float]:
-        """Mean of every name over the steps in which it was logged."""
+        """Returns the mean of every name over the steps in which it was logged."""
         names = dict.fromkeys(name for values in self.values for name in values)
         return {n: torch.stack([v[n].float() for v in self.values if n in v]).mean().item() for n in names}
 
@@ -259,7 +266,7 @@ class _Meter:
 
 
 def _wrap(task: Task, device: torch.device) -> torch.nn.Module:
-    """The task itself, or its distributed wrapper if there are several processes."""
+    """Returns the task, or its distributed wrapper if there are several processes."""
     if distributed.world_size() == 1:
         return task
     return DistributedDataParallel(task, device_ids=[device.index] if device.type == "cuda" else None)

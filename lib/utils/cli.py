@@ -79,7 +79,7 @@ def ignore_interrupt() -> None:
 
 
 def end_with_parent() -> None:
-    """For worker processes: ends this one when the process that started it is gone, however that ended."""
+    """Ends this worker process when its parent process has ended, for any reason."""
 
     def wait() -> None:
         multiprocessing.parent_process().join()
@@ -103,8 +103,13 @@ def worker_context(*preload: str) -> multiprocessing.context.BaseContext:
 
 
 def run_child(command: Sequence[str]) -> int:
-    """Runs another command and returns its exit status. Ctrl-C and SIGTERM are passed on once each; then this waits for
-    the command to end in its own way, and gives 130. Whatever the command has left running is killed.
+    """Runs another command and returns its exit status, or 130 if it was interrupted.
+
+    Ctrl-C and SIGTERM are passed on to the command, which may then finish its current work. Processes that the command
+    leaves running are killed.
+
+    Raises:
+        OSError: the command cannot be started.
     """
     child, interrupted = start_child(command), False
     try:
@@ -120,11 +125,16 @@ def run_child(command: Sequence[str]) -> int:
 
 
 def start_child(command: Sequence[str], **options) -> subprocess.Popen:
-    """Starts a command as the leader of a process group, so that it gets no Ctrl-C of the terminal and all that it
-    starts can be killed. On Linux it gets a SIGTERM when this process, or the thread that calls this, dies.
+    """Starts a command as the leader of a new process group.
+
+    The command does not receive the terminal's Ctrl-C, and `kill_group` can end all processes that it starts. On Linux,
+    it receives SIGTERM when this process, or the thread that calls this function, ends.
 
     Args:
-        options: of subprocess.Popen.
+        options: further arguments of subprocess.Popen.
+
+    Raises:
+        OSError: the command cannot be started.
     """
     ask_for_signal = None
     if sys.platform == "linux":
@@ -133,7 +143,7 @@ def start_child(command: Sequence[str], **options) -> subprocess.Popen:
 
 
 def kill_group(child: subprocess.Popen) -> None:
-    """Kills what is left of the process group of a `start_child`."""
+    """Kills the remaining processes of the group of a process that `start_child` started."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
@@ -141,17 +151,24 @@ def kill_group(child: subprocess.Popen) -> None:
 
 
 class Children:
-    """Commands that run side by side, one in each thread, until all of them are stopped."""
+    """Commands that run in parallel, one per thread, until they end or `stop` is called."""
 
     def __init__(self):
         self._running: set[subprocess.Popen] = set()
         self._stopped = False
 
     def run(self, command: Sequence[str], **options) -> subprocess.CompletedProcess:
-        """Runs a command to its end. `options` are those of subprocess.Popen."""
+        """Runs a command until it ends; returns its exit status and, if piped, its output.
+
+        Args:
+            options: further arguments of subprocess.Popen.
+
+        Raises:
+            OSError: the command cannot be started.
+        """
         child = start_child(command, **options)
         self._running.add(child)
-        if self._stopped:  # while it was started
+        if self._stopped:  # `stop` was called while the command was started
             child.terminate()
         try:
             output, _ = child.communicate()
@@ -161,7 +178,7 @@ class Children:
         return subprocess.CompletedProcess(command, child.returncode, output)
 
     def stop(self) -> None:
-        """Asks every running command to end in its own way."""
+        """Sends SIGTERM to every running command, which may then finish its current work."""
         self._stopped = True
         for child in list(self._running):
             child.terminate()
@@ -170,7 +187,8 @@ class Children:
 def run_side_by_side(run: Callable[[Children, Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
     """Yields run(children, item) for every item, in order; `jobs` of them run at a time, in threads.
 
-    `run` starts its commands with `children.run`. An exception or a Ctrl-C stops them, and none is started any more.
+    `run` must start its commands with `children.run`. An exception or Ctrl-C stops the running commands, and no further
+    command is started.
     """
     children, pool = Children(), ThreadPoolExecutor(jobs)
     try:
@@ -182,16 +200,17 @@ def run_side_by_side(run: Callable[[Children, Item], Result], items: Iterable[It
 
 
 def tracking_command(name: str, *arguments: object, settings: Sequence[str] = ()) -> list[str]:
-    """The command line of one of our commands in this Python.
+    """Returns the command line that runs one of the project's commands with this Python interpreter.
 
     Args:
-        name: file in tracking/. settings: values of --set.
+        name: file name in tracking/.
+        settings: values of --set.
     """
     return [sys.executable, str(PROJECT / "tracking" / name), *map(str, arguments), *set_words(settings)]
 
 
 def set_words(settings: Sequence[str]) -> list[str]:
-    """["A=1", "B=2"] → ["--set", "A=1", "--set", "B=2"]."""
+    """Returns settings as command-line arguments: ["A=1", "B=2"] → ["--set", "A=1", "--set", "B=2"]."""
     return [word for setting in settings for word in ("--set", setting)]
 
 

@@ -37,7 +37,7 @@ def is_main() -> bool:
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:
-    """Sums a tensor over all processes, in place, and returns it. Does nothing without a process group."""
+    """Sums a tensor of any shape over all processes, in place, and returns it. Does nothing without a process group."""
     if dist.is_initialized():
         dist.all_reduce(tensor)
     return tensor

@@ -11,7 +11,10 @@ from torch import nn
 def pick_device(name: str = "") -> torch.device:
     """Returns the device `name`, by default the GPU of this process or else the CPU.
 
-    Makes a GPU the current device. Raises ValueError if the device cannot be used.
+    Makes a GPU the current device.
+
+    Raises:
+        ValueError: the device does not exist or cannot be used.
     """
     if name == "cuda" or (not name and torch.cuda.is_available()):
         name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"

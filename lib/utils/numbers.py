@@ -63,7 +63,7 @@ def _parse_words(codes: np.ndarray, kinds: np.ndarray, starts: np.ndarray, ends:
     positions = np.flatnonzero(digits)
     following = np.repeat(digits_before[ends], counts) - digits_before[positions + 1]  # digits after it in its word
     firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    whole = np.add.reduceat((codes[positions] - np.int64(48)) * POWERS[following], firsts)
+    integers = np.add.reduceat((codes[positions] - np.int64(48)) * POWERS[following], firsts)
     decimals = np.zeros(len(starts), np.int64)
     decimals[owners] = digits_before[ends[owners]] - digits_before[points]
-    return np.where(negative, -1.0, 1.0) * whole / POWERS[decimals]
+    return np.where(negative, -1.0, 1.0) * integers / POWERS[decimals]

@@ -1,4 +1,4 @@
-"""Where the project lies, and where commands leave their files below `save_dir`, as OSTrack lays them out."""
+"""Paths of the project and of the files that commands write below `save_dir`, in OSTrack's layout."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def epoch_path(folder: Path, epoch: int) -> Path:
 
 
 def results_folder(save_dir: str | Path, tracker: str, name: str, dataset: str) -> Path:
-    """Where the raw results of one run of a tracker on a data set go."""
+    """Returns the folder of the raw results of one run of a tracker on a data set."""
     return Path(save_dir) / "test" / "tracking_results" / tracker / name / dataset

@@ -243,18 +243,18 @@ def test_numbers_outside_their_range_are_refused_and_its_bounds_accepted(load, n
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [
-        (["DATA.SEARCH.SIZE=250"], "DATA.SEARCH.SIZE 250 is no multiple of MODEL.BACKBONE.STRIDE 16"),
+        (["DATA.SEARCH.SIZE=250"], "DATA.SEARCH.SIZE 250 is not a multiple of MODEL.BACKBONE.STRIDE 16"),
         (["DATA.TEMPLATE.SIZE=112"], "TEST.TEMPLATE_SIZE 128 conflicts with DATA.TEMPLATE.SIZE 112"),
         (["TEST.SEARCH_SIZE=320"], "TEST.SEARCH_SIZE 320 conflicts with DATA.SEARCH.SIZE 256"),
         (["DATA.SEARCH.FACTOR=5"], "TEST.SEARCH_FACTOR 4.0 conflicts with DATA.SEARCH.FACTOR 5.0"),
         (["TEST.TEMPLATE_FACTOR=2.5"], "TEST.TEMPLATE_FACTOR 2.5 conflicts with DATA.TEMPLATE.FACTOR 2.0"),
-        (["TRAIN.EPOCH=10", "TEST.EPOCH=60"], "TEST.EPOCH 60 is beyond TRAIN.EPOCH 10"),
-        (["TEST.EPOCH=25"], "TEST.EPOCH 25 is not kept: TRAIN.SAVE_EPOCH_INTERVAL is 10"),
+        (["TRAIN.EPOCH=10", "TEST.EPOCH=60"], "TEST.EPOCH 60 is greater than TRAIN.EPOCH 10"),
+        (["TEST.EPOCH=25"], "TEST.EPOCH 25 is not saved: TRAIN.SAVE_EPOCH_INTERVAL is 10"),
         (["MODEL.HEAD.NUM_CHANNELS=12"], "MODEL.HEAD.NUM_CHANNELS 12: expected a multiple of 8"),
         (["DATA.TRAIN.DATASETS_RATIO=[1, 2]"], "DATA.TRAIN: 1 DATASETS_NAME but 2 DATASETS_RATIO"),
         (["DATA.VAL.DATASETS_NAME=[]"], "DATA.VAL: 0 DATASETS_NAME but 1 DATASETS_RATIO"),
-        (["DATA.TRAIN.DATASETS_RATIO=[0]"], "DATA.TRAIN.DATASETS_RATIO [0.0]: expected shares"),
-        (["DATA.VAL.DATASETS_RATIO=[-1]"], "DATA.VAL.DATASETS_RATIO [-1.0]: expected shares"),
+        (["DATA.TRAIN.DATASETS_RATIO=[0]"], "DATA.TRAIN.DATASETS_RATIO [0.0]: expected numbers"),
+        (["DATA.VAL.DATASETS_RATIO=[-1]"], "DATA.VAL.DATASETS_RATIO [-1.0]: expected numbers"),
         (["DATA.TRAIN.DATASETS_NAME=[]", "DATA.TRAIN.DATASETS_RATIO=[]"], "DATA.TRAIN.DATASETS_NAME is empty"),
         (["DATA.MEAN=[0.5, 0.5]"], "DATA.MEAN: expected 3 numbers, got [0.5, 0.5]"),
         (["DATA.STD=[0.5, 0, 0.5]"], "DATA.STD: expected 3 numbers above 0, got [0.5, 0.0, 0.5]"),
@@ -341,8 +341,8 @@ def test_an_experiment_may_have_a_base_and_a_base_may_not(load, tmp_path):
     (tmp_path / "base.yaml").write_text("TRAIN: {LRR: 2e-4}")
     assert refusal(load, "BASE: base.yaml").startswith(f"{tmp_path / 'base.yaml'}: unknown key TRAIN.LRR")
     (tmp_path / "base.yaml").write_text("BASE: other.yaml")
-    assert "BASE: base.yaml has a BASE itself; one level is allowed" in refusal(load, "BASE: base.yaml")
-    assert "mine.yaml: BASE: none.yaml: no such file beside it" in refusal(load, "BASE: none.yaml")
+    assert "BASE: base.yaml also has a BASE; only one level is allowed" in refusal(load, "BASE: base.yaml")
+    assert "mine.yaml: BASE: none.yaml: no such file in the same folder" in refusal(load, "BASE: none.yaml")
 
 
 def test_the_command_line_overrides_the_environment_which_overrides_the_file(load, monkeypatch):

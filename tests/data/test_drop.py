@@ -240,7 +240,9 @@ def test_drops_are_written_beside_the_boxes_and_never_read_as_boxes(tmp_path):
     path = find_results(tmp_path, ["x"])["x"]
     assert read_numbers(find_companion(path, "_drop")).tolist() == [0, 2, 3]
     assert find_results(tmp_path, ["x_drop", "drop"]) == {"x_drop": None, "drop": None}
-    with pytest.raises(ValueError, match="x_drop.txt holds numbers of another sequence: the boxes of 'x_drop' would"):
+    with pytest.raises(
+        ValueError, match="x_drop.txt contains numbers of another sequence: the boxes of 'x_drop' would"
+    ):
         write_result(tmp_path, "x_drop", boxes, numbers, numbers)
     with pytest.raises(ValueError, match=r"x: \(2,\) drops for 3 frames"):
         write_result(tmp_path, "x", boxes, numbers, numbers, np.zeros(2))
@@ -252,7 +254,7 @@ def test_a_sequence_name_may_end_like_that_of_a_drop_file(tmp_path):
     boxes, numbers = np.ones((3, 4)), np.ones(3)
     write_result(tmp_path, "x_drop", boxes, numbers, numbers, np.zeros(3, np.uint8))
     assert find_results(tmp_path, ["x_drop"])["x_drop"].name == "x_drop.txt"
-    with pytest.raises(ValueError, match="x_drop.txt holds the boxes of sequence 'x_drop'"):
+    with pytest.raises(ValueError, match="x_drop.txt contains the boxes of sequence 'x_drop'"):
         write_result(tmp_path, "x", boxes, numbers, numbers)
     assert len(read_boxes(tmp_path / "x_drop.txt")) == 3
 
@@ -373,7 +375,7 @@ def test_the_command_makes_a_folder_for_each_drop_and_resumes(run_command, tmp_p
     [
         (["aux:2"], "error: --drop 'aux:2': rate '2', expected a number above 0 and at most 1 (MODALITY"),
         (["rgb", "depth"], "error: --drop 'depth': modality 'depth', expected one of rgb, aux, both (MODALITY"),
-        (["rgb", "--drop_seed", "-1"], "error: --drop_seed -1: expected a whole number from 0 on"),
+        (["rgb", "--drop_seed", "-1"], "error: --drop_seed -1: expected an integer of at least 0"),
     ],
 )
 def test_bad_specifications_end_the_command_with_one_line(run_command, tmp_path, arguments, line):

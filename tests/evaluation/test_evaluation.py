@@ -461,7 +461,10 @@ def test_allow_missing_scores_what_every_tracker_has_and_reports_it(tmp_path):
 @pytest.mark.parametrize("allow_missing", [False, True])
 def test_a_folder_without_results_is_named(tmp_path, allow_missing):
     (tmp_path / "other.txt").write_text("1 2 3 4\n")
-    for folder, text in ((tmp_path, "holds no result of LasHeR's 3 sequences"), (tmp_path / "x", "no result folder")):
+    for folder, text in (
+        (tmp_path, "contains no result of LasHeR's 3 sequences"),
+        (tmp_path / "x", "no result folder"),
+    ):
         with pytest.raises(ValueError, match=text):
             score(LASHER, folder, three_sequences(), allow_missing=allow_missing)
 

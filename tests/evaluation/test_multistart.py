@@ -84,10 +84,12 @@ def test_missing_and_short_runs_are_listed_together(tmp_path):
     assert "for 1 of 3: a (from frames 11)" in str(caught.value) and "t/b: 7 rows for 12 frames in" in str(caught.value)
     assert "'x' is not a number" in str(caught.value)
     assert evaluate(SHORT, annotations, {"t": tmp_path / "r"}, allow_missing=True).sequences == 1
-    with pytest.raises(ValueError, match="holds no complete sequence of VOT-RGBD2022's 3, expected for example a/a_0"):
+    with pytest.raises(
+        ValueError, match="contains no complete sequence of VOT-RGBD2022's 3, expected for example a/a_0"
+    ):
         evaluate(SHORT, annotations, {"t": tmp_path / "gt"})
     (tmp_path / "gt/c/anchor.value").unlink()
-    with pytest.raises(ValueError, match="VOT-RGBD2022/c: no anchor.value beside the annotation"):
+    with pytest.raises(ValueError, match="VOT-RGBD2022/c: no anchor.value next to the annotation"):
         evaluate(SHORT, annotations_from_folder(tmp_path / "gt"), {"t": tmp_path / "r"})
 
 

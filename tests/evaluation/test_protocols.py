@@ -278,7 +278,7 @@ def test_every_benchmark_describes_every_protocol(name, protocol):
     benchmark = BENCHMARKS[name]
     assert benchmark.name == name and benchmark.dataset in all_datasets()
     if benchmark is VOT_RGBD2022 and protocol != "official":
-        with pytest.raises(ValueError, match="VOT-RGBD2022: runs from anchors have the protocol official alone"):
+        with pytest.raises(ValueError, match="VOT-RGBD2022: runs from anchors have only the protocol official"):
             benchmark.under(protocol)
         return
     changed = benchmark.under(protocol)
@@ -298,7 +298,7 @@ def test_unknown_protocols_are_named():
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "truth", "results", "whose"),
+    ("benchmark", "truth", "results", "problem"),
     [
         ("LasHeR", "LasHeR_test", "GTOT/ADRNet_ltwh", "results of GTOT"),
         ("LasHeR", "LasHeR_test", "RGBT234/MTNet", "results of RGBT234 or RGBT210, not of LasHeR"),
@@ -306,12 +306,12 @@ def test_unknown_protocols_are_named():
         ("VisEvent", "VisEvent", "LasHeR/SGT", "results of LasHeR"),
         ("GTOT", "GTOT", "STC/OTR", "results of STC"),
         ("STC", "STC", "VisEvent/CEUTrack", "results of VisEvent"),
-        ("RGBT210", "RGBT210", "RGBT234/MTNet", "147 of 210 results have another length than RGBT210's annotations"),
+        ("RGBT210", "RGBT210", "RGBT234/MTNet", "147 of 210 results differ in length from RGBT210's annotations"),
     ],
 )
-def test_results_of_another_benchmark_are_recognised(reference, benchmark, truth, results, whose):
+def test_results_of_another_benchmark_are_recognised(reference, benchmark, truth, results, problem):
     annotations = annotations_from_folder(reference / "gt" / truth)
-    with pytest.raises(ValueError, match=whose):
+    with pytest.raises(ValueError, match=problem):
         score(BENCHMARKS[benchmark], reference / "results" / results, annotations, allow_missing=True)
 
 
@@ -327,9 +327,9 @@ def test_few_results_of_the_benchmark_itself_are_missing_results(reference, tmp_
 
 def test_annotations_of_another_benchmark_are_recognised(reference):
     for benchmark, truth, results, problem in (
-        ("RGBT234", "LasHeR_test", "LasHeR/SGT", "annotations of LasHeR, and the benchmark to score is RGBT234"),
-        ("LasHeR", "GTOT", "GTOT/ADRNet_ltwh", "annotations of GTOT, and the benchmark to score is LasHeR"),
-        ("RGBT210", "RGBT234", "RGBT234/MTNet", "RGBT210 has 210 sequences, and 234 are annotated"),
+        ("RGBT234", "LasHeR_test", "LasHeR/SGT", "annotations of LasHeR, expected annotations of RGBT234"),
+        ("LasHeR", "GTOT", "GTOT/ADRNet_ltwh", "annotations of GTOT, expected annotations of LasHeR"),
+        ("RGBT210", "RGBT234", "RGBT234/MTNet", "RGBT210 has 210 sequences, got annotations of 234"),
     ):
         annotations = annotations_from_folder(reference / "gt" / truth)
         with pytest.raises(ValueError, match=problem):

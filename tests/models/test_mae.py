@@ -177,7 +177,7 @@ def test_scores_follow_their_formula(model):
 
 
 def test_scores_need_a_block_without_interaction():
-    with pytest.raises(ValueError, match="INTERACTION_LAYERS names every block"):
+    with pytest.raises(ValueError, match="INTERACTION_LAYERS contains all blocks"):
         make_task("student", "MODEL.BACKBONE.INTERACTION_LAYERS=[1,2]")
 
 

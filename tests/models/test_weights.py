@@ -199,7 +199,7 @@ def test_prefix_tokens_that_the_model_lacks_are_reported_as_unused():
 
 def test_other_width_and_depth_are_reported():
     with pytest.raises(
-        ValueError, match=r"nothing in it fits.*shape .*encoder\.prefix \(1, 1, 32\) in the file, \(1, 1, 64\)"
+        ValueError, match=r"no tensor fits.*shape .*encoder\.prefix \(1, 1, 32\) in the file, \(1, 1, 64\)"
     ):
         load_into(ViT(SMALL, 32, 64, 16, prefix_tokens=1), small_timm(embed_dim=32, num_heads=1))
     report = load_into(ViT(SMALL, 32, 64, 16), small_timm(depth=1))
@@ -219,7 +219,7 @@ def test_positions_that_form_no_grid_are_an_error(positions):
 
 def test_one_tensor_under_two_names_is_an_error():
     net = small_timm() | {"backbone.norm.weight": torch.zeros(64)}
-    with pytest.raises(ValueError, match=r"file: cannot be converted: holds norm\.weight with and without"):
+    with pytest.raises(ValueError, match=r"file: cannot be converted: contains norm\.weight with and without"):
         load_into(ViT(SMALL, 32, 64, 16), net)
 
 
@@ -525,7 +525,7 @@ def test_the_malicious_test_files_do_run_code_when_loaded_without_protection(tmp
 
 def test_a_foreign_file_must_hold_a_network(tmp_path, monkeypatch):
     path = save_as_ostrack(tmp_path / "o.pth.tar", nn.Linear(2, 2), monkeypatch)  # the module itself
-    with pytest.raises(ValueError, match=r"o\.pth\.tar: holds no network"):
+    with pytest.raises(ValueError, match=r"o\.pth\.tar: contains no network"):
         read_foreign(path)
     torch.save(ostrack_net(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     assert read_foreign(tmp_path / "old.pth").tensors.keys() == ostrack_net().keys()

@@ -106,7 +106,7 @@ def test_prefixed_results_are_found_unless_they_belong_to_another_sequence(tmp_p
     write(tmp_path, "OTR_man")
     assert find_result(tmp_path, "man", names).name == "OTR_man.txt"
     write(tmp_path, "DAL_man")
-    with pytest.raises(ValueError, match=r"DAL_man\.txt, OTR_man\.txt may all be the result of 'man'"):
+    with pytest.raises(ValueError, match=r"DAL_man\.txt, OTR_man\.txt match sequence 'man'"):
         find_result(tmp_path, "man", names)
     write(tmp_path, "man")
     assert find_result(tmp_path, "man", names).name == "man.txt"
@@ -127,7 +127,7 @@ def test_a_sequence_name_may_end_like_that_of_a_time_file(tmp_path):
     write(tmp_path, "x_time")
     assert find_result(tmp_path, "x_time").name == "x_time.txt"
     assert find_companion(find_result(tmp_path, "x_time"), "_time").name == "x_time_time.txt"
-    with pytest.raises(ValueError, match="x_time.txt holds the boxes of sequence 'x_time'"):
+    with pytest.raises(ValueError, match="x_time.txt contains the boxes of sequence 'x_time'"):
         write(tmp_path, "x")
     (tmp_path / "x.txt").write_text("1 2 3 4\n")
     assert find_companion(tmp_path / "x.txt", "_time") is None, "these are boxes of x_time, not times of x"

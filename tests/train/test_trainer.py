@@ -288,7 +288,7 @@ def test_resuming_with_another_model_or_schedule_is_refused(cfg, tmp_path):
     path = trainer.checkpoints.save(trainer.state(), 1)
     trainer.config = to_plain(cfg)
     trainer.config["TRAIN"]["LR"] = 0.5
-    with pytest.raises(ValueError, match=r"ep0001\.pth\.tar: written with TRAIN.LR 0.001, the config says 0.5"):
+    with pytest.raises(ValueError, match=r"ep0001\.pth\.tar: written with TRAIN.LR 0.001, the config has 0.5"):
         matching_state(path, trainer)
     torch.save({"net": trainer.task.model.state_dict()}, path)
     with pytest.raises(ValueError, match="config, epoch, .* missing; use it with --finetune"):

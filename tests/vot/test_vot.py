@@ -308,10 +308,10 @@ def test_result_files_are_read_as_the_toolkit_does(tmp_path):
     ("name", "content", "message"),
     [
         ("a.bin", struct.pack("<hI", 1, 2) + struct.pack("<BI", 0, 1), r"a\.bin: the file is cut off \(11 bytes\)"),
-        ("a.bin", struct.pack("<hI", 1, 1) + b"\x03" + bytes(20), "frame 0: a region of kind 3; rectangles alone"),
+        ("a.bin", struct.pack("<hI", 1, 1) + b"\x03" + bytes(20), "frame 0: region of type 3; only rectangles"),
         ("a.bin", struct.pack("<hI", 7, 1) + bytes(20), "version 7 of the binary format, expected 1"),
         ("a.txt", b"1\n1,2,3,4,5,6,7,8\n1,2,3,4\n", "line 2: expected 4 numbers, got 8"),
-        ("a.txt", b"m1,2,3\n", "rectangles alone can be scored"),
+        ("a.txt", b"m1,2,3\n", "only rectangles can be scored"),
     ],
 )
 def test_result_files_that_cannot_be_scored_are_named(tmp_path, name, content, message):

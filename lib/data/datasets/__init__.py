@@ -26,7 +26,7 @@ class DatasetEntry(NamedTuple):
 
     Args:
         reader: (store, split) → all sequences of the split.
-        splits: the default is that of most: a test set, and a training set with a held-out part.
+        splits: names of the splits. By default a test set, a training set and a held-out part of the training set.
     """
 
     reader: Callable[[Store, str], list[Sequence]]
@@ -37,11 +37,11 @@ class Dataset(NamedTuple):
     """One split of a row of DATASETS, as `find_dataset` finds it."""
 
     reader: Callable[[Store, str], list[Sequence]]
-    root: str  # its folder below DATA.ROOT, its key in DATA.ROOTS
+    root: str  # the folder name below DATA.ROOT and the key in DATA.ROOTS
     split: str
 
 
-# Folder → reader and splits. "LasHeR" names the test set, as benchmarks are called; "LasHeR_train" another split.
+# Folder name → reader and splits. "LasHeR" is the test set, like the benchmark; "LasHeR_train" is another split.
 DATASETS = {
     "LasHeR": DatasetEntry(lasher, ("test", "train", "val", "all")),
     "DepthTrack": DatasetEntry(depthtrack),
@@ -55,7 +55,7 @@ DATASETS = {
     "VOT-RGBD2022": DatasetEntry(vot_rgbd, ("test",)),
     "STC": DatasetEntry(stc, ("test",)),
     "COESOT": DatasetEntry(coesot),
-    # RGB alone, for pretraining
+    # RGB only, for pretraining
     "LaSOT": DatasetEntry(lasot, ("train",)),
     "GOT10k": DatasetEntry(got10k, ("train", "val")),
     "TrackingNet": DatasetEntry(trackingnet, ("train",)),
@@ -64,7 +64,7 @@ DATASETS = {
 
 
 def all_datasets() -> dict[str, Dataset]:
-    """Every split of every row by its name: "VTUAV_ST" is split "test_ST", "VTUAV_train" split "train"."""
+    """Returns every split of every row by its name: "VTUAV_ST" is split "test_ST", "VTUAV_train" is split "train"."""
     return {
         f"{root}{split.removeprefix('test') if split.startswith('test') else f'_{split}'}": Dataset(
             entry.reader, root, split
@@ -75,7 +75,11 @@ def all_datasets() -> dict[str, Dataset]:
 
 
 def find_dataset(name: str) -> Dataset:
-    """Raises ValueError, with the nearest and all known names, for an unknown one."""
+    """Returns a split of a data set by its name, e.g. "LasHeR_train".
+
+    Raises:
+        ValueError: the name is unknown; the message contains the nearest name and all known names.
+    """
     known = all_datasets()
     if name in known:
         return known[name]
@@ -83,7 +87,12 @@ def find_dataset(name: str) -> Dataset:
 
 
 def load_dataset(name: str, store: Store) -> list[Sequence]:
-    """All sequences of a data set. Raises ValueError or FileNotFoundError for what is not as it should be."""
+    """Returns all sequences of a data set. No image is read.
+
+    Raises:
+        ValueError: the name is unknown, or an annotation is invalid.
+        FileNotFoundError: a folder, a sequence or an annotation is missing.
+    """
     dataset = find_dataset(name)
     return dataset.reader(store, dataset.split)
 

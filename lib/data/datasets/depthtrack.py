@@ -25,7 +25,10 @@ def rgbd1k(store: Store, split: str) -> list[Sequence]:
 
 
 def vot_rgbd(store: Store, split: str) -> list[Sequence]:
-    """Reads split "test" from the VOT toolkit's folder of sequences, or from its subfolder `sequences/`."""
+    """Reads split "test" from the VOT toolkit's folder of sequences, or from its subfolder `sequences/`.
+
+    Raises as `load_split`.
+    """
     folder = "sequences" if "sequences" in store.list() else ""
     names = list_sequences(store, folder, "groundtruth.txt", "list.txt")
     return [_read(store, f"{folder}/{name}" if folder else name) for name in names]

@@ -45,7 +45,11 @@ def frame_number(key: str) -> int | None:
 
 
 def pair_frames(store: Store, rgb_folder: str, aux_folder: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns the image keys of both modalities. Warns if they are equal in number but skip different frame numbers."""
+    """Returns the image keys of both modalities. Warns if they are equal in number but skip different frame numbers.
+
+    Raises:
+        FileNotFoundError: a folder is missing.
+    """
     rgb_keys, aux_keys = list_frames(store, rgb_folder), list_frames(store, aux_folder)
     steps = [np.diff([frame_number(key) or 0 for key in keys]) for keys in (rgb_keys, aux_keys)]
     if len(rgb_keys) == len(aux_keys) and not np.array_equal(*steps):
@@ -108,7 +112,16 @@ def build_sequence(
 def rgb_sequence(
     store: Store, folder: str, keys: SequenceOf[str], boxes_xywh: np.ndarray, visible: np.ndarray | None = None
 ) -> Sequence:
-    """Builds an RGB sequence from the image keys; see `build_sequence`."""
+    """Builds an RGB sequence of N frames from the image keys.
+
+    Args:
+        folder: path of the sequence in the store; its last part is the name of the sequence.
+        boxes_xywh: (N, 4).
+        visible: (N,) bool. A frame is visible if its flag is set and its box is valid.
+
+    Raises:
+        ValueError: keys, boxes and flags differ in number.
+    """
     valid = _visible(boxes_xywh, visible, f"{store.name}/{folder}")
     return Sequence(folder.rsplit("/", 1)[-1], "rgb", store, keys, keys, boxes_xywh, valid)
 
@@ -119,14 +132,18 @@ def _visible(boxes_xywh: np.ndarray, flags: np.ndarray | None, where: str) -> np
 
 
 def check_flags(flags: np.ndarray, frames: int, where: str) -> np.ndarray:
-    """Returns the flags. Raises ValueError if their number differs from the number of boxes."""
+    """Returns the flags, (frames,) bool. Raises ValueError if their number differs from the number of boxes."""
     if len(flags) != frames:
         raise ValueError(f"{where}: {len(flags)} visibility flags for {frames} boxes")
     return flags
 
 
 def find_folder(store: Store, *candidates: str) -> str:
-    """Returns the first candidate that exists, since downloads differ in folder names. Raises FileNotFoundError."""
+    """Returns the first candidate that exists, since downloads differ in folder names.
+
+    Raises:
+        FileNotFoundError: no candidate exists.
+    """
     for candidate in candidates:
         try:
             store.list(candidate)

@@ -28,8 +28,8 @@ def value_noise(rng: np.random.Generator, height: int, width: int, cell: float) 
 
 def _grid() -> tuple[np.ndarray, np.ndarray]:
     """Returns u, v in [-1.1, 1.1] on the fine grid. The margin keeps the outermost texels empty."""
-    line = ((np.arange(SPRITE * FINE) + 0.5) / (SPRITE * FINE) * 2 - 1) * 1.1
-    return np.meshgrid(line, line)
+    axis = ((np.arange(SPRITE * FINE) + 0.5) / (SPRITE * FINE) * 2 - 1) * 1.1
+    return np.meshgrid(axis, axis)
 
 
 def _average(fine: np.ndarray) -> np.ndarray:

@@ -150,7 +150,7 @@ def _run(jobs: list[Job], workers: int) -> list[str]:
     """Writes all sequences in `workers` processes. Returns their digests in the order of the jobs."""
     if workers == 1:
         return [write_sequence(job) for job in jobs]
-    # Ctrl-C is the parent's business: the workers finish what they are at.
+    # The parent process handles Ctrl-C; each worker finishes its current sequence.
     pool = ProcessPoolExecutor(min(workers, len(jobs)), worker_context("cv2"), initializer=ignore_interrupt)
     try:
         return list(pool.map(write_sequence, jobs, chunksize=4))

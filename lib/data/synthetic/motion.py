@@ -83,10 +83,10 @@ def _shorten(kinds: list[str], lengths: list[int], frames: int) -> int:
 def smooth_noise(rng: np.random.Generator, frames: int, knot: int = 8) -> np.ndarray:
     """Returns (frames,) float64 in [-1, 1]: a random value every `knot` frames, interpolated and smoothed."""
     values = rng.uniform(-1, 1, frames // knot + 3)
-    line = np.interp(np.arange(frames) / knot + 0.5, np.arange(len(values)), values)
+    curve = np.interp(np.arange(frames) / knot + 0.5, np.arange(len(values)), values)
     for _ in range(3):
-        line = np.convolve(np.pad(line, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid")
-    return line
+        curve = np.convolve(np.pad(curve, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid")
+    return curve
 
 
 def waypoint_path(rng: np.random.Generator, frames: int, speed: np.ndarray, margin: float) -> np.ndarray:

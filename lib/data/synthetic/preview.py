@@ -16,7 +16,10 @@ COLUMNS, FRAMES = 10, 60  # images per row, frames per sequence
 
 
 def write_preview(path: str | Path, seed: int = 0, datasets: tuple[str, ...] = DATASETS, indices=range(3)) -> None:
-    """Writes a contact sheet with some test sequences of every data set.
+    """Writes a contact sheet with some test sequences of every data set, COLUMNS frames of each.
+
+    Args:
+        indices: numbers of the test sequences.
 
     Raises:
         OSError: the file cannot be written, or its suffix is not an image format.

@@ -17,7 +17,7 @@ PAN = 30  # largest camera shift to each side, pixels
 
 
 class Actor(NamedTuple):
-    """An object in front of the background. Later actors are drawn over earlier ones."""
+    """An object in front of the background, in all frames. Later actors are drawn over earlier ones."""
 
     role: str  # "target", "distractor" or "occluder"
     sprite: np.ndarray  # (S, S, 5) float32, see appearance.make_sprite
@@ -80,7 +80,14 @@ def sequence_name(dataset: str, seed: int, split: str, index: int) -> str:
 
 
 def make_scene(dataset: str, seed: int, split: str, index: int, frames: int) -> Scene:
-    """Draws a sequence. The result is a pure function of the arguments and GENERATOR_VERSION."""
+    """Draws a sequence. The result is a pure function of the arguments and GENERATOR_VERSION.
+
+    Args:
+        dataset: a name in DATASETS.
+        split: a name in SPLITS.
+        index: number of the sequence in the split, from 0.
+        frames: number of frames.
+    """
     key = _key(dataset, seed, split, index)
     rng = np.random.default_rng(key)
     events = motion.draw_events(rng, dataset, frames)
@@ -126,9 +133,8 @@ def _background(rng: np.random.Generator, dataset: str) -> tuple[np.ndarray, flo
         aux = level + 60 * (smooth - 0.5)
     elif dataset == "DepthTrack":
         level = rng.uniform(2600, 4500)
-        slope = np.linspace(1, -1, height)[:, None] * rng.uniform(
-            0, 500
-        )  # the floor is nearer at the bottom of the image
+        # The floor is nearer at the bottom of the image.
+        slope = np.linspace(1, -1, height)[:, None] * rng.uniform(0, 500)
         steps = (appearance.value_noise(rng, height, width, 45) > 0.7) * rng.uniform(100, 350)
         aux = level + slope + 300 * (smooth - 0.5) - steps
     else:

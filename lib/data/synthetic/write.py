@@ -30,8 +30,8 @@ class Job(NamedTuple):
     dataset: str
     seed: int
     split: str
-    index: int
-    frames: int
+    index: int  # number of the sequence in the split, from 0
+    frames: int  # number of frames
 
     @property
     def folder(self) -> str:
@@ -51,6 +51,9 @@ def write_sequence(job: Job) -> str:
     Returns:
         The sha256 of its annotations and of its images before encoding, because encoders differ between versions of
         OpenCV and the arrays do not (see render.py).
+
+    Raises:
+        OSError: a file cannot be written.
     """
     cv2.setNumThreads(1)
     scene = make_scene(job.dataset, job.seed, job.split, job.index, job.frames)
@@ -96,9 +99,8 @@ def _depthtrack(folder: Path, scene: Scene, rendered: Rendered) -> None:
 def _visevent(folder: Path, scene: Scene, rendered: Rendered) -> None:
     rng = np.random.default_rng((*scene.key, 2))
     suffix = "bmp" if rng.random() < 0.25 else "png"
-    steps = 1 + (
-        rng.random(scene.frames) < (0.08 if rng.random() < 0.4 else 0)
-    )  # gaps in the numbers, not in the motion
+    # Some sequences have gaps in the frame numbers, but not in the motion.
+    steps = 1 + (rng.random(scene.frames) < (0.08 if rng.random() < 0.4 else 0))
     numbers = np.cumsum(steps) - 1 + (int(rng.integers(1, 400)) if rng.random() < 0.5 else 0)
     for t, number in enumerate(numbers):
         _write_image(folder / "vis_imgs" / f"frame{number:04d}.{suffix}", rendered.rgb[t], PNG)

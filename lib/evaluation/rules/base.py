@@ -1,7 +1,7 @@
-"""What a rule is: it loads a benchmark's results, scores them, and says in words how it counts.
+"""The interface of a rule, which loads results of a benchmark, scores them and describes how frames count.
 
-A benchmark of a new kind needs two files: one beside this one, with a class that extends `Rule`, and `benchmarks.py`,
-with a row that uses it. docs/extending.md has a complete example.
+A benchmark of a new kind needs two files: a new file in this folder with a subclass of `Rule`, and a row in
+`benchmarks.py` that uses it. docs/extending.md has a complete example.
 """
 
 from __future__ import annotations
@@ -27,59 +27,65 @@ PROTOCOLS = {
 
 
 class Output(NamedTuple):
-    """A tracker's results on one sequence, checked to fit its annotation."""
+    """The checked results of a tracker on one sequence of N frames. Boxes are in image pixels."""
 
-    boxes_xywh: np.ndarray  # (N, 4); fewer than annotated frames where the rule allows short results
-    overlaps: tuple[np.ndarray, ...] = ()  # (N,) IoU with each annotation of the sequence; empty: not one box a frame
-    scores: np.ndarray | None = None  # (N,) confidence, where the rule needs it
-    times: np.ndarray | None = None  # (N,) seconds, where the tracker wrote them
-    rows: int = 0  # in the file, before it was cut or padded
-    runs: tuple[np.ndarray, ...] = ()  # (n, 4) each, in the order of tracking, where the rule has several starts
+    boxes_xywh: np.ndarray  # (N, 4); fewer rows than annotated frames if the rule allows it
+    overlaps: tuple[np.ndarray, ...] = ()  # (N,) IoU with each annotated modality; empty for multi-start runs
+    scores: np.ndarray | None = None  # (N,) confidence, if the rule needs it
+    times: np.ndarray | None = None  # (N,) seconds, if the tracker wrote them
+    rows: int = 0  # number of rows in the file, before cutting or padding
+    runs: tuple[np.ndarray, ...] = ()  # (n, 4) each, in the order of tracking, for multi-start rules
 
 
 class Scored(NamedTuple):
-    """One tracker's scores on S sequences, per cent."""
+    """The scores of one tracker on S sequences, per cent."""
 
     combine: Callable[[np.ndarray], dict[str, np.ndarray]]  # (B, S) weights of sequences → metric → (B,) scores
     per_sequence: dict[str, np.ndarray]  # metric → (S,)
     curves: dict[str, Curve]
-    remarks: list[str]  # for the report
+    remarks: list[str]  # texts for the report
 
 
 class Rule(ABC):
-    """How one kind of benchmark loads, scores and describes results. Subclasses are frozen dataclasses: data first."""
+    """Base class of the rules, which load, score and describe results. Subclasses are frozen dataclasses."""
 
-    every: ClassVar[int] = 1  # one frame in so many is annotated, from the first on
-    needs_size: ClassVar[bool] = False  # the annotations need the image size, where images are available
-    needs_anchors: ClassVar[bool] = False  # the annotations need the frames at which runs start
+    every: ClassVar[int] = 1  # every n-th frame is annotated, starting with the first
+    needs_size: ClassVar[bool] = False  # annotations should have the image size, if images are available
+    needs_anchors: ClassVar[bool] = False  # annotations must have anchors
 
     @abstractmethod
     def load(
         self, benchmark: Benchmark, annotations: list[Annotation], results: ResultFolder
     ) -> tuple[dict[str, Output], list[str]]:
-        """Loads one tracker's results: sequence → Output for those that fit, and what is wrong with the others.
+        """Loads the results of one tracker.
 
-        `loading.load_outputs` does it for one result file per sequence.
+        `loading.load_outputs` implements this for one result file per sequence.
+
+        Returns:
+            Sequence → Output for all valid results; and a text for each problem with the others.
 
         Raises:
-            ValueError: the folder holds nothing of this benchmark.
+            ValueError: the folder contains no result of this benchmark.
         """
 
     @abstractmethod
     def score(self, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]) -> Scored:
-        """Scores one tracker. Measures every frame once.
+        """Scores one tracker. Every frame is measured once.
 
-        `Scored.combine` gives the scores for any weights of the sequences: headline scores (all weights 1), attributes
-        (1 where a sequence has it) and the bootstrap (how often each was drawn) are that one function.
+        `Scored.combine` returns the scores for any weights of the sequences. It is used for the headline scores (all
+        weights 1), for attributes (1 for sequences with the attribute) and for the bootstrap (number of draws).
+
+        Raises:
+            ValueError: a sequence cannot be scored.
         """
 
     @abstractmethod
     def notes(self) -> list[str]:
-        """The rule in words, for reports."""
+        """Returns a description of the rule for reports, one text per line."""
 
     @abstractmethod
     def under(self, protocol: str, benchmark: Benchmark) -> Benchmark:
-        """The benchmark with the rule, and if need be the metrics, of a protocol other than the official one.
+        """Returns the benchmark with the rule, and possibly the metrics, of a protocol other than the official one.
 
         Raises:
             ValueError: this kind of benchmark has no such protocol.
@@ -87,24 +93,24 @@ class Rule(ABC):
 
 
 class Benchmark(NamedTuple):
-    """What is scored and how."""
+    """A row of BENCHMARKS: data set, rule, metrics and number of sequences."""
 
     name: str
     dataset: str  # a row of DATASETS
-    sequences: int  # in the whole benchmark
+    sequences: int  # number of sequences of the benchmark
     rule: Rule
-    metrics: dict[str, Metric | None]  # columns of the table, the one that ranks trackers last; None: the rule's own
+    metrics: dict[str, Metric | None]  # columns of the table, the last one ranks; None: computed by the rule
     verified: bool  # whether published figures have been reproduced
-    evidence: str  # by what, in words
+    evidence: str  # how it was verified, as text
     protocol: str = OFFICIAL
     attributes: tuple[str, ...] = ()  # names of its attributes, in the order of their flags
-    form: Form = COMMA  # how its own tool takes result files
+    form: Form = COMMA  # form of the result files that its tool reads
 
     def under(self, protocol: str) -> Benchmark:
-        """This benchmark with the rules of another protocol. Only the official one has been verified.
+        """Returns this benchmark with the rules of a protocol. Only the official protocol has been verified.
 
         Raises:
-            ValueError: no such protocol, or none for this kind of benchmark.
+            ValueError: the protocol is unknown or not available for this kind of benchmark.
         """
         if protocol not in PROTOCOLS:
             raise ValueError(f"unknown protocol '{protocol}'; known: {', '.join(PROTOCOLS)}")

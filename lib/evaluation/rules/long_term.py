@@ -1,4 +1,4 @@
-"""Long-term evaluation: the tracker gives a box and a confidence; precision, recall and their F."""
+"""Long-term evaluation of boxes with confidences: precision, recall and F-measure."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ LONG_TERM = {"Pr": None, "Re": None, "F": None}  # metrics
 
 @dataclass(frozen=True)
 class LongTermRule(Rule):
-    """How long-term tracking is scored (Lukezic et al.): precision and recall over confidence thresholds.
+    """The rule of long-term tracking (Lukezic et al.): precision and recall over confidence thresholds.
 
-    Per sequence, then averaged over sequences at each threshold, as the VOT toolkit does; Pr, Re and F are those of the
-    threshold with the largest F, the first of several. A frame is reported if its confidence (any number) reaches the
-    threshold; NaN never does.
+    As in the VOT toolkit, they are averaged over sequences at each threshold. Pr, Re and F are the values at the
+    threshold with the largest F; of equal values the first counts. A frame is reported if its confidence (any number)
+    is at least the threshold; a frame with the confidence NaN is never reported.
     """
 
     resolution: int = 100  # number of confidence thresholds
-    pixel_masks: bool = True  # boxes are drawn as masks and cut to the image, where its size is known, as the toolkit
-    skip_first_frame: bool = False  # the frame whose box is given counts neither in Pr nor in Re
+    pixel_masks: bool = True  # overlap of pixel masks, clipped to the image if its size is known, as the toolkit
+    skip_first_frame: bool = False  # the initial frame does not count
     needs_size = True
 
     def load(
         self, benchmark: Benchmark, annotations: list[Annotation], results: ResultFolder
     ) -> tuple[dict[str, Output], list[str]]:
-        """One result file per sequence with confidences beside it, see `Rule.load`."""
+        """Loads one result file and one file of confidences per sequence, see `Rule.load`. Raises ValueError."""
         return load_outputs(benchmark, annotations, results, ReadOptions(with_scores=True))
 
     def score(self, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]) -> Scored:
-        """Pr, Re and F at the threshold of the best F, see `Rule.score`."""
+        """Returns Pr, Re and F at the best threshold, see `Rule.score`. Raises ValueError as `score_long_term`."""
         return score_long_term(self, benchmark, annotations, outputs)
 
     def under(self, protocol: str, benchmark: Benchmark) -> Benchmark:
-        """The rule of a protocol, see `Rule.under`."""
+        """Returns the benchmark under a protocol, see `Rule.under`."""
         if protocol == PYTRACKING:
             return under_pytracking(benchmark)
         return benchmark._replace(rule=replace(self, pixel_masks=False, skip_first_frame=True))
 
     def notes(self) -> list[str]:
-        """The rule in words, for reports."""
+        """Returns a description of the rule for reports, one text per line."""
         return [
             f"Pr and Re at the best F over {self.resolution} confidence thresholds, from the scores of all sequences.",
             "First frame: left out of Pr and Re."
@@ -67,10 +67,10 @@ class LongTermRule(Rule):
 def score_long_term(
     rule: LongTermRule, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]
 ) -> Scored:
-    """Long-term evaluation: Pr, Re and F at the threshold of the best F.
+    """Returns Pr, Re and F, per cent, at the threshold with the best F.
 
     Raises:
-        ValueError: a sequence in which the target never shows has no recall.
+        ValueError: the target of a sequence is never visible, so that recall is undefined.
     """
     first = int(rule.skip_first_frame)
     scores = [output.scores[first:] for output in outputs]
@@ -94,18 +94,18 @@ def score_long_term(
             for name, part in zip(("Pr", "Re", "F"), (*means, f), strict=True)
         }
 
-    whole = np.ones(len(annotations)) / len(annotations)
-    line = whole @ recall, whole @ precision
-    best = int(np.argmax(metrics.f_measure(*line)))
+    equal = np.ones(len(annotations)) / len(annotations)
+    curve = equal @ recall, equal @ precision
+    best = int(np.argmax(metrics.f_measure(*curve)))
     columns = precision[:, best], recall[:, best], metrics.f_measure(precision, recall)[:, best]
     per_sequence = dict(zip(("Pr", "Re", "F"), columns, strict=True))
-    return Scored(combine, per_sequence, {"F": Curve(line[0].tolist(), line[1].tolist())}, [])
+    return Scored(combine, per_sequence, {"F": Curve(curve[0].tolist(), curve[1].tolist())}, [])
 
 
 def _measure(rule: LongTermRule, annotation: Annotation, output: Output) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) overlap and (N,) bool whether the target is visible. Where it is absent, any reported box overlaps by 0."""
+    """Returns (N,) overlap, 0 for a box in a frame without target, and (N,) bool whether the target is visible."""
     truth = annotation.boxes_xywh
-    labelled_absent = ~annotation.visible & is_valid(truth)  # to the toolkit, a box without a size is a target
+    labelled_absent = ~annotation.visible & is_valid(truth)  # in the toolkit, a box without a size is a target
     if rule.pixel_masks:
         truth = np.where(labelled_absent[:, None], np.nan, truth)
         return long_term_frames(output.boxes_xywh, truth, annotation.size)

@@ -22,31 +22,31 @@ MULTI_START = {"A": None, "R": None, "EAO": None}  # metrics
 
 @dataclass(frozen=True)
 class MultiStartRule(Rule):
-    """How the VOT challenge scores short-term tracking since 2020: runs from anchors on, forwards or backwards."""
+    """The rule of short-term tracking in the VOT challenge since 2020: runs from anchors, forward or backward."""
 
-    low: int = 115  # EAO averages the expected overlap over these lengths, frames
+    low: int = 115  # EAO averages the expected overlap over lengths from low to high, frames
     high: int = 755
-    threshold: float = 0.1
-    grace: int = 10
+    threshold: float = 0.1  # largest overlap of a failure, see `run_overlaps`
+    grace: int = 10  # frames, see `run_overlaps`
     needs_size = True
     needs_anchors = True
 
     def load(
         self, benchmark: Benchmark, annotations: list[Annotation], results: ResultFolder
     ) -> tuple[dict[str, Output], list[str]]:
-        """One result file for each anchor of each sequence, see `Rule.load`."""
+        """Loads one result file per anchor of each sequence, see `Rule.load`. Raises ValueError as `load_runs`."""
         return load_runs(benchmark, annotations, results)
 
     def score(self, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]) -> Scored:
-        """EAO, accuracy and robustness, see `Rule.score`."""
+        """Returns EAO, accuracy and robustness, per cent, see `Rule.score`."""
         return score_multi_start(self, annotations, outputs)
 
     def under(self, protocol: str, benchmark: Benchmark) -> Benchmark:
-        """There is no other protocol for runs from anchors, see `Rule.under`."""
-        raise ValueError(f"{benchmark.name}: runs from anchors have the protocol {OFFICIAL} alone, got {protocol}")
+        """Raises ValueError: runs from anchors have only the official protocol. See `Rule.under`."""
+        raise ValueError(f"{benchmark.name}: runs from anchors have only the protocol {OFFICIAL}, got {protocol}")
 
     def notes(self) -> list[str]:
-        """The rule in words, for reports."""
+        """Returns a description of the rule for reports, one text per line."""
         return [
             f"EAO: expected average overlap of runs from all anchors, over {self.low} to {self.high} frames.",
             f"A run fails at the first of {self.grace} frames in a row with an overlap of at most {self.threshold}.",
@@ -60,16 +60,19 @@ class MultiStartRule(Rule):
 def load_runs(
     benchmark: Benchmark, annotations: list[Annotation], results: ResultFolder
 ) -> tuple[dict[str, Output], list[str]]:
-    """Reads a tracker's runs: sequence → Output for those that are complete, and what is wrong with the others.
+    """Reads the runs of a tracker.
+
+    Returns:
+        Sequence → Output for all complete sequences; and a text for each problem with the others.
 
     Raises:
-        ValueError: no run of any sequence in the folder, a sequence without anchors.
+        ValueError: the folder has no complete sequence, or a sequence has no anchors.
     """
     tracker, folder = results.tracker, results.path
     outputs, missing, problems = {}, [], []
     for annotation in annotations:
         if not annotation.anchors:
-            raise ValueError(f"{benchmark.name}/{annotation.name}: no anchor.value beside the annotation")
+            raise ValueError(f"{benchmark.name}/{annotation.name}: no anchor.value next to the annotation")
         paths = [find_run(folder, annotation.name, anchor) for anchor in annotation.anchors]
         absent = [anchor.frame for anchor, path in zip(annotation.anchors, paths, strict=True) if path is None]
         if absent:
@@ -82,7 +85,7 @@ def load_runs(
             outputs[annotation.name] = Output(np.empty((0, 4)), runs=tuple(runs))
     if len(missing) == len(annotations):
         raise ValueError(
-            f"{tracker}: {folder} holds no complete sequence of {benchmark.name}'s {len(annotations)}, expected for "
+            f"{tracker}: {folder} contains no complete sequence of {benchmark.name}'s {len(annotations)}, expected for "
             f"example {annotations[0].name}/{annotations[0].name}_{annotations[0].anchors[0].frame:08d}.txt"
         )
     if missing:
@@ -107,7 +110,11 @@ def _read_runs(results: ResultFolder, annotation: Annotation, paths: list[Path])
 
 
 def score_multi_start(rule: MultiStartRule, annotations: list[Annotation], outputs: list[Output]) -> Scored:
-    """EAO, accuracy and robustness; per sequence they are the sequence's own."""
+    """Returns EAO, accuracy and robustness, per cent, over all sequences and of each sequence alone.
+
+    Raises:
+        ValueError: a run has the wrong number of frames.
+    """
     sums = [_sum_sequence(rule, a, output) for a, output in zip(annotations, outputs, strict=True)]
     numerators, denominators, accuracy, robustness = (np.array(part, np.float64) for part in zip(*sums, strict=True))
 
@@ -118,8 +125,8 @@ def score_multi_start(rule: MultiStartRule, annotations: list[Annotation], outpu
             "EAO": 100 * eao(numerators, denominators, weights, rule.low, rule.high),
         }
 
-    line = 100 * weighted_ratio(numerators, denominators, np.ones((1, len(outputs))))[0]
-    curve = Curve(list(map(float, range(1, rule.high + 1))), line.tolist())
+    mean_overlap = 100 * weighted_ratio(numerators, denominators, np.ones((1, len(outputs))))[0]
+    curve = Curve(list(map(float, range(1, rule.high + 1))), mean_overlap.tolist())
     return Scored(combine, combine(np.eye(len(outputs))), {"EAO": curve}, [])
 
 

@@ -1,6 +1,7 @@
 """One-pass evaluation: a tracker runs once from the first frame; curves of overlaps and centre errors.
 
-The rule is data: each field is one way in which published toolkits differ. No code asks for a benchmark's name.
+The rule consists of data: each field is a difference between published toolkits. No code depends on the name of a
+benchmark.
 """
 
 from __future__ import annotations
@@ -21,47 +22,47 @@ from lib.utils.boxes import iou_xywh, is_valid
 
 @dataclass(frozen=True)
 class OnePassRule(Rule):
-    """How a one-pass evaluation counts frames. The defaults are what the MATLAB toolkits descending from LaSOT's do."""
+    """The rule of one-pass evaluation. The defaults are those of the MATLAB toolkits derived from LaSOT's toolkit."""
 
-    replace_first_row: bool = True  # the result's first row becomes the annotation
-    repair_rows: bool = True  # a result row that is no box takes the row before it
-    cut_long_results: bool = True  # rows beyond the last annotated frame are dropped; False: they are an error
-    allow_short_results: bool = False  # frames beyond the last result row are left out; False: they are an error
-    pad_short_results: bool = False  # frames beyond the last result row have the box 0 0 0 0
-    every: int = 1  # one frame in so many is annotated, from the first on
-    better_of_two: bool = False  # two annotations: per frame the larger overlap and the smaller error
-    round_corners: bool = False  # results given as four corners are rounded to whole pixels, halves away from zero
-    pool_frames: bool = False  # the curve of all frames together; False: one per sequence, averaged over sequences
-    positive_position: bool = True  # an annotation is also invalid where x <= 0 or y <= 0, not only without a size
+    replace_first_row: bool = True  # replace the first row of the result by the annotation
+    repair_rows: bool = True  # replace an invalid result row by the row before it
+    cut_long_results: bool = True  # ignore rows after the last annotated frame; False: error
+    allow_short_results: bool = False  # ignore frames after the last result row; False: error
+    pad_short_results: bool = False  # use the box 0 0 0 0 for frames after the last result row
+    every: int = 1  # every n-th frame is annotated, starting with the first
+    better_of_two: bool = False  # with two annotations, use the larger overlap and the smaller error of each frame
+    round_corners: bool = False  # round results given as four corners to integer pixels, halves away from zero
+    pool_frames: bool = False  # one curve over all frames; False: mean of the curves of all sequences
+    positive_position: bool = True  # annotations with x <= 0 or y <= 0 are invalid, not only those without a size
     # The value of a frame whose annotation is invalid. An error of -1 is below every threshold: the frame is a hit.
     invalid_overlap: float = -1.0
     invalid_centre_error: float = -1.0
     invalid_normalised_error: float = -1.0
-    absent_is_miss: bool = False  # frames labelled absent are misses in every metric; False: the label is not used
-    leave_out_invalid: bool = False  # frames that are labelled absent or whose annotation is invalid do not count
-    drop_zero_curves: bool = False  # a sequence whose whole curve is 0 is left out of the mean over sequences
+    absent_is_miss: bool = False  # frames labelled absent are misses in every metric; False: ignore the label
+    leave_out_invalid: bool = False  # do not count frames that are labelled absent or have an invalid annotation
+    drop_zero_curves: bool = False  # exclude sequences whose complete curve is 0 from the mean
 
     def load(
         self, benchmark: Benchmark, annotations: list[Annotation], results: ResultFolder
     ) -> tuple[dict[str, Output], list[str]]:
-        """One result file per sequence, see `Rule.load`."""
+        """Loads one result file per sequence, see `Rule.load`. Raises ValueError as `load_outputs`."""
         options = ReadOptions(
             self.cut_long_results, self.allow_short_results, self.pad_short_results, self.round_corners
         )
         return load_outputs(benchmark, annotations, results, options)
 
     def score(self, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]) -> Scored:
-        """Curves per sequence and their mean over sequences, see `Rule.score`."""
+        """Returns curves per sequence and their mean over sequences, per cent, see `Rule.score`."""
         return score_frames(self, benchmark, annotations, outputs)
 
     def under(self, protocol: str, benchmark: Benchmark) -> Benchmark:
-        """The rule of a protocol, see `Rule.under`."""
+        """Returns the benchmark under a protocol, see `Rule.under`."""
         if protocol == PYTRACKING:
             return under_pytracking(benchmark)
         rule = replace(
             self,
             leave_out_invalid=True,
-            positive_position=False,  # a target at the image's edge is there: only boxes without a size are none
+            positive_position=False,  # a target at the image border is present; only boxes without a size are invalid
             cut_long_results=False,
             allow_short_results=False,
             drop_zero_curves=False,
@@ -69,7 +70,7 @@ class OnePassRule(Rule):
         return benchmark._replace(rule=rule)
 
     def notes(self) -> list[str]:
-        """The rule in words, for reports."""
+        """Returns a description of the rule for reports, one text per line."""
         return [*self._notes_on_frames(), *self._notes_on_lengths(), *self._notes_on_means()]
 
     def _notes_on_frames(self) -> list[str]:
@@ -123,7 +124,7 @@ class OnePassRule(Rule):
         return notes
 
 
-# The toolkits that follow LaSOT's count invalid frames as hits of PR; the others count every frame as it is annotated.
+# Toolkits derived from LaSOT's toolkit count invalid frames as hits in PR; the others use every annotation unchanged.
 PLAIN = OnePassRule(
     replace_first_row=False, repair_rows=False, positive_position=False, invalid_centre_error=float("inf")
 )
@@ -131,24 +132,24 @@ PYTRACKING_RULE = replace(PLAIN, replace_first_row=True, pad_short_results=True)
 
 
 def under_pytracking(benchmark: Benchmark) -> Benchmark:
-    """A benchmark of any kind, scored as pytracking does: one pass, the annotation of RGB, five metrics."""
+    """Returns a benchmark of any kind with pytracking's rule: one pass, the annotation of RGB, five metrics."""
     return benchmark._replace(rule=replace(PYTRACKING_RULE, every=benchmark.rule.every), metrics=ONE_PASS)
 
 
 def score_frames(
     rule: OnePassRule, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]
 ) -> Scored:
-    """One-pass evaluation: curves per sequence, their mean over sequences."""
+    """Returns the scores of a one-pass evaluation, per cent: curves of each sequence and their mean over sequences."""
     quantities = [frame_quantities(rule, a, output) for a, output in zip(annotations, outputs, strict=True)]
     frames = np.array([len(values[OVERLAP]) for values in quantities])
     remarks = [*_length_remarks(rule, annotations, outputs), *_box_remarks(outputs)]
     remarks += _empty_remarks(annotations, frames)
-    values, shares, curves, drawn = {}, {}, {}, {}
+    values, shares, curves, computed = {}, {}, {}, {}
     for name, metric in benchmark.metrics.items():
-        line = metric._replace(score_at=None, area=False)  # several metrics read the same curve
-        if line not in drawn:
-            drawn[line] = 100 * np.stack([curve_of(metric, v[metric.quantity]) for v in quantities])
-        points = drawn[line]
+        source = metric._replace(score_at=None, area=False)  # several metrics use the same curve
+        if source not in computed:
+            computed[source] = 100 * np.stack([curve_of(metric, v[metric.quantity]) for v in quantities])
+        points = computed[source]
         counted = (frames > 0) & (points.any(axis=1) | (not rule.drop_zero_curves))
         if not counted[frames > 0].all():
             left_out = [a.name for a, kept, n in zip(annotations, counted, frames, strict=True) if n and not kept]
@@ -169,12 +170,12 @@ def score_frames(
 
 
 def ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
-    """Element by element; NaN where there is nothing to divide by."""
+    """Divides elementwise, for arrays of equal shape; NaN if the denominator is not positive."""
     return np.divide(numerators, denominators, out=np.full(np.shape(numerators), np.nan), where=denominators > 0)
 
 
 def _length_remarks(rule: OnePassRule, annotations: list[Annotation], outputs: list[Output]) -> list[str]:
-    """Names results that had another length than their annotation, so that nothing is cut or padded in silence."""
+    """Lists results that differ in length from their annotation, because they were cut or padded."""
     short, long = [], []
     for annotation, output in zip(annotations, outputs, strict=True):
         frames, rows = len(annotation.boxes_xywh), len(range(0, output.rows, rule.every))
@@ -184,7 +185,7 @@ def _length_remarks(rule: OnePassRule, annotations: list[Annotation], outputs: l
 
 
 def _box_remarks(outputs: list[Output]) -> list[str]:
-    """Counts the rows that are no box: the rule takes another row for them, or counts a miss."""
+    """Counts invalid rows, which the rule replaces or counts as misses."""
     counts = [int(np.count_nonzero(~is_valid(output.boxes_xywh))) for output in outputs]
     found = [count for count in counts if count]
     return [f"{sum(found)} rows in {len(found)} results are no box."] if found else []
@@ -196,7 +197,10 @@ def _empty_remarks(annotations: list[Annotation], frames: np.ndarray) -> list[st
 
 
 def frame_quantities(rule: OnePassRule, annotation: Annotation, output: Output) -> dict[str, np.ndarray]:
-    """Overlap and errors of every frame that counts; where the annotation is no box, the rule's value for it."""
+    """Returns overlap and errors of all frames that count, (n,) each by quantity.
+
+    A frame with an invalid annotation has the value that the rule defines.
+    """
     boxes = np.array(output.boxes_xywh, np.float64)
     if rule.replace_first_row:
         boxes[0] = annotation.boxes_xywh[0]
@@ -210,19 +214,21 @@ def frame_quantities(rule: OnePassRule, annotation: Annotation, output: Output) 
 
     first, counts = compare(annotation.boxes_xywh, output.overlaps[0])
     if rule.better_of_two and annotation.aux_boxes_xywh is not None:
-        second, counts_too = compare(annotation.aux_boxes_xywh, output.overlaps[1])
+        second, second_counts = compare(annotation.aux_boxes_xywh, output.overlaps[1])
         better = {OVERLAP: np.maximum, CENTRE_ERROR: np.minimum, NORMALISED_ERROR: np.minimum}
-        first, counts = {name: better[name](first[name], second[name]) for name in first}, counts & counts_too
+        first, counts = {name: better[name](first[name], second[name]) for name in first}, counts & second_counts
     return {name: values[counts] for name, values in first.items()}
 
 
 def repaired_overlaps(
     given_xywh: np.ndarray, overlaps: np.ndarray, repaired_xywh: np.ndarray, truth_xywh: np.ndarray
 ) -> np.ndarray:
-    """(N,) overlaps of repaired boxes. Only the rows that the repair has changed are computed.
+    """Returns the (N,) overlaps of repaired boxes. Computes only rows that the repair has changed.
 
     Args:
-        given_xywh: (N, 4) the tracker's boxes. overlaps: (N,) of them.
+        given_xywh: (N, 4) boxes of the tracker.
+        overlaps: (N,) overlaps of these boxes.
+        repaired_xywh, truth_xywh: (N, 4).
     """
     both_missing = np.isnan(given_xywh) & np.isnan(repaired_xywh)
     changed = ((given_xywh != repaired_xywh) & ~both_missing).any(axis=1)
@@ -236,7 +242,7 @@ def repaired_overlaps(
 def _quantities(
     rule: OnePassRule, truth: np.ndarray, visible: np.ndarray, boxes: np.ndarray, overlaps: np.ndarray
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The quantities of every frame against one annotation, and which frames count."""
+    """Returns the quantities of every frame for one annotation, and (N,) bool whether each frame counts."""
     valid = is_valid(truth) & ((truth[:, :2] > 0).all(axis=1) | (not rule.positive_position))
     absent = ~visible & rule.absent_is_miss
     measured = {

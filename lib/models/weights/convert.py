@@ -1,4 +1,4 @@
-"""Weights of other projects in the names and shapes of ours: timm's ViTs, and trackers of OSTrack's family."""
+"""Converts weights of timm's ViTs and of OSTrack's family of trackers to the names and shapes of this project."""
 
 from __future__ import annotations
 
@@ -12,56 +12,64 @@ from torch import Tensor, nn
 from lib.models.backbone import ForeignTensor
 
 KERNEL = "patch_embed.proj.weight"
-PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")  # those without a place in the image, in timm's order
+PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")  # tokens without a position in the image, in timm's order
 LAYER_SCALES = {"ls1.gamma": "attn.proj", "ls2.gamma": "mlp.fc2"}  # LayerScale → the layer before it
 # OSTrack's head: conv1 to conv4, each a sequence of convolution and batch norm, and conv5, one convolution.
 OSTRACK_HEAD = re.compile(r"box_head\.conv([1-5])_(ctr|size|offset)\.(?:([01])\.)?(\w+)")
 OSTRACK_BRANCHES = {"ctr": "score", "size": "size", "offset": "offset"}
-LAYERS_PER_STAGE = 3  # of our head: convolution, batch norm, ReLU
+LAYERS_PER_STAGE = 3  # of `CenterHead`: convolution, batch norm, ReLU
 
 
 def convert(net: dict[str, Tensor], model: nn.Module, source: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Renames and reshapes what comes from timm, OSTrack or ViPT; anything else returns as it is.
+    """Renames and reshapes tensors from timm, OSTrack or ViPT. Returns all other networks unchanged.
+
+    Args:
+        net: name → tensor.
+        source: name of the file, for error texts.
 
     Returns:
-        Tensors under the model's names as far as it has a place for them (an encoder's under each of its streams), the
-        rest under their own; and name → what was done, for those that are no plain copy.
+        Name → tensor, with the model's names if the model has such a parameter (an encoder's tensor appears once for
+        each stream) and with the original names otherwise; and name → conversion as text, for all tensors that are not
+        plain copies.
 
     Raises:
-        ValueError: tensors that do not belong together.
+        ValueError: the tensors do not fit together.
     """
     items = dict(_read_key(key, tensor) for key, tensor in net.items())
     streams = {name: child for name, child in model.named_children() if any(child is s for s in model.streams)}
     if KERNEL not in items:
         return net, {}
-    if twice := sorted(net.keys() - {item.key for item in items.values()}):
-        raise ValueError(f"{source}: cannot be converted: holds {twice[0]} with and without the name of its network")
+    if duplicates := sorted(net.keys() - {item.key for item in items.values()}):
+        raise ValueError(f"{source}: cannot be converted: contains {duplicates[0]} with and without its prefix")
     try:
         next(iter(streams.values())).convert(items)  # streams have the same shapes
     except (RuntimeError, ValueError, IndexError) as error:
         raise ValueError(f"{source}: cannot be converted: {error}") from error
     own, tensors, converted = model.state_dict(), {}, {}
     for name, item in items.items():
-        places = [place for place in (name, *(f"{stream}.{name}" for stream in streams)) if place in own]
-        for place in places or [item.key]:
-            tensors[place] = item.tensor
+        targets = [target for target in (name, *(f"{stream}.{name}" for stream in streams)) if target in own]
+        for target in targets or [item.key]:
+            tensors[target] = item.tensor
             if item.steps:
-                converted[place] = ", ".join(item.steps)
+                converted[target] = ", ".join(item.steps)
     return tensors, converted
 
 
 def convert_vit(items: dict[str, ForeignTensor], vit: nn.Module) -> None:
-    """What `ViT.convert` does: patch size, positions, prefix tokens and LayerScale of a timm-like ViT → those of `vit`.
+    """Converts patch size, positions, prefix tokens and LayerScale of a timm-like ViT to those of `vit`.
+
+    Args:
+        items: name → tensor; modified in place.
 
     Raises:
-        ValueError, RuntimeError, IndexError: tensors that do not belong together.
+        ValueError, RuntimeError, IndexError: the tensors do not fit together.
     """
     for fit in (_resample_kernel, _fit_positions, _fold_layer_scale):
         fit(items, vit)
 
 
 def _read_key(key: str, tensor: Tensor) -> tuple[str, ForeignTensor]:
-    """Returns timm's name of an encoder's tensor or ours of a head's, and the tensor, floats in float32."""
+    """Returns timm's name of an encoder tensor or our name of a head tensor, and the tensor, floats in float32."""
     item = ForeignTensor(key, tensor)
     if tensor.is_floating_point() and tensor.dtype != torch.float32:
         item = item.then(tensor.float(), f"{tensor.dtype} to float32".removeprefix("torch."))
@@ -75,7 +83,7 @@ def _read_key(key: str, tensor: Tensor) -> tuple[str, ForeignTensor]:
 
 
 def _resample_kernel(items: dict[str, ForeignTensor], vit: nn.Module) -> None:
-    """Adapts the patch kernel so that an enlarged patch gives what the patch gave before (FlexiViT)."""
+    """Resamples the patch kernel so that a resized patch has about the same embedding as before (FlexiViT)."""
     item, new = items[KERNEL], vit.stride
     if item.tensor.ndim != 4 or item.tensor.shape[2:] == (new, new):
         return
@@ -84,8 +92,8 @@ def _resample_kernel(items: dict[str, ForeignTensor], vit: nn.Module) -> None:
 
 
 def _fit_positions(items: dict[str, ForeignTensor], vit: nn.Module) -> None:
-    """Brings positions onto the grids of template and search crop, and tokens without a place into the prefix."""
-    if {"pos_embed_z", "pos_embed_x"} <= items.keys():  # OSTrack's; its pos_embed and cls_token are of no use
+    """Resamples positions to both grids; moves class and register tokens to the prefix."""
+    if {"pos_embed_z", "pos_embed_x"} <= items.keys():  # OSTrack's; its pos_embed and cls_token are not used
         template, search = items.pop("pos_embed_z"), items.pop("pos_embed_x")
     elif "pos_embed" in items:
         template = search = _without_prefix(items, vit)
@@ -97,14 +105,16 @@ def _fit_positions(items: dict[str, ForeignTensor], vit: nn.Module) -> None:
     ):
         old = math.isqrt(item.tensor.shape[1])
         if item.tensor.ndim != 3 or old**2 != item.tensor.shape[1]:
-            raise ValueError(f"{item.key} {tuple(item.tensor.shape)} holds no square grid of positions")
+            raise ValueError(f"{item.key} {tuple(item.tensor.shape)} is not a square grid of positions")
         resampled = resample_abs_pos_embed(item.tensor, [new, new], [old, old], num_prefix_tokens=0)
         items[name] = item.then(resampled, f"from {item.key}" + f", {old}x{old} to {new}x{new} cells" * (old != new))
 
 
 def _without_prefix(items: dict[str, ForeignTensor], vit: nn.Module) -> ForeignTensor:
-    """Takes out the position embedding, and class and register tokens where the model has as many: with their positions
-    where they have any (DINOv2 with registers has none, having added that of the class token to it).
+    """Removes the position embedding from `items` and returns the part of the image tokens.
+
+    If the model has the same number of prefix tokens, class and register tokens become its prefix, with their positions
+    added if `pos_embed` contains them (DINOv2 with registers has already added the position of the class token).
     """
     positions = items.pop("pos_embed")
     names = [name for name in PREFIX_TOKENS if name in items]
@@ -112,7 +122,9 @@ def _without_prefix(items: dict[str, ForeignTensor], vit: nn.Module) -> ForeignT
     length = positions.tensor.shape[1]
     first = length - math.isqrt(length) ** 2
     if first not in (0, count):
-        raise ValueError(f"pos_embed {tuple(positions.tensor.shape)} is no square grid, with or without {count} tokens")
+        raise ValueError(
+            f"pos_embed {tuple(positions.tensor.shape)} is not a square grid, with or without {count} tokens"
+        )
     if vit.prefix is not None and vit.prefix.shape[1] == count:
         parts = [items.pop(name) for name in names]
         prefix = torch.cat([part.tensor for part in parts], dim=1)
@@ -123,7 +135,7 @@ def _without_prefix(items: dict[str, ForeignTensor], vit: nn.Module) -> ForeignT
 
 
 def _fold_layer_scale(items: dict[str, ForeignTensor], vit: nn.Module) -> None:
-    """Multiplies LayerScale into the layer before it, in blocks that have none here."""
+    """Multiplies LayerScale into the preceding layer, in blocks of `vit` that have no LayerScale."""
     own = vit.state_dict()
     for number in range(vit.depth):
         for scale, layer in LAYER_SCALES.items():

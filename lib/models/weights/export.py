@@ -1,4 +1,4 @@
-"""The network of a training run alone: what a tracker or a distillation needs of its checkpoint."""
+"""Exports the network of a checkpoint, without the state that only training needs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from lib.models.weights.read import network_of, read_checkpoint, write_net
 
 
 def export_network(cfg, checkpoint: Path, output: Path, dtype: str, overwrite: bool = False) -> int:
-    """Writes the network of a checkpoint as .safetensors, with the settings that describe it; returns its tensors.
+    """Writes the network of a checkpoint as .safetensors, with its settings. Returns the number of tensors.
 
     Args:
-        dtype: "float32", "float16" or "bfloat16", of the floating-point tensors.
+        output: a path that ends in .safetensors.
+        dtype: type of the floating-point tensors: "float32", "float16" or "bfloat16".
+        overwrite: replace an existing `output`.
 
     Raises:
-        FileNotFoundError, ValueError: no checkpoint, or one of another network than `cfg` describes.
-        ValueError, FileExistsError: `output` has another suffix, or is there and may not be replaced.
+        FileNotFoundError: the checkpoint is missing.
+        ValueError: the file is not a checkpoint, its network differs from `cfg`, `output` has a different suffix, or a
+            value does not fit `dtype`.
+        FileExistsError: `output` exists and `overwrite` is False.
     """
     if output.suffix != ".safetensors":
         raise ValueError(f"--output {output}: expected a name that ends in .safetensors")
     if output.exists() and not overwrite:
-        raise FileExistsError(f"{output} is there already: name another --output, or replace it with --overwrite")
+        raise FileExistsError(f"{output} exists already: choose a different --output, or replace it with --overwrite")
     load_trained_model(cfg, checkpoint)
     content = read_checkpoint(checkpoint)
     net = network_of(content, checkpoint).tensors
@@ -33,9 +37,9 @@ def export_network(cfg, checkpoint: Path, output: Path, dtype: str, overwrite: b
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings without the places of files on the machine that trained."""
-    places = {"DATA": ("ROOT", "ROOTS", "CACHE"), "MODEL": ("PRETRAIN_FILE",), "TRAIN": ("TEACHER",)}
+    """Returns the settings without file paths of the machine on which the network was trained."""
+    machine_paths = {"DATA": ("ROOT", "ROOTS", "CACHE"), "MODEL": ("PRETRAIN_FILE",), "TRAIN": ("TEACHER",)}
     return {
-        part: {key: value for key, value in values.items() if key not in places.get(part, ())}
+        part: {key: value for key, value in values.items() if key not in machine_paths.get(part, ())}
         for part, values in config.items()
     }

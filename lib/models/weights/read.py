@@ -23,28 +23,28 @@ from lib.utils.paths import PROJECT
 
 logger = logging.getLogger(__name__)
 
-# Exceptions of torch and safetensors for a damaged file, or one of another kind.
+# Exceptions of torch and safetensors for a file that is damaged or has a different format.
 DAMAGE = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, AttributeError) + (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     SafetensorError,
 )
 TIMM = "timm:"  # prefix of a model name whose weights timm downloads
-# Parameters that had another name in older checkpoints; whole parts of the name, between dots.
+# Old → current names of parameters. The names are complete components of a path with dots.
 RENAMED = {"vit": "encoder", "fusion.weigh": "fusion.gate"}
 MODALITY_TABLES = ("modality_embed",)  # tensors with one row for each modality
-FIRST_MODALITIES = ("rgb", "rgbt", "rgbd", "rgbe")  # of checkpoints that do not name their rows
+FIRST_MODALITIES = ("rgb", "rgbt", "rgbd", "rgbe")  # modalities of the rows in checkpoints that do not list them
 
 
 class NetworkFile(NamedTuple):
-    """The network of a weight file, under today's names."""
+    """The network of a weight file, with the current parameter names."""
 
     tensors: dict[str, Tensor]
-    converted: dict[str, str]  # name → what was done, for tensors that are no plain copy
+    converted: dict[str, str]  # name → conversion as text, for tensors that are not plain copies
 
 
 def find_weights(name: str | Path) -> Path:
-    """Path of a weight file: as given if there is such a file, else in pretrained_models/. It may not exist."""
+    """Returns `name` if this file exists, else its path in pretrained_models/ if it is there, else `name`."""
     local = PROJECT / "pretrained_models" / name
     return local if local.is_file() and not Path(name).is_file() else Path(name)
 
@@ -63,11 +63,11 @@ class InertPlaceholder:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Content of a .pth, .pth.tar or .safetensors file: tensors and plain values only, on the CPU.
+    """Returns the content of a .pth, .pth.tar or .safetensors file: tensors and plain values only, on the CPU.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is truncated, is no checkpoint, or contains objects whose loading would run code.
+        FileNotFoundError: the file is missing.
+        ValueError: the file is truncated, is not a checkpoint, or contains objects whose loading would run code.
     """
     path = Path(path)
     if not path.is_file():
@@ -92,7 +92,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    """The tensors; of a file by `write_net` under 'net', with the settings under 'config'."""
+    """Returns the tensors; for a file of `write_net`, under 'net', with the settings under 'config'."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
         metadata = file.metadata() or {}
@@ -109,14 +109,15 @@ def _modalities(metadata: dict[str, str]) -> dict[str, list[str]]:
 
 
 def write_net(path: str | Path, net: dict[str, Tensor], config: dict[str, Any], dtype: torch.dtype) -> None:
-    """Writes a network with its settings as .safetensors, as a tracker or a distillation needs it.
+    """Writes a network with its settings as a .safetensors file, atomically.
 
     Args:
-        net: its rows of modality tables are those of MODALITIES.
-        dtype: of the floating-point tensors.
+        net: name → tensor. Modality tables have one row for each of MODALITIES, in this order.
+        dtype: type of the floating-point tensors.
 
     Raises:
-        ValueError: a tensor that `dtype` cannot represent, or that is not finite.
+        ValueError: a tensor is not finite or does not fit `dtype`.
+        OSError: the file cannot be written.
     """
     kept = {name: (t.to(dtype) if t.is_floating_point() else t).contiguous() for name, t in net.items()}
     if wrong := [name for name, tensor in kept.items() if not tensor.isfinite().all()]:
@@ -126,20 +127,21 @@ def write_net(path: str | Path, net: dict[str, Tensor], config: dict[str, Any], 
 
 
 def read_foreign(source: str | Path) -> NetworkFile:
-    """The network of a file that another project may have written, or of timm's download "timm:<model>".
+    """Reads a network from a file of this or another project, or downloads the weights "timm:<model>".
 
-    Trackers derived from OSTrack pickle their settings beside the tensors. These load as `InertPlaceholder`s: nothing
-    that the file names is imported or called.
+    Trackers derived from OSTrack store pickled settings with the tensors. These are loaded as `InertPlaceholder`s:
+    nothing that the file names is imported or called.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_checkpoint`; or there is no such model or no network.
+        FileNotFoundError: the file is missing.
+        ValueError: as `read_checkpoint`; or timm has no such weights, or the file contains no network.
     """
     if str(source).startswith(TIMM):
         return NetworkFile(_download(str(source)), {})
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(source)
     except DAMAGE:
-        names = []  # no zip file; if it is no older checkpoint either, reading it says so
+        names = []  # not a zip file; read_checkpoint raises an error if it is no older checkpoint either
     with torch.serialization.safe_globals([(InertPlaceholder, name) for name in names]):
         return network_of(read_checkpoint(source), source)
 
@@ -147,28 +149,29 @@ def read_foreign(source: str | Path) -> NetworkFile:
 def _download(source: str) -> dict[str, Tensor]:
     try:
         return timm.create_model(source.removeprefix(TIMM), pretrained=True, num_classes=0).state_dict()
-    except (RuntimeError, OSError, ValueError) as error:  # unknown; without weights; not reachable
-        raise ValueError(f"{source}: timm has no weights for it here: {' '.join(str(error).split())}") from error
+    except (RuntimeError, OSError, ValueError) as error:  # unknown model, no weights, or no network connection
+        raise ValueError(f"{source}: timm cannot provide these weights: {' '.join(str(error).split())}") from error
 
 
 def read_net(path: str | Path) -> dict[str, Tensor]:
-    """The network's tensors: the 'net' entry of a training checkpoint ('model' in some), or a plain state dict.
+    """Reads the tensors of a network: the entry 'net' or 'model' of a training checkpoint, or a plain state dict.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_checkpoint`, or there is no network in it.
+        FileNotFoundError: the file is missing.
+        ValueError: as `read_checkpoint`, or the file contains no network.
     """
     return network_of(read_checkpoint(path), path).tensors
 
 
 def network_of(content: dict[str, Any], path: str | Path) -> NetworkFile:
-    """The network in a checkpoint's content, under today's names and with the rows of today's MODALITIES.
+    """Returns the network in a checkpoint's content, with current parameter names and the rows of MODALITIES.
 
     Raises:
-        ValueError: there is none, or its modality rows do not fit their names.
+        ValueError: the content has no network, or the number of modality rows and names differs.
     """
     net = content.get("net", content.get("model", content))
     if not isinstance(net, dict) or not net or not all(isinstance(value, Tensor) for value in net.values()):
-        raise ValueError(f"{path}: holds no network: expected tensors under 'net', found keys {list(content)[:5]}")
+        raise ValueError(f"{path}: contains no network: expected tensors under 'net', found keys {list(content)[:5]}")
     net = {current_name(name): tensor for name, tensor in net.items()}
     names, converted = content.get("modalities", FIRST_MODALITIES), {}
     for table in MODALITY_TABLES:
@@ -181,26 +184,30 @@ def network_of(content: dict[str, Any], path: str | Path) -> NetworkFile:
 
 
 def current_name(name: str) -> str:
-    """The name that a parameter of an older checkpoint has today."""
+    """Returns the current name of a parameter of an older checkpoint."""
     for old, new in RENAMED.items():
         name = re.sub(rf"(^|\.){re.escape(old)}\.", rf"\1{new}.", name)
     return name
 
 
 def order_rows(table: Tensor, names: Sequence[str], where: str) -> tuple[Tensor, str]:
-    """Brings the rows of a modality table into the order of MODALITIES; a new modality starts as a copy of "rgb".
+    """Reorders the rows of a modality table as in MODALITIES. The row of a new modality is a copy of the row "rgb".
 
     Args:
-        table: (M, ...). names: the modalities of its rows. where: named in errors.
+        table: (M, ...), one row per modality.
+        names: the M modalities of the rows.
+        where: file and tensor, for error texts.
 
     Returns:
-        The table, and in words which rows were copied or left out; "" for none.
+        The table, and a text that lists the rows that were copied, removed or reordered; "" if nothing changed.
 
     Raises:
-        ValueError: not one name for each row, or no row for "rgb".
+        ValueError: the numbers of names and rows differ, or there is no row "rgb".
     """
     if len(names) != len(table) or "rgb" not in names:
-        raise ValueError(f"{where}: {len(table)} rows for the modalities {', '.join(names)}; expected one for each")
+        raise ValueError(
+            f"{where}: {len(table)} rows for the modalities {', '.join(names)}; expected one row each, with rgb"
+        )
     if list(names) == list(MODALITIES):
         return table, ""
     rows = dict(zip(names, table, strict=True))
