@@ -1,4 +1,5 @@
-# Each target sets up what it needs on a bare machine with Python 3.10 or newer; PYTHON=python3.12 picks another one.
+# Each target works on a bare machine with Python 3.10 or newer: it runs install.sh if .venv is missing or outdated.
+# PYTHON=python3.12 selects another Python.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -8,20 +9,22 @@ READY := .venv/.ready
 demo: $(READY)
 	$(BIN)/python tracking/run_demo.py
 
+# Lint, format check and the fast tests, on all cores.
 test: lint
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
+# The tests that are marked slow; they take minutes.
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
-# The tests of `make test`, RUNS times, each time in another order and with other random numbers.
+# The fast tests, RUNS times, each time in another order and with other random numbers.
 RUNS ?= 20
 test-random: $(READY)
 	for seed in $$(seq $(RUNS)); do \
 	  TRANSCMD_TEST_SEED=$$seed $(BIN)/python -m pytest -q -n auto --dist worksteal --random-order-seed=$$seed || exit 1; \
 	done
 
-# What test-slow opens report.html in, on Debian and Ubuntu; as root.
+# Installs Chromium, in which test-slow opens report.html (Debian and Ubuntu; run as root).
 browser:
 	apt-get update -qq && apt-get install -y --no-install-recommends chromium chromium-driver
 

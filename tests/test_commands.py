@@ -213,7 +213,9 @@ def test_interrupted_testing_keeps_finished_sequences(demo_data, tmp_path, threa
 def test_packed_data_gives_the_same_results(run_command, demo_data, tmp_path):
     done = run_command("pack_lmdb.py", demo_data / "DepthTrack", "data/DepthTrack.lmdb")
     assert done.returncode == 0, done.stderr
-    assert_fails(run_command("pack_lmdb.py", demo_data / "DepthTrack", "data/DepthTrack.lmdb"), 1, "is there already")
+    assert_fails(
+        run_command("pack_lmdb.py", demo_data / "DepthTrack", "data/DepthTrack.lmdb"), 1, "exists", "--overwrite"
+    )
     command = ["test.py", "mil", "debug", "--dataset_name", "DepthTrack", "--save_dir"]
     assert run_command(*command, "folder").returncode == 0
     assert run_command(*command, "packed", env={"TRANSCMD_DATA": str(tmp_path / "data")}).returncode == 0
@@ -344,7 +346,7 @@ def test_another_package_called_lib_is_never_imported(tmp_path, demo_data):
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0 and "TRAIN:" in done.stdout
-    assert f"another package `lib` lies in {tmp_path}" in done.stderr
+    assert f"another package `lib` is in {tmp_path}" in done.stderr
 
 
 @pytest.mark.parametrize("command", sorted(p.name for p in (ROOT / "tracking").glob("[a-z]*.py")))

@@ -28,7 +28,7 @@ def test_demo_learns_to_use_both_modalities(tmp_path):
         assert 8 <= still[i] <= 20, done.stdout
         assert rate >= max(40, 3 * still[i]), done.stdout
         assert rate > scores["student, RGB alone"][i], done.stdout
-        assert rate > scores["student, the other one alone"][i], done.stdout
+        assert rate > scores["student, auxiliary alone"][i], done.stdout
     assert sum(scores["teacher"]) > sum(student) and sum(scores["student without distillation"]) > 2 * sum(still)
     for name in ("LasHeR", "DepthTrack", "VisEvent"):
         report = json.loads((tmp_path / f"output/test/reports/{name}/report.json").read_text())

@@ -1,9 +1,10 @@
-"""docs/extending.md: every example runs as it stands, against an unchanged lib."""
+"""docs/extending.md: every example runs as it is printed; its row is added to a table, and lib is unchanged."""
 
 import json
 import logging
 import re
 import runpy
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -52,15 +53,23 @@ def run_example(title: str) -> dict:
     return names
 
 
-def add_rows(monkeypatch, table: dict, names: dict) -> None:
-    for name, row in names["ROW"].items():
-        assert name not in table
-        monkeypatch.setitem(table, name, row)
+@pytest.fixture
+def add_rows(monkeypatch) -> Callable[[dict, str], dict]:
+    """A function (table, section title) → names of the example; it runs the example and adds its ROW to the table."""
+
+    def add(table: dict, title: str) -> dict:
+        names = run_example(title)
+        for name, row in names["ROW"].items():
+            assert name not in table
+            monkeypatch.setitem(table, name, row)
+        return names
+
+    return add
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory) -> Path:
-    """Weights of `debug_teacher`, never trained."""
+    """Random weights of `debug_teacher`."""
     torch.manual_seed(0)
     cfg, path = load_config("transcmd", "debug_teacher"), tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
     write_net(path, build_model(cfg).state_dict(), to_plain(cfg), torch.float32)
@@ -71,10 +80,89 @@ def distill_settings(teacher: Path) -> list[str]:
     return [f"TRAIN.TEACHER.CHECKPOINT={teacher}", "TRAIN.EPOCH=1", "MODEL.PRETRAIN_CONFIG=''"]
 
 
-def test_a_fusion_trains_and_tracks(monkeypatch, tmp_path, demo_data):
+def run_in_this_process(monkeypatch, command: str, *arguments: object) -> None:
+    """Runs a command in this process, where the tables are patched."""
+    monkeypatch.syspath_prepend(ROOT / "tracking")
+    monkeypatch.setattr("sys.argv", [command, *map(str, arguments)])
+    runpy.run_path(str(ROOT / "tracking" / command), run_name="command")["main"]()
+
+
+# --- a data set -------------------------------------------------------------------------------------------------------
+
+
+def write_antiuav(root: Path, split: str, name: str, frames: int = 6) -> Path:
+    """A small sequence in Anti-UAV's layout; in the third frame the visible camera does not show the drone."""
+    folder = root / "AntiUAV" / split / name
+    for camera, shift in (("visible", 0), ("infrared", 2)):
+        boxes = [[4 + t + shift, 3, 8, 7] for t in range(frames)]
+        exist = [1] * frames
+        if camera == "visible":
+            boxes[2], exist[2] = [], 0
+        for t in range(frames):
+            write_file(folder / camera / f"{camera}I{t:04d}.jpg", encode(numbered_picture(t), ".jpg"))
+        write_file(folder / f"{camera}.json", json.dumps({"exist": exist, "gt_rect": boxes}))
+    return folder
+
+
+@pytest.fixture
+def antiuav_data(add_rows, tmp_path) -> Path:
+    """A folder of data sets that contains a small Anti-UAV; its row is in DATASETS."""
+    add_rows(DATASETS, "A data set")
+    for split in ("train", "val", "test"):
+        for number in range(2):
+            write_antiuav(tmp_path / "data", split, f"{split}{number}")
+    return tmp_path / "data"
+
+
+def load_antiuav(root: Path, name: str) -> list:
+    return load_dataset(name, build_store(load_config("transcmd", "debug", [f"DATA.ROOT={root}"]), name))
+
+
+def test_a_data_set_is_read_with_absent_frames(antiuav_data):
+    for name, split in (("AntiUAV", "test"), ("AntiUAV_train", "train"), ("AntiUAV_val", "val")):
+        sequences = load_antiuav(antiuav_data, name)
+        assert [s.name for s in sequences] == [f"{split}0", f"{split}1"]
+        assert sequences[0].visible.tolist() == [True, True, False, True, True, True]
+        assert sequences[0].boxes_xywh[3].tolist() == [7, 3, 8, 7] and np.isnan(sequences[0].boxes_xywh[2]).all()
+        assert sequences[0].aux_boxes_xywh[2].tolist() == [8, 3, 8, 7]
+        assert [read_number(image) for image in sequences[0].frame(4)] == [4, 4]
+
+
+def test_missing_and_broken_files_of_a_data_set_are_named(antiuav_data):
+    folder = antiuav_data / "AntiUAV/test/test1"
+    (folder / "infrared/infraredI0003.jpg").unlink()
+    with pytest.raises(ValueError, match="AntiUAV/test1: 6 RGB images but 5 auxiliary images"):
+        load_antiuav(antiuav_data, "AntiUAV")
+    (folder / "infrared.json").write_text('{"gt_rect": []}')
+    with pytest.raises(ValueError, match=r"AntiUAV/test/test1/infrared\.json: expected gt_rect and exist .*'exist'"):
+        load_antiuav(antiuav_data, "AntiUAV")
+    (folder / "infrared.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"test/test1/infrared\.json"):
+        load_antiuav(antiuav_data, "AntiUAV")
+    with pytest.raises(ValueError, match="unknown data set 'AntiUAV_all'; did you mean AntiUAV_val"):
+        load_antiuav(antiuav_data, "AntiUAV_all")
+
+
+def test_a_network_trains_and_is_tested_on_a_data_set(antiuav_data, tmp_path):
+    names = ["DATASETS_NAME=[AntiUAV_{}]", "DATASETS_RATIO=[1]"]
+    settings = [f"DATA.{split.upper()}.{text.format(split)}" for split in ("train", "val") for text in names]
+    settings += [f"DATA.ROOT={antiuav_data}", "TRAIN.EPOCH=1"]
+    train(load_config("transcmd", "debug", settings), "transcmd", "debug", tmp_path, device_name="cpu")
+    checkpoint = epoch_path(checkpoint_folder(tmp_path, "transcmd", "debug"), 1)
+    built = build_tracker(Request("transcmd", "debug", checkpoint=checkpoint, device="cpu"))
+    sequences = load_antiuav(antiuav_data, "AntiUAV")
+    assert track_datasets(built, {"AntiUAV": sequences}, lambda name, drop: tmp_path / "results") == {}
+    report = evaluate(LASHER, annotations_from_sequences(sequences), {"it": tmp_path / "results"})
+    assert 0 <= report.trackers["it"].scores["SR"] <= 100
+
+
+# --- a fusion ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_fusion_trains_and_tracks(add_rows, tmp_path, demo_data):
     with pytest.raises(ConfigError, match="'gated' is not a choice"):
         load_config("transcmd", "debug", ["MODEL.FUSION.TYPE=gated"])
-    add_rows(monkeypatch, FUSIONS, run_example("A fusion"))
+    add_rows(FUSIONS, "A fusion")
     cfg = load_config("transcmd", "debug", ["MODEL.FUSION.TYPE=gated", "TRAIN.EPOCH=1", f"DATA.ROOT={demo_data}"])
     train(cfg, "transcmd", "gated", tmp_path, device_name="cpu")
     model = load_trained_model(cfg, epoch_path(checkpoint_folder(tmp_path, "transcmd", "gated"), 1))
@@ -84,8 +172,8 @@ def test_a_fusion_trains_and_tracks(monkeypatch, tmp_path, demo_data):
         load_config("transcmd", "debug_teacher", ["MODEL.FUSION.TYPE=gated"])
 
 
-def test_a_parameter_called_gate_has_no_learning_rate_of_its_own(monkeypatch):
-    add_rows(monkeypatch, FUSIONS, run_example("A fusion"))
+def test_a_parameter_called_gate_has_no_learning_rate_of_its_own(add_rows):
+    add_rows(FUSIONS, "A fusion")
     cfg = load_config("transcmd", "debug", ["MODEL.FUSION.TYPE=gated"])
     task = build_task(cfg, RunInfo("transcmd", Path("output"), 1))
     groups = {group["name"]: group for group in build_optimizer(cfg, task).param_groups}
@@ -93,18 +181,21 @@ def test_a_parameter_called_gate_has_no_learning_rate_of_its_own(monkeypatch):
     assert any(parameter is task.model.fusion.mix_gate for parameter in groups["new"]["params"])
 
 
-def test_a_distillation_loss_is_off_until_it_has_a_weight(monkeypatch, teacher):
+# --- a distillation loss ----------------------------------------------------------------------------------------------
+
+
+def test_a_distillation_loss_is_off_until_it_has_a_weight(add_rows, teacher):
     with pytest.raises(ConfigError, match="unknown key TRAIN.DISTILL.RELATION"):
         load_config("transcmd", "debug_distill", ["TRAIN.DISTILL.RELATION=1"])
-    add_rows(monkeypatch, DISTILL_LOSSES, run_example("A distillation loss"))
+    add_rows(DISTILL_LOSSES, "A distillation loss")
     cfg = load_config("transcmd", "debug_distill", distill_settings(teacher))
     assert cfg.TRAIN.DISTILL.RELATION == 0.0 and "RELATION: 0.0" in dump_config(cfg)
     with pytest.raises(ConfigError, match="TRAIN.DISTILL.RELATION: expected a value at least 0"):
         load_config("transcmd", "debug_distill", ["TRAIN.DISTILL.RELATION=-1"])
 
 
-def test_a_distillation_loss_trains(monkeypatch, teacher):
-    add_rows(monkeypatch, DISTILL_LOSSES, run_example("A distillation loss"))
+def test_a_distillation_loss_trains(add_rows, teacher):
+    add_rows(DISTILL_LOSSES, "A distillation loss")
     only = [f"TRAIN.DISTILL.{name}=0" for name in ("SCFD", "MPSD", "RESPONSE")]
     cfg = load_config(
         "transcmd", "debug_distill", [*distill_settings(teacher), *only, "TRAIN.DISTILL.RELATION=2", "TRAIN.LR=1e-5"]
@@ -121,18 +212,64 @@ def test_a_distillation_loss_trains(monkeypatch, teacher):
     assert values[-1] < 0.98 * values[0] and "relation/aux" in logs
 
 
-def test_a_distillation_loss_is_zero_for_equal_networks(monkeypatch, teacher):
-    add_rows(monkeypatch, DISTILL_LOSSES, run_example("A distillation loss"))
+def test_a_distillation_loss_is_zero_for_equal_networks(add_rows, teacher):
+    add_rows(DISTILL_LOSSES, "A distillation loss")
     cfg = load_config("transcmd", "debug_distill", [*distill_settings(teacher), "TRAIN.DISTILL.RELATION=1"])
     task = build_task(cfg, RunInfo("transcmd", Path("output"), 8))
     output = task.teacher(*random_sample()[:2], random_sample().modality)
     assert task.losses["RELATION"](output, output, random_sample(), 0.0)[0] == 0
 
 
-def test_old_weights_load_with_a_new_modality(monkeypatch, caplog):
+# --- a backbone -------------------------------------------------------------------------------------------------------
+
+
+def test_a_convolutional_student_learns_from_a_vit_teacher(add_rows, tmp_path, teacher, demo_data):
+    add_rows(BACKBONES, "A backbone")
+    settings = [*distill_settings(teacher), "MODEL.BACKBONE.TYPE=mobilenet", f"DATA.ROOT={demo_data}"]
+    cfg = load_config("transcmd", "debug_distill", settings)
+    assert all(cfg.TRAIN.DISTILL[name] > 0 for name in ("SCFD", "MPSD", "RESPONSE"))
+    train(cfg, "transcmd", "conv", tmp_path, device_name="cpu")
+    path = epoch_path(checkpoint_folder(tmp_path, "transcmd", "conv"), 1)
+    model = load_trained_model(cfg, path).eval()
+    assert model(*random_sample()[:2], random_sample().modality).boxes.isfinite().all()
+    task = read_checkpoint(path)["task"]
+    assert {"losses.SCFD.project.0.weight", "losses.MPSD.project.joint.weight"} <= task.keys()
+
+
+def test_every_loss_trains_a_convolutional_student(add_rows, monkeypatch, teacher):
+    add_rows(BACKBONES, "A backbone")
+    cfg = load_config("transcmd", "debug_distill", [*distill_settings(teacher), "MODEL.BACKBONE.TYPE=mobilenet"])
+    task = build_task(cfg, RunInfo("transcmd", Path("output"), 8)).train()
+    monkeypatch.setattr("lib.losses.mpsd.MIN_TEACHER_IOU", 0.0)
+    for name in ("SCFD", "MPSD", "RESPONSE"):
+        task.zero_grad()
+        terms, _ = task(random_sample(), 0.5)
+        terms[name].backward()
+        gradient = task.model.encoder.project.weight.grad
+        assert gradient is not None and gradient.isfinite().all() and gradient.abs().sum() > 0, name
+
+
+def test_cmae_refuses_a_convolutional_backbone(add_rows):
+    add_rows(BACKBONES, "A backbone")
+    cfg = load_config("transcmd", "debug_pretrain", ["MODEL.BACKBONE.TYPE=mobilenet"])
+    with pytest.raises(ValueError, match="CMAE cannot mask a MobileNet; set MODEL.BACKBONE.TYPE to a ViT"):
+        build_task(cfg, RunInfo("transcmd", Path("output"), 1))
+
+
+def test_a_backbone_refuses_settings_that_it_cannot_use(add_rows):
+    add_rows(BACKBONES, "A backbone")
+    cfg = load_config("transcmd", "debug", ["MODEL.BACKBONE.TYPE=mobilenet", "MODEL.BACKBONE.PREFIX_TOKENS=1"])
+    with pytest.raises(ValueError, match="mobilenet has STRIDE 16 and PREFIX_TOKENS 0, got 16 and 1"):
+        build_model(cfg)
+
+
+# --- an auxiliary modality --------------------------------------------------------------------------------------------
+
+
+def test_old_weights_load_with_a_new_modality(add_rows, caplog):
     caplog.set_level(logging.INFO)
     plain = network_of(read_checkpoint(NANO), NANO).tensors
-    add_rows(monkeypatch, MODALITIES, run_example("An auxiliary modality"))
+    add_rows(MODALITIES, "An auxiliary modality")
     cfg = load_config("transcmd", "teacher_nano")
     model = load_trained_model(cfg, NANO)
     rows = model.modality_embed
@@ -141,9 +278,9 @@ def test_old_weights_load_with_a_new_modality(monkeypatch, caplog):
     assert any("row of nir copied from rgb" in message for message in caplog.messages)
 
 
-def test_a_new_modality_is_read_tracked_and_stored_by_name(monkeypatch, tmp_path):
+def test_a_new_modality_is_read_tracked_and_stored_by_name(add_rows, monkeypatch, tmp_path):
     before = list(MODALITIES)
-    add_rows(monkeypatch, MODALITIES, run_example("An auxiliary modality"))
+    add_rows(MODALITIES, "An auxiliary modality")
     pictures = {f"{part}/{t}.png": encode(numbered_picture(t), ".png") for part in ("rgb", "nir") for t in range(3)}
     keys = [[f"{part}/{t}.png" for t in range(3)] for part in ("rgb", "nir")]
     boxes = np.tile([2.0, 3, 8, 9], (3, 1))
@@ -163,7 +300,7 @@ def test_a_new_modality_is_read_tracked_and_stored_by_name(monkeypatch, tmp_path
 
 @pytest.fixture
 def modalities():
-    """The table, to be changed; afterwards it is as it was, in its order."""
+    """The table MODALITIES; a test may change it, and it is restored in its order."""
     before = dict(MODALITIES)
     yield MODALITIES
     MODALITIES.clear()
@@ -174,62 +311,20 @@ def test_rows_are_matched_by_name_and_not_by_place(tmp_path, modalities):
     cfg = load_config("transcmd", "debug")
     model, path, before = build_model(cfg), tmp_path / "net.safetensors", list(modalities)
     write_net(path, model.state_dict(), to_plain(cfg), torch.float32)
-    for name in ("rgb", "rgbd", "rgbt"):  # to the end, so that rgbe is the first
+    for name in ("rgb", "rgbd", "rgbt"):  # moved to the end, so that rgbe is the first
         modalities[name] = modalities.pop(name)
     again = load_trained_model(cfg, path)
     for number, name in enumerate(("rgbe", "rgb", "rgbd", "rgbt")):
         assert torch.equal(again.modality_embed[number], model.modality_embed[before.index(name)]), name
 
 
-def test_a_convolutional_student_learns_from_a_vit_teacher(monkeypatch, tmp_path, teacher, demo_data):
-    add_rows(monkeypatch, BACKBONES, run_example("A backbone"))
-    settings = [*distill_settings(teacher), "MODEL.BACKBONE.TYPE=mobilenet", f"DATA.ROOT={demo_data}"]
-    cfg = load_config("transcmd", "debug_distill", settings)
-    assert all(cfg.TRAIN.DISTILL[name] > 0 for name in ("SCFD", "MPSD", "RESPONSE"))
-    train(cfg, "transcmd", "conv", tmp_path, device_name="cpu")
-    path = epoch_path(checkpoint_folder(tmp_path, "transcmd", "conv"), 1)
-    model = load_trained_model(cfg, path).eval()
-    assert model(*random_sample()[:2], random_sample().modality).boxes.isfinite().all()
-    task = read_checkpoint(path)["task"]
-    assert {"losses.SCFD.project.0.weight", "losses.MPSD.project.joint.weight"} <= task.keys()
-
-
-def test_every_loss_trains_a_convolutional_student(monkeypatch, teacher):
-    add_rows(monkeypatch, BACKBONES, run_example("A backbone"))
-    cfg = load_config("transcmd", "debug_distill", [*distill_settings(teacher), "MODEL.BACKBONE.TYPE=mobilenet"])
-    task = build_task(cfg, RunInfo("transcmd", Path("output"), 8)).train()
-    monkeypatch.setattr("lib.losses.mpsd.MIN_TEACHER_IOU", 0.0)
-    for name in ("SCFD", "MPSD", "RESPONSE"):
-        task.zero_grad()
-        terms, _ = task(random_sample(), 0.5)
-        terms[name].backward()
-        gradient = task.model.encoder.project.weight.grad
-        assert gradient is not None and gradient.isfinite().all() and gradient.abs().sum() > 0, name
-
-
-def test_cmae_refuses_a_convolutional_backbone(monkeypatch):
-    add_rows(monkeypatch, BACKBONES, run_example("A backbone"))
-    cfg = load_config("transcmd", "debug_pretrain", ["MODEL.BACKBONE.TYPE=mobilenet"])
-    with pytest.raises(ValueError, match="CMAE cannot mask a MobileNet; set MODEL.BACKBONE.TYPE to a ViT"):
-        build_task(cfg, RunInfo("transcmd", Path("output"), 1))
-
-
-def test_a_backbone_says_what_it_cannot_do(monkeypatch):
-    add_rows(monkeypatch, BACKBONES, run_example("A backbone"))
-    cfg = load_config("transcmd", "debug", ["MODEL.BACKBONE.TYPE=mobilenet", "MODEL.BACKBONE.PREFIX_TOKENS=1"])
-    with pytest.raises(ValueError, match="mobilenet has STRIDE 16 and PREFIX_TOKENS 0, got 16 and 1"):
-        build_model(cfg)
-
-
-# a tracker
+# --- a tracker --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def matching(monkeypatch) -> type:
-    """The class of the tracker in the text, which has its row in TRACKERS."""
-    names = run_example("A tracker")
-    monkeypatch.setitem(TRACKERS, "matching", names["ROW"]["matching"])
-    return names["TemplateMatching"]
+def matching(add_rows) -> type:
+    """The class of the example; its row is in TRACKERS."""
+    return add_rows(TRACKERS, "A tracker")["TemplateMatching"]
 
 
 def write_weights(path: Path, *channels: float) -> Path:
@@ -242,7 +337,7 @@ def matching_settings(weights: Path, *more: str) -> Request:
     return Request("matching", settings=(f"TRACKER.WEIGHTS={weights}", *more))
 
 
-def test_a_tracker_of_somebody_else_runs_and_is_scored(matching, tmp_path, demo_data):
+def test_a_new_tracker_runs_and_is_scored(matching, tmp_path, demo_data):
     cfg = load_config("transcmd", "debug", [f"DATA.ROOT={demo_data}"])
     datasets = {name: load_dataset(name, build_store(cfg, name)) for name in ("LasHeR", "DepthTrack")}
     weights, scores = write_weights(tmp_path / "a.npz", 1, 1, 1, 1, 1, 1), {}
@@ -257,7 +352,7 @@ def test_a_tracker_of_somebody_else_runs_and_is_scored(matching, tmp_path, demo_
 def test_results_of_other_weights_are_tracked_again_and_those_of_the_same_kept(
     matching, monkeypatch, tmp_path, demo_data
 ):
-    """A fingerprint covers the contents of the files and the arguments, not where the files lie."""
+    """The fingerprint covers the arguments and the contents of the files, but not their paths."""
     cfg, started = load_config("transcmd", "debug", [f"DATA.ROOT={demo_data}"]), []
     datasets = {"LasHeR": load_dataset("LasHeR", build_store(cfg, "LasHeR"))}
     initialize = matching.initialize
@@ -305,115 +400,42 @@ def test_a_wrong_weights_file_is_named_before_old_results_are_removed(matching, 
     assert (tmp_path / f"results/{datasets['LasHeR'][0].name}.txt").is_file()
 
 
-# a data set
+# --- a benchmark of a known kind --------------------------------------------------------------------------------------
 
-
-def write_antiuav(root: Path, split: str, name: str, frames: int = 6) -> Path:
-    """A small sequence in Anti-UAV's layout; the drone is out of sight of the visible camera in the third frame."""
-    folder = root / "AntiUAV" / split / name
-    for camera, shift in (("visible", 0), ("infrared", 2)):
-        boxes = [[4 + t + shift, 3, 8, 7] for t in range(frames)]
-        exist = [1] * frames
-        if camera == "visible":
-            boxes[2], exist[2] = [], 0
-        for t in range(frames):
-            write_file(folder / camera / f"{camera}I{t:04d}.jpg", encode(numbered_picture(t), ".jpg"))
-        write_file(folder / f"{camera}.json", json.dumps({"exist": exist, "gt_rect": boxes}))
-    return folder
-
-
-@pytest.fixture
-def antiuav(monkeypatch, tmp_path) -> Path:
-    """A folder of data sets with a small Anti-UAV, which has its row in DATASETS."""
-    monkeypatch.setitem(DATASETS, "AntiUAV", run_example("A data set")["ROW"]["AntiUAV"])
-    for split in ("train", "val", "test"):
-        for number in range(2):
-            write_antiuav(tmp_path / "data", split, f"{split}{number}")
-    return tmp_path / "data"
-
-
-def load_antiuav(root: Path, name: str) -> list:
-    return load_dataset(name, build_store(load_config("transcmd", "debug", [f"DATA.ROOT={root}"]), name))
-
-
-def test_a_data_set_is_read_with_absent_frames(antiuav):
-    for name, split in (("AntiUAV", "test"), ("AntiUAV_train", "train"), ("AntiUAV_val", "val")):
-        sequences = load_antiuav(antiuav, name)
-        assert [s.name for s in sequences] == [f"{split}0", f"{split}1"]
-        assert sequences[0].visible.tolist() == [True, True, False, True, True, True]
-        assert sequences[0].boxes_xywh[3].tolist() == [7, 3, 8, 7] and np.isnan(sequences[0].boxes_xywh[2]).all()
-        assert sequences[0].aux_boxes_xywh[2].tolist() == [8, 3, 8, 7]
-        assert [read_number(image) for image in sequences[0].frame(4)] == [4, 4]
-
-
-def test_missing_and_broken_files_of_a_data_set_are_named(antiuav):
-    folder = antiuav / "AntiUAV/test/test1"
-    (folder / "infrared/infraredI0003.jpg").unlink()
-    with pytest.raises(ValueError, match="AntiUAV/test1: 6 RGB images but 5 auxiliary images"):
-        load_antiuav(antiuav, "AntiUAV")
-    (folder / "infrared.json").write_text('{"gt_rect": []}')
-    with pytest.raises(ValueError, match=r"AntiUAV/test/test1/infrared\.json: expected gt_rect and exist .*'exist'"):
-        load_antiuav(antiuav, "AntiUAV")
-    (folder / "infrared.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"test/test1/infrared\.json"):
-        load_antiuav(antiuav, "AntiUAV")
-    with pytest.raises(ValueError, match="unknown data set 'AntiUAV_all'; did you mean AntiUAV_val"):
-        load_antiuav(antiuav, "AntiUAV_all")
-
-
-def test_a_network_trains_and_is_tested_on_a_data_set(antiuav, tmp_path):
-    names = ["DATASETS_NAME=[AntiUAV_{}]", "DATASETS_RATIO=[1]"]
-    settings = [f"DATA.{split.upper()}.{text.format(split)}" for split in ("train", "val") for text in names]
-    settings += [f"DATA.ROOT={antiuav}", "TRAIN.EPOCH=1"]
-    train(load_config("transcmd", "debug", settings), "transcmd", "debug", tmp_path, device_name="cpu")
-    checkpoint = epoch_path(checkpoint_folder(tmp_path, "transcmd", "debug"), 1)
-    built = build_tracker(Request("transcmd", "debug", checkpoint=checkpoint, device="cpu"))
-    sequences = load_antiuav(antiuav, "AntiUAV")
-    assert track_datasets(built, {"AntiUAV": sequences}, lambda name, drop: tmp_path / "results") == {}
-    report = evaluate(LASHER, annotations_from_sequences(sequences), {"it": tmp_path / "results"})
-    assert 0 <= report.trackers["it"].scores["SR"] <= 100
-
-
-def run_tracking(monkeypatch, command: str, *arguments: object) -> None:
-    """Runs a command in this process, where the tables are patched."""
-    monkeypatch.syspath_prepend(ROOT / "tracking")
-    monkeypatch.setattr("sys.argv", [command, *map(str, arguments)])
-    runpy.run_path(str(ROOT / "tracking" / command), run_name="command")["main"]()
-
-
-# --- benchmarks -------------------------------------------------------------------------------------------------------
 
 BOX, HALF_OFF, NO_BOX = [10, 10, 20, 20], [20, 10, 20, 20], [0, 0, 0, 0]  # HALF_OFF overlaps BOX by 1/3
 
 
 def write_truth(folder: Path, **sequences: tuple[list, list]) -> Path:
-    """Boxes and labels (1: absent), in the folders that annotations without images have."""
+    """Boxes and absence labels (1: absent), in the layout of annotations without images."""
     for name, (boxes, absent) in sequences.items():
         write_rows(folder / "gt_rect" / f"{name}.txt", boxes)
         write_rows(folder / "absent" / f"{name}.txt", [[label] for label in absent])
     return folder
 
 
-def test_a_benchmark_of_a_known_kind_is_a_row(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(BENCHMARKS, "Night", run_example("A benchmark of a known kind")["NIGHT"])
+def test_a_benchmark_of_a_known_kind_is_a_row(add_rows, tmp_path, monkeypatch, capsys):
+    add_rows(BENCHMARKS, "A benchmark of a known kind")
     gt = write_truth(tmp_path / "gt", car=([BOX, BOX, NO_BOX], [0, 0, 1]), dog=([BOX, BOX], [0, 0]))
     write_rows(tmp_path / "t/car.txt", [BOX, [500, 500, 9, 9], BOX])
     write_rows(tmp_path / "t/dog.txt", [BOX, BOX])
     arguments = ["--annotations", gt, "--results", f"t={tmp_path / 't'}", "--output_dir", tmp_path / "out"]
-    run_tracking(monkeypatch, "analysis_results.py", "--benchmark", "Night", *arguments)
+    run_in_this_process(monkeypatch, "analysis_results.py", "--benchmark", "Night", *arguments)
     report = Report.from_json(tmp_path / "out/report.json")
     assert report.trackers["t"].scores["PR"] == pytest.approx((50 + 100) / 2), "the absent frame does not count"
     assert "# Night (not verified)" in capsys.readouterr().out and (tmp_path / "out/report.html").is_file()
     arguments = ["--results", tmp_path / "t", "--output", tmp_path / "t.zip"]
-    run_tracking(monkeypatch, "pack_results.py", "--benchmark", "Night", "--annotations", gt, *arguments)
+    run_in_this_process(monkeypatch, "pack_results.py", "--benchmark", "Night", "--annotations", gt, *arguments)
     assert "t.zip: 2 files of t on Night" in capsys.readouterr().out
 
 
+# --- a benchmark of a new kind ----------------------------------------------------------------------------------------
+
+
 @pytest.fixture
-def anti_uav(tmp_path, monkeypatch):
-    """The example's row in the table, annotations of two sequences, and results of two trackers."""
-    example = run_example("A benchmark of a new kind")
-    monkeypatch.setitem(BENCHMARKS, "Anti-UAV", example["ANTI_UAV"])
+def antiuav_benchmark(add_rows, tmp_path):
+    """The row of the example, in BENCHMARKS, with annotations of two sequences and results of two trackers."""
+    add_rows(BENCHMARKS, "A benchmark of a new kind")
     truth = {"a": ([BOX, BOX, NO_BOX, NO_BOX, NO_BOX], [0, 0, 1, 1, 1]), "b": ([BOX, NO_BOX], [0, 0])}
     write_truth(tmp_path / "gt", **truth)
     write_rows(tmp_path / "t/a.txt", [BOX, HALF_OFF, NO_BOX, ["nan"] * 4, BOX])
@@ -423,8 +445,8 @@ def anti_uav(tmp_path, monkeypatch):
     return BENCHMARKS["Anti-UAV"]
 
 
-def test_a_benchmark_of_a_new_kind_is_a_rule_and_a_row(tmp_path, anti_uav):
-    report = evaluate(anti_uav, annotations_from_folder(tmp_path / "gt"), {"t": tmp_path / "t"})
+def test_a_benchmark_of_a_new_kind_is_a_rule_and_a_row(tmp_path, antiuav_benchmark):
+    report = evaluate(antiuav_benchmark, annotations_from_folder(tmp_path / "gt"), {"t": tmp_path / "t"})
     # Sequence a: overlaps 1 and 1/3, twice no box where the target is absent, once a box. Sequence b: its second frame
     # is labelled visible and has no annotated box.
     first = 100 * (1 + 1 / 3 + 1 + 1 + 0) / 5
@@ -436,22 +458,22 @@ def test_a_benchmark_of_a_new_kind_is_a_rule_and_a_row(tmp_path, anti_uav):
     assert low <= report.trackers["t"].scores["SA"] <= high
 
 
-def test_a_rule_of_a_new_kind_has_a_strict_protocol(tmp_path, anti_uav):
-    annotations, strict = annotations_from_folder(tmp_path / "gt"), anti_uav.under("strict")
+def test_a_rule_of_a_new_kind_has_a_strict_protocol(tmp_path, antiuav_benchmark):
+    annotations, strict = annotations_from_folder(tmp_path / "gt"), antiuav_benchmark.under("strict")
     report = evaluate(strict, annotations, {"t": tmp_path / "t"})
     assert report.trackers["t"].per_sequence["b"]["SA"] == 100, "the frame without an annotated box does not count"
     write_rows(tmp_path / "t/b.txt", [BOX, BOX, BOX])
-    assert evaluate(anti_uav, annotations, {"t": tmp_path / "t"}).trackers["t"].per_sequence["b"]["SA"] == 50
+    assert evaluate(antiuav_benchmark, annotations, {"t": tmp_path / "t"}).trackers["t"].per_sequence["b"]["SA"] == 50
     with pytest.raises(ValueError, match=r"t/b: 3 rows for 2 frames in .*b\.txt \(they differ from frame 3 on\)"):
         evaluate(strict, annotations, {"t": tmp_path / "t"})
     with pytest.raises(ValueError, match="Anti-UAV: state accuracy has the protocols official and strict, got pytrack"):
-        anti_uav.under("pytracking")
+        antiuav_benchmark.under("pytracking")
 
 
-def test_a_benchmark_of_a_new_kind_has_tables_and_a_page(tmp_path, anti_uav):
-    truth = truth_from_folder(anti_uav, tmp_path / "gt")
+def test_a_benchmark_of_a_new_kind_has_tables_and_a_page(tmp_path, antiuav_benchmark):
+    truth = truth_from_folder(antiuav_benchmark, tmp_path / "gt")
     folders = {name: tmp_path / name for name in ("silent", "t")}
-    evaluations = evaluate_protocols([anti_uav.under(name) for name in ("official", "strict")], truth, folders)
+    evaluations = evaluate_protocols([antiuav_benchmark.under(name) for name in ("official", "strict")], truth, folders)
     text = page(evaluations[0].report)
     assert "| Tracker | SA official | SA strict |" in text and "Absent frames: 1 where the tracker" in text
     assert evaluations[0].report.ranked("SA") == ["t", "silent"]
@@ -463,10 +485,10 @@ def test_a_benchmark_of_a_new_kind_has_tables_and_a_page(tmp_path, anti_uav):
     assert Report.from_json(tmp_path / "out/strict/report.json") == evaluations[1].report
 
 
-def test_the_command_knows_a_benchmark_of_a_new_kind(tmp_path, anti_uav, monkeypatch, capsys):
+def test_the_command_knows_a_benchmark_of_a_new_kind(tmp_path, antiuav_benchmark, monkeypatch, capsys):
     arguments = ["--annotations", tmp_path / "gt", "--results", f"t={tmp_path / 't'}", "--output_dir", tmp_path / "out"]
     arguments += ["--protocol", "official,strict"]
-    run_tracking(monkeypatch, "analysis_results.py", "--benchmark", "Anti-UAV", *arguments)
+    run_in_this_process(monkeypatch, "analysis_results.py", "--benchmark", "Anti-UAV", *arguments)
     assert "| Tracker |    SA |" in capsys.readouterr().out
     scores = Report.from_json(tmp_path / "out/report.json").beside["strict"]["t"]
     assert np.isclose(scores["SA"], (100 * (1 + 1 / 3 + 2) / 5 + 100) / 2)

@@ -1,11 +1,11 @@
-"""What each part of the method is worth: the ladder and its controls, over several seeds (docs/method.md).
+"""Measures the effect of each part of the method: the ablation and its controls, over several seeds (docs/method.md).
 
 python tracking/ablation.py --seeds 1 2 3 --jobs 2
 python tracking/ablation.py --rows scratch joint --seeds 1
 
-Every run is kept; run again to go on, and to add rows or seeds. All rows of a seed see the same samples in the same
-order, with the same initial weights where they share them; samples and the teacher's answers are drawn once, and kept
-until all rows of the seed are finished.
+Finished runs are kept. Run the command again to continue, or to add rows or seeds. All rows of a seed use the same
+samples in the same order, and the same initial weights for the parameters that they share. Samples and teacher outputs
+are computed once per seed and deleted when all rows of the seed are finished.
 """
 
 import argparse
@@ -23,19 +23,25 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--save_dir", type=Path, default="output/ablation")
-    parser.add_argument("--train_sequences", type=int, default=200, help="of each kind")
-    parser.add_argument("--teacher", type=Path, help="checkpoint; default: the one that the rows' YAML names")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
-    parser.add_argument("--workers", type=int, default=2, help="processes for drawing samples")
+    parser.add_argument("--train_sequences", type=int, default=200, help="per modality")
+    parser.add_argument("--teacher", type=Path, help="checkpoint; default: the one in the YAML files of the rows")
+    parser.add_argument("--jobs", type=int, default=1, help="number of runs at the same time; they share the cores")
+    parser.add_argument("--workers", type=int, default=2, help="processes that prepare samples")
     parser.add_argument("--device", default="")
-    parser.add_argument("--report", action="store_true", help="only write the table of what is finished")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every run; repeatable")
+    parser.add_argument("--report", action="store_true", help="only write the table of the finished runs")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a key of the configuration in every run; repeatable",
+    )
     return parser.parse_args()
 
 
 def main() -> int:
     args = parse_args()
-    from lib.study.ablation import Ablation  # here, because torch takes seconds to import and --help needs none of it
+    from lib.study.ablation import Ablation  # imported here: torch takes seconds, --help does not need it
 
     ablation = Ablation(
         save_dir=args.save_dir,
@@ -49,6 +55,7 @@ def main() -> int:
         settings=args.set,
         show=partial(print, flush=True),
     )
+
     if args.report:
         ablation.report()
         return 0

@@ -1,4 +1,4 @@
-"""Raw results → report.json, report.html, tables and plots, for one or several trackers.
+"""Scores the raw results of one or several trackers: report.json, report.html, tables and plots.
 
 python tracking/analysis_results.py --benchmark LasHeR --trackers transcmd/tiny
 python tracking/analysis_results.py --benchmark LasHeR --annotations gt --results MTNet=results/MTNet --output_dir out
@@ -25,33 +25,60 @@ from lib.utils.cli import run_command
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--benchmark", "--dataset_name", dest="dataset_name", required=True, choices=BENCHMARKS, help="what to score"
+        "--benchmark",
+        "--dataset_name",
+        dest="dataset_name",
+        required=True,
+        choices=BENCHMARKS,
+        help="benchmark to score",
     )
     parser.add_argument(
-        "--results", nargs="+", action="extend", default=[], metavar="NAME=DIR", help="raw results, anywhere"
+        "--results",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=DIR",
+        help="a tracker and the folder of its raw results",
     )
     parser.add_argument(
-        "--trackers", nargs="+", action="extend", default=[], metavar="TRACKER/CONFIG", help="raw results in save_dir"
+        "--trackers",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="TRACKER/CONFIG",
+        help="a tracker with raw results in save_dir",
     )
-    parser.add_argument("--save_dir", type=Path, default="output", help="with neither of them: all trackers found here")
     parser.add_argument(
-        "--annotations", type=Path, help="folder of <sequence>.txt, or the data set; else as configured"
+        "--save_dir",
+        type=Path,
+        default="output",
+        help="output folder; without --results and --trackers, all trackers found in it are scored",
     )
-    parser.add_argument("--config", default="tiny", help="experiment whose DATA.ROOT and ROOTS tell where data lies")
+    parser.add_argument(
+        "--annotations",
+        type=Path,
+        help="folder of <sequence>.txt files, or the data set; default: the data set in the configuration",
+    )
+    parser.add_argument("--config", default="tiny", help="experiment whose DATA.ROOT and DATA.ROOTS are used")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. DATA.ROOT=/ssd; repeatable"
     )
     parser.add_argument("--output_dir", type=Path, help="default <save_dir>/test/reports/<benchmark>")
-    parser.add_argument("--attributes", type=Path, help="folder of attribute flags; default: beside the annotations")
     parser.add_argument(
-        "--protocol", default="official", metavar="NAME[,NAME]", help=f"{', '.join(PROTOCOLS)}; several: side by side"
+        "--attributes", type=Path, help="folder of attribute files; default: the one beside the annotations"
+    )
+    parser.add_argument(
+        "--protocol",
+        default="official",
+        metavar="NAME[,NAME]",
+        help=f"{', '.join(PROTOCOLS)}; several are shown side by side",
     )
     parser.add_argument("--allow-missing", action="store_true", help="score the sequences that all trackers have")
     return parser.parse_args()
 
 
 def load_truth(args: argparse.Namespace, benchmark: Benchmark) -> Truth:
-    """Ground truth from --annotations, or from the data set that the configuration names."""
+    """Loads the ground truth from --annotations, or from the data set in the configuration."""
     if args.annotations:
         if not args.annotations.exists():
             raise FileNotFoundError(f"--annotations {args.annotations}: no such folder")
@@ -59,7 +86,7 @@ def load_truth(args: argparse.Namespace, benchmark: Benchmark) -> Truth:
     try:
         store = build_store(load_config("transcmd", args.config, args.set), benchmark.dataset)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}; ground truth without images will do: --annotations DIR") from None
+        raise FileNotFoundError(f"{error}; if you have only the annotations, use --annotations DIR") from None
     return truth_from_store(benchmark, store)
 
 
@@ -70,7 +97,7 @@ def main() -> None:
     folders = find_trackers(args.save_dir, benchmark.name, args.trackers, args.results)
     folder = args.output_dir or args.save_dir / "test" / "reports" / benchmark.name
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--output_dir {folder}: is a file, expected a folder")
+        raise ValueError(f"--output_dir {folder}: expected a folder, got a file")
     truth = load_truth(args, benchmark)
     evaluations = evaluate_protocols(benchmarks, truth, folders, args.allow_missing, args.attributes)
     print(page(evaluations[0].report))

@@ -1,4 +1,4 @@
-"""The network of a training run alone, without helpers and optimizer, as .safetensors with its settings.
+"""Writes the network of a training run, without optimizer and training modules, to a .safetensors file.
 
 python tracking/export_weights.py --config tiny --output pretrained_models/tiny.safetensors --dtype float16
 """
@@ -17,12 +17,14 @@ from lib.utils.paths import PROJECT
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="the experiment that was trained")
-    parser.add_argument("--checkpoint", default="", help="default: what training the experiment left in save_dir")
+    parser.add_argument("--config", required=True, help="experiment that was trained")
+    parser.add_argument("--checkpoint", default="", help="default: the last checkpoint of the experiment in save_dir")
     parser.add_argument("--save_dir", default="output")
     parser.add_argument("--output", help="default: pretrained_models/<config>.safetensors")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in training; repeatable")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output file")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="the same settings as in training; repeatable"
+    )
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
     return parser.parse_args()
 

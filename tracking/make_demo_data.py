@@ -1,8 +1,8 @@
-"""Writes synthetic RGB-T, RGB-D and RGB-E train and test sets that need no download.
+"""Writes synthetic RGB-T, RGB-D and RGB-E training and test sets; nothing is downloaded.
 
     python tracking/make_demo_data.py --output data/demo --seed 0
 
-The set is recorded by a hash in OUTPUT/manifest.json; a second run with the same arguments does nothing.
+OUTPUT/manifest.json records a hash of the data. A second run with the same arguments does nothing.
 """
 
 import argparse
@@ -23,9 +23,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--test_sequences", type=int, default=8, help="per data set (default: %(default)s)")
     parser.add_argument("--train_frames", type=int, default=20, help="per sequence (default: %(default)s)")
     parser.add_argument("--test_frames", type=int, default=60, help="per sequence (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core. The data are the same.")
-    parser.add_argument("--force", action="store_true", help="replace what OUTPUT/manifest.json says was written")
-    parser.add_argument("--preview", metavar="FILE.png", help="also draw a contact sheet of some test sequences")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes; 0: one per core; the data do not depend on it"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the data that OUTPUT/manifest.json records")
+    parser.add_argument("--preview", metavar="FILE.png", help="also draw an overview of some test sequences")
     return parser.parse_args()
 
 

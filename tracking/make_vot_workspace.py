@@ -1,11 +1,11 @@
-"""Writes a workspace of the VOT toolkit, where `vot evaluate` runs our trackers on a data set; or tests all of this on
-synthetic sequences.
+"""Writes a workspace of the VOT toolkit, in which `vot evaluate` runs our trackers on a data set; or tests the toolkit
+on synthetic sequences.
 
 python tracking/make_vot_workspace.py transcmd tiny --dataset DepthTrack --output output/vot/DepthTrack
 python tracking/make_vot_workspace.py nanotrack --dataset DepthTrack --set TRACKER.WEIGHTS=DIR
 python tracking/make_vot_workspace.py --self-test
 
-Run again for another tracker in the same workspace. The data set is linked, not copied, and nothing is written into it.
+Run the command again to add another tracker to the workspace. The data set is linked and not changed.
 """
 
 import argparse
@@ -27,33 +27,33 @@ logger = logging.getLogger(__name__)
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tracker", nargs="?", choices=TRACKERS, help="transcmd, or a tracker that needs no training")
+    parser.add_argument("tracker", nargs="?", choices=TRACKERS, help="transcmd, or a tracker without training")
     parser.add_argument(
         "config",
         nargs="?",
         default="",
-        help="experiment: YAML in experiments/transcmd, without .yaml, or a path; only transcmd needs one",
+        help="name of a YAML file in experiments/transcmd, or a path that ends in .yaml; only transcmd needs one",
     )
-    parser.add_argument("--dataset", choices=STACKS, help="which benchmark's data and experiments")
-    parser.add_argument("--output", type=Path, help="the workspace; default <save_dir>/vot/<dataset>")
-    parser.add_argument("--checkpoint", default="", help="default: what training the experiment left in save_dir")
+    parser.add_argument("--dataset", choices=STACKS, help="benchmark whose data and experiments are used")
+    parser.add_argument("--output", type=Path, help="folder of the workspace; default: <save_dir>/vot/<dataset>")
+    parser.add_argument("--checkpoint", default="", help="default: the last checkpoint of the experiment in save_dir")
     parser.add_argument("--save_dir", type=Path, default="output")
     parser.add_argument("--device", default="", help="e.g. cpu or cuda:1; default: a GPU if there is one")
-    parser.add_argument("--name", help="of the tracker in the toolkit; default <tracker>_<config>")
+    parser.add_argument("--name", help="name of the tracker in the toolkit; default: <tracker>_<config>")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. DATA.ROOT=/data; repeatable"
     )
     parser.add_argument(
         "--self-test",
         action="store_true",
-        help="runs the toolkit on two synthetic sequences and compares its scores with ours; default tracker: "
+        help="run the toolkit on two synthetic sequences and compare its scores with ours; default tracker: "
         "`transcmd debug` with random weights",
     )
     args = parser.parse_args()
     if not args.self_test and not (args.tracker and args.dataset):
         parser.error("expected TRACKER [CONFIG] --dataset NAME, or --self-test")
     if args.self_test and (args.dataset or args.output):
-        parser.error("--self-test takes no --dataset and no --output: it makes its own and removes them")
+        parser.error("--self-test cannot be combined with --dataset or --output: it uses temporary folders")
     return args
 
 
@@ -83,7 +83,7 @@ def run_self_test(args: argparse.Namespace) -> None:
         name = args.name or toolkit_name(request.tracker, request.config)
         scores = self_test(request, name, Path(folder))
     figures = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items())
-    print(f"self-test passed: vot test, evaluate and analysis ran; the toolkit and we find {figures}")
+    print(f"self-test passed: vot test, evaluate and analysis ran; the toolkit and our code both compute {figures}")
 
 
 if __name__ == "__main__":

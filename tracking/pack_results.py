@@ -1,9 +1,9 @@
-"""Packs raw results into the archive that a benchmark's authors or the VOT toolkit take, or reads such an archive back.
+"""Packs raw results into the archive that a benchmark or the VOT toolkit expects, or reads such an archive.
 
 python tracking/pack_results.py --benchmark LasHeR --results RESULTS --annotations data/LasHeR --output tiny_LasHeR.zip
 python tracking/pack_results.py --unpack published.zip --output results/published
 
-With --annotations results are checked as they are before scoring; without it only their number is.
+With --annotations, the results are checked as for scoring. Without it, only their number is checked.
 """
 
 import argparse
@@ -26,14 +26,18 @@ def parse_args() -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--results", type=Path, metavar="DIR", help="raw results to pack")
     source.add_argument("--unpack", type=Path, metavar="ARCHIVE", help="zip or tar file to read")
-    parser.add_argument("--output", type=Path, required=True, help="the .zip file, or with --unpack a folder")
-    parser.add_argument("--benchmark", choices=BENCHMARKS, help="whose tool shall read the archive")
+    parser.add_argument("--output", type=Path, required=True, help="the .zip file to write, or with --unpack a folder")
+    parser.add_argument("--benchmark", choices=BENCHMARKS, help="benchmark whose tool will read the archive")
     parser.add_argument(
-        "--name", default="", help="the tracker's, default: its folder's; with --unpack: its results alone"
+        "--name",
+        default="",
+        help="name of the tracker, default: that of its folder; with --unpack, only this tracker is read",
     )
-    parser.add_argument("--annotations", type=Path, help="folder of annotations, or the data set")
-    parser.add_argument("--allow-missing", action="store_true", help="pack the sequences that are there")
-    parser.add_argument("--force", action="store_true", help="overwrite files")
+    parser.add_argument("--annotations", type=Path, help="folder of annotation files, or the data set")
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="pack the existing results even if sequences are missing"
+    )
+    parser.add_argument("--force", action="store_true", help="replace existing files")
     args = parser.parse_args()
     if args.results and not args.benchmark:
         parser.error("--results needs --benchmark")
@@ -49,7 +53,7 @@ def main() -> None:
 
 
 def pack(args: argparse.Namespace) -> None:
-    """Checks, packs and writes one tracker's results."""
+    """Checks the results of one tracker and writes them as an archive."""
     benchmark, folder, names = BENCHMARKS[args.benchmark], args.results, None
     tracker = args.name or tracker_name(folder, benchmark.name)
     if args.output.suffix != ".zip":
@@ -65,7 +69,7 @@ def pack(args: argparse.Namespace) -> None:
     write_files(args.output.parent, {args.output.name: make_zip(members)}, args.force)
     print(f"{args.output}: {len(members)} files of {tracker} on {benchmark.name}")
     if not args.annotations:
-        print("note: lengths were not checked; --annotations does that")
+        print("note: the lengths were not checked; use --annotations to check them")
     if dropped:
         print(f"note: part of the input was dropped in these results ({dropped})")
 

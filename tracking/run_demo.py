@@ -1,4 +1,4 @@
-"""The whole way on synthetic data, with the commands a user would type: make data, pretrain, distil, test, plot.
+"""Runs the whole pipeline on synthetic data with the other commands: make data, pretrain, distil, test, score, plot.
 
 python tracking/run_demo.py
 """
@@ -22,8 +22,8 @@ TEACHER = PROJECT / "pretrained_models" / "teacher_nano.safetensors"
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--save_dir", default="output", help="where checkpoints, results and plots go")
-    parser.add_argument("--workers", type=int, default=2, help="processes for making data and tracking")
+    parser.add_argument("--save_dir", default="output", help="folder for checkpoints, results and plots")
+    parser.add_argument("--workers", type=int, default=2, help="processes that make data and track")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. TRAIN.EPOCH=1; repeatable"
     )
@@ -31,14 +31,14 @@ def parse_args() -> argparse.Namespace:
 
 
 def run(*command: str) -> None:
-    """Runs one of our commands and shows it; ends the demo with its exit status where it fails."""
+    """Prints and runs one of our commands. If it fails, the demo ends with its exit status."""
     print(f"\n$ python tracking/{' '.join(command)}", flush=True)
     if code := run_child(tracking_command(*command)):
         sys.exit(code)
 
 
 def run_several(commands: list[list[str]], workers: int) -> None:
-    """As `run`, with one core each and several at a time; what they print is shown as each is done."""
+    """Runs several commands in parallel, each on one core. Their output is printed in the given order."""
     options = {"env": {**os.environ, "OMP_NUM_THREADS": "1"}, "text": True}
     options |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 
@@ -53,7 +53,7 @@ def run_several(commands: list[list[str]], workers: int) -> None:
 
 def main() -> None:
     args, start = parse_args(), time.monotonic()
-    os.environ.pop("TRANSCMD_DATA", None)  # the place of real data; the demo's data have their own
+    os.environ.pop("TRANSCMD_DATA", None)  # the folder of the real data; the demo has its own folder
     settings, save_dir = set_words(args.set), ["--save_dir", args.save_dir]
     data_root = load_config("transcmd", "demo", args.set).DATA.ROOT
     run("make_demo_data.py", "--output", data_root, "--workers", str(args.workers))

@@ -6,9 +6,10 @@ python tracking/test.py transcmd tiny --dataset_name LasHeR --drop aux:0.1 aux:0
 python tracking/test.py static --dataset_name LasHeR
 python tracking/test.py nanotrack --dataset_name LasHeR --set TRACKER.WEIGHTS=DIR
 
---drop takes pictures away: MODALITY (rgb, aux or both) in every frame, or MODALITY:RATE[:PATTERN[:FILL[:SEED]]]. RATE
-is the part of the frames after the first; PATTERN random, block or switched; FILL blackout, freeze or noise. Each goes
-into results of its own; <sequence>_drop.txt says what a frame lacked: 0 nothing, 1 RGB, 2 the auxiliary, 3 both.
+--drop removes images. MODALITY (rgb, aux or both) drops them in every frame. MODALITY:RATE[:PATTERN[:FILL[:SEED]]]
+drops them in a part of the frames after the first: RATE is this part, in (0, 1]; PATTERN is random, block or switched;
+FILL is blackout, freeze or noise. Each specification has its own result folder. <sequence>_drop.txt has a number for
+each frame: 0 nothing was missing, 1 RGB, 2 the auxiliary image, 3 both.
 """
 
 import argparse
@@ -29,19 +30,26 @@ logger = logging.getLogger(__name__)
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tracker", choices=TRACKERS, help="transcmd, or a tracker that needs no training")
+    parser.add_argument("tracker", choices=TRACKERS, help="transcmd, or a tracker without training")
     parser.add_argument(
         "config",
         nargs="?",
         default="",
-        help="experiment: YAML in experiments/transcmd, without .yaml, or a path; only transcmd needs one",
+        help="name of a YAML file in experiments/transcmd, or a path that ends in .yaml; only transcmd needs one",
     )
-    parser.add_argument("--dataset_name", required=True, nargs="+", help="one or several of LasHeR, DepthTrack, ...")
-    parser.add_argument("--sequence", help="only this one, by name or number")
-    parser.add_argument("--checkpoint", default="", help="default: what training the experiment left in save_dir")
+    parser.add_argument(
+        "--dataset_name", required=True, nargs="+", help="one or several data sets: LasHeR, DepthTrack, ..."
+    )
+    parser.add_argument("--sequence", help="track only this sequence, given by name or number")
+    parser.add_argument("--checkpoint", default="", help="default: the last checkpoint of the experiment in save_dir")
     parser.add_argument("--save_dir", default="output")
-    parser.add_argument("--threads", type=int, default=0, help="worker processes; 0 and 1: this process alone")
-    parser.add_argument("--num_gpus", type=int, default=torch.cuda.device_count(), help="workers share them in turn")
+    parser.add_argument("--threads", type=int, default=0, help="worker processes; 0 or 1: no worker processes")
+    parser.add_argument(
+        "--num_gpus",
+        type=int,
+        default=torch.cuda.device_count(),
+        help="the workers are distributed over this number of GPUs",
+    )
     parser.add_argument(
         "--device", default="", help="for all workers, e.g. cpu or mps; default: the GPUs, else the CPU"
     )
@@ -53,8 +61,10 @@ def parse_args() -> argparse.Namespace:
         metavar="SPEC",
         help="e.g. rgb, aux:0.3, both:0.3:switched:freeze",
     )
-    parser.add_argument("--drop_seed", type=int, default=0, help="of specifications that do not end in one")
-    parser.add_argument("--name", help="folder of the results instead of the experiment's name")
+    parser.add_argument(
+        "--drop_seed", type=int, default=0, help="seed of the --drop specifications that do not contain one"
+    )
+    parser.add_argument("--name", help="name of the result folder; default: the name of the experiment")
     parser.add_argument("--debug", nargs="?", choices=MODES[1:], const="pictures", default="", help="draw every frame")
     parser.add_argument(
         "--set",
@@ -72,7 +82,7 @@ def main() -> int:
     request = Request(args.tracker, args.config, tuple(args.set), args.checkpoint, args.save_dir, args.device)
     built = build_tracker(request)
     cfg = load_experiment(args.config, args.set)
-    datasets = {  # all of them before the first is tracked
+    datasets = {  # all are loaded before the first is tracked, so that errors appear early
         name: pick_sequences(load_dataset(name, build_store(cfg, name)), args.sequence, name)
         for name in args.dataset_name
     }

@@ -19,18 +19,26 @@ from lib.utils.cli import run_child, run_command
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--script", default="transcmd", help="folder in experiments/")
-    parser.add_argument("--config", required=True, help="YAML in that folder, without .yaml, or a path that ends in it")
-    parser.add_argument("--save_dir", default="output", help="where checkpoints, logs and curves go")
-    parser.add_argument("--mode", choices=("single", "multiple"), default="single", help="one process or several")
-    parser.add_argument("--nproc_per_node", type=int, default=1, help="processes, with --mode multiple")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, if there is one")
-    parser.add_argument("--overwrite", action="store_true", help="remove an earlier run's checkpoints and start anew")
-    parser.add_argument("--finetune", metavar="CKPT", help="start from what fits of this checkpoint; reports the rest")
+    parser.add_argument("--script", default="transcmd", help="subfolder of experiments/")
+    parser.add_argument(
+        "--config", required=True, help="name of a YAML file in this folder, or a path that ends in .yaml"
+    )
+    parser.add_argument("--save_dir", default="output", help="folder for checkpoints, logs and curves")
+    parser.add_argument(
+        "--mode", choices=("single", "multiple"), default="single", help="one process, or several with torchrun"
+    )
+    parser.add_argument("--nproc_per_node", type=int, default=1, help="number of processes for --mode multiple")
+    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint, if one exists")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="delete the checkpoints of an earlier run and start again"
+    )
+    parser.add_argument(
+        "--finetune", metavar="CKPT", help="start from the matching weights of this checkpoint; the others are reported"
+    )
     parser.add_argument(
         "--chain",
         action="store_true",
-        help="first train what this experiment needs and is missing; goes on where it was",
+        help="first train the missing prerequisites of this experiment; continues an interrupted chain",
     )
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1; default: a GPU if there is one")
     parser.add_argument(
@@ -39,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
     args = parser.parse_args()
     if args.overwrite and (args.resume or args.chain):
-        parser.error("--overwrite contradicts --resume and --chain, which go on with what is there")
+        parser.error("--overwrite contradicts --resume and --chain, which continue from existing checkpoints")
     return args
 
 
@@ -53,7 +61,7 @@ def main() -> int:
         return train_prerequisites(args)
     if args.mode == "multiple" and "WORLD_SIZE" not in os.environ:
         return launch(args.nproc_per_node)
-    from lib.train.run import train  # here, because torch takes seconds to import and --print-config needs none of it
+    from lib.train.run import train  # imported here, because torch takes seconds and --print-config does not need it
 
     train(
         cfg,
@@ -78,7 +86,7 @@ def train_prerequisites(args: argparse.Namespace) -> int:
 
 
 def launch(processes: int) -> int:
-    """Runs this very command under torchrun and returns its exit status."""
+    """Runs the same command under torchrun and returns its exit status."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     return run_child([*command, __file__, *sys.argv[1:]])
 

@@ -1,4 +1,4 @@
-"""Shows what a trained stage does with held-out pairs: CMAE's scores, masks and reconstructions, or a teacher's paths.
+"""Draws held-out pairs with the scores, masks and reconstructions of CMAE, or with the fusion paths of a teacher.
 
 python tracking/visualise.py --config pretrain_tiny
 python tracking/visualise.py --config teacher_nano --checkpoint pretrained_models/teacher_nano.safetensors --samples 12
@@ -19,10 +19,10 @@ from lib.utils.misc import pick_device
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="an experiment of stage pretrain, or a teacher's")
-    parser.add_argument("--checkpoint", help="default: what training the experiment left in save_dir")
+    parser.add_argument("--config", required=True, help="an experiment of stage pretrain, or of a teacher")
+    parser.add_argument("--checkpoint", help="default: the last checkpoint of the experiment in save_dir")
     parser.add_argument("--save_dir", default="output")
-    parser.add_argument("--output", help="the picture; default: <save_dir>/visualised/<config>.png")
+    parser.add_argument("--output", help="image file to write; default: <save_dir>/visualised/<config>.png")
     parser.add_argument("--samples", type=int, default=9)
     parser.add_argument("--device", default="")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     name, cfg = config_name(args.config), load_config("transcmd", args.config, args.set)
-    check_stage(cfg, name)  # first: an experiment of another stage may have no checkpoint
+    check_stage(cfg, name)  # before the checkpoint is looked for: an experiment of another stage may have none
     if args.checkpoint:
         checkpoint = find_weights(args.checkpoint)
     else:

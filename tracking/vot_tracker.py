@@ -1,9 +1,9 @@
-"""Speaks TraX: the VOT toolkit starts this and has a tracker run on the colour and depth channels of its sequences.
+"""Runs a tracker for the VOT toolkit, which starts this command and sends colour and depth images by the TraX protocol.
 
 python tracking/vot_tracker.py transcmd tiny --checkpoint weights.pth.tar
 python tracking/vot_tracker.py nanotrack --set TRACKER.WEIGHTS=DIR
 
-`tracking/make_vot_workspace.py` writes the toolkit's configuration, with this command in it.
+`tracking/make_vot_workspace.py` writes the toolkit configuration that contains this command.
 """
 
 import argparse
@@ -17,17 +17,19 @@ from lib.vot.trax import MODALITY, answer_toolkit
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tracker", choices=TRACKERS, help="transcmd, or a tracker that needs no training")
+    parser.add_argument("tracker", choices=TRACKERS, help="transcmd, or a tracker without training")
     parser.add_argument(
         "config",
         nargs="?",
         default="",
-        help="experiment: YAML in experiments/transcmd, without .yaml, or a path; only transcmd needs one",
+        help="name of a YAML file in experiments/transcmd, or a path that ends in .yaml; only transcmd needs one",
     )
-    parser.add_argument("--checkpoint", default="", help="default: what training the experiment left in save_dir")
+    parser.add_argument("--checkpoint", default="", help="default: the last checkpoint of the experiment in save_dir")
     parser.add_argument("--save_dir", default="output")
     parser.add_argument("--device", default="", help="e.g. cpu or cuda:1; default: a GPU if there is one")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the configuration; repeatable"
+    )
     return parser.parse_args()
 
 

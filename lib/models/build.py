@@ -21,7 +21,9 @@ from lib.models.weights.report import load_exact
 from lib.utils.trees import flatten, to_plain
 
 MODELS = {"student": Student, "teacher": Teacher}
-BACKBONES: dict[str, Callable[..., Backbone]] = {name: partial(ViT, variant) for name, variant in VARIANTS.items()}
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    **{name: partial(ViT, variant) for name, variant in VARIANTS.items()},
+}
 
 
 def build_model(cfg) -> nn.Module:

@@ -16,7 +16,7 @@ BENCHMARKS = ("LasHeR", "DepthTrack", "VisEvent")
 ROWS = {  # row of the table → tracker, and what its result folder is called
     "a box that never moves": ("static", "demo"),
     "student, RGB alone": ("transcmd", "demo_drop_aux"),
-    "student, the other one alone": ("transcmd", "demo_drop_rgb"),
+    "student, auxiliary alone": ("transcmd", "demo_drop_rgb"),
     "student without distillation": ("transcmd", "demo_supervised"),
     "student, distilled": ("transcmd", "demo"),
     "teacher": ("transcmd", "teacher_nano"),

@@ -244,7 +244,7 @@ def test_an_old_report_leaves_no_file_beside_the_new_one(tmp_path):
         (["--protocol", "otb"], "unknown protocol 'otb'; known: official, strict, pytracking"),
         (["--attributes", "nowhere"], "nowhere: no attributes of these sequences"),
         (["--results", "a=nowhere"], "a: no result folder nowhere"),
-        (["--output_dir", ROOT / "tracking/analysis_results.py"], "analysis_results.py: is a file, expected a folder"),
+        (["--output_dir", ROOT / "tracking/analysis_results.py"], "analysis_results.py: expected a folder, got a file"),
         (["--annotations", "nowhere"], "--annotations nowhere: no such folder"),
         (["--protocol", "official, strictest"], "unknown protocol 'strictest'"),
     ],
