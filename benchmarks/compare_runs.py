@@ -2,8 +2,9 @@
 
 python benchmarks/compare_runs.py BEFORE AFTER
 
-Networks are compared tensor by tensor and bit by bit, result files byte by byte, reports and tables by their numbers
-and texts. Not compared: times, logs, pictures and pages; run.json, unless --strict; optimizer states.
+Checkpoints are compared tensor by tensor and bit by bit (the network, and the projections and decoders of its task),
+result files byte by byte, reports, tables and validation.json by their numbers and texts. Not compared: times, logs,
+pictures and pages; run.json, unless --strict; optimizer states.
 Exit status 1: something differs, or only one of the folders has it.
 """
 
@@ -21,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch
 
-from lib.models.weights.read import read_net
+from lib.models.weights.read import current_name, network_of, read_checkpoint
 from lib.utils.cli import run_command
 
 
@@ -34,7 +35,7 @@ class Difference(NamedTuple):
 
 def compare_nets(before: Path, after: Path) -> Iterator[Difference]:
     """Yields the tensors of two networks that are not the same bit by bit."""
-    first, second = read_net(before), read_net(after)
+    first, second = (read_tensors(path) for path in (before, after))
     for name in sorted(first.keys() | second.keys()):
         if name not in first or name not in second:
             yield Difference(f"{name}: only {'after' if name in second else 'before'}")
@@ -42,6 +43,13 @@ def compare_nets(before: Path, after: Path) -> Iterator[Difference]:
             yield Difference(f"{name}: another type or shape")
         elif not torch.equal(as_bytes(first[name]), as_bytes(second[name])):
             yield Difference(name, largest_difference(first[name].double(), second[name].double()))
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The network, and what else its task has trained, under "task/"; names of older versions are mapped."""
+    content = read_checkpoint(path)
+    task = content.get("task", content.get("helpers", {}))
+    return {**network_of(content, path).tensors, **{f"task/{current_name(name)}": t for name, t in task.items()}}
 
 
 def largest_difference(first: torch.Tensor, second: torch.Tensor) -> float:
@@ -71,9 +79,9 @@ def compare_reports(before: Path, after: Path) -> Iterator[Difference]:
     """Yields numbers and texts of two report.json that differ, but for speed and notes."""
     first, second = (json.loads(path.read_text(encoding="utf-8")) for path in (before, after))
     for record in (first, second):
-        record.pop("notes")
+        record.pop("notes", None)
         for tracker in record["trackers"].values():
-            tracker.pop("fps")
+            tracker.pop("fps", None)
     yield from compare_values(first, second, "")
 
 
@@ -114,9 +122,14 @@ def compare_values(first, second, where: str) -> Iterator[Difference]:
         yield Difference(where)
 
 
+def compare_json(before: Path, after: Path) -> Iterator[Difference]:
+    """Yields the values of two JSON files that differ."""
+    yield from compare_values(*(json.loads(path.read_text(encoding="utf-8")) for path in (before, after)), "")
+
+
 def notes_that_differ(before: Path, after: Path) -> list[str]:
     """Notes of two report.json that only one of them has."""
-    first, second = (json.loads(path.read_text(encoding="utf-8"))["notes"] for path in (before, after))
+    first, second = (json.loads(path.read_text(encoding="utf-8")).get("notes", []) for path in (before, after))
     return [f"- {note}" for note in first if note not in second] + [f"+ {note}" for note in second if note not in first]
 
 
@@ -125,6 +138,7 @@ COMPARE: dict[str, Callable[[Path, Path], Iterator[Difference]]] = {
     "results": compare_bytes,
     "reports": compare_reports,
     "tables": compare_tables,
+    "validation": compare_json,
     "run.json": compare_bytes,
 }
 
@@ -137,7 +151,9 @@ def kind_of(path: Path, strict: bool) -> str | None:
         return None if path.stem.endswith("_time") else "results"
     if path.name == "run.json":
         return "run.json" if strict else None
-    return {"report.json": "reports"}.get(path.name) or {".csv": "tables"}.get(path.suffix)
+    return {"report.json": "reports", "validation.json": "validation"}.get(path.name) or {".csv": "tables"}.get(
+        path.suffix
+    )
 
 
 def compare_folders(before: Path, after: Path, strict: bool = False) -> tuple[list[list[str]], list[str]]:

@@ -58,25 +58,30 @@ def run(command: list, timeout: float = 300, **kwargs) -> subprocess.CompletedPr
 
 
 class CommandServer:
-    """The process of tests/command_server.py. It runs one command at a time."""
+    """The process of tests/command_server.py. It runs one command at a time, and is started again after a failure."""
 
     def __init__(self):
-        line = [sys.executable, str(ROOT / "tests/command_server.py")]
-        self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self._process: subprocess.Popen | None = None
 
     def run(self, argv: list[str], cwd: Path, env: dict[str, str], timeout: float) -> subprocess.CompletedProcess:
+        if self._process is None or self._process.poll() is not None:
+            line = [sys.executable, str(ROOT / "tests/command_server.py")]
+            self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        try:
+            return self._run(argv, cwd, env, timeout)
+        except BaseException:  # an answer may be on its way: it must not be taken for the next command's
+            kill_with_children(self._process.pid)
+            self._process.wait()
+            raise
+
+    def _run(self, argv: list[str], cwd: Path, env: dict[str, str], timeout: float) -> subprocess.CompletedProcess:
         with tempfile.TemporaryDirectory() as folder:
             files = {name: os.path.join(folder, name) for name in ("stdout", "stderr")}
             request = {"argv": argv, "cwd": str(cwd), "env": env, **files}
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            pid = self._answer()
-            try:
-                if not select.select([self._process.stdout], [], [], timeout)[0]:
-                    raise subprocess.TimeoutExpired(argv, timeout)
-            except BaseException:
-                kill_with_children(pid)
-                self._answer()
-                raise
+            self._answer()  # the command's process id
+            if not select.select([self._process.stdout], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(argv, timeout)
             code = self._answer()
             output = {name: Path(path).read_text(encoding="utf-8") for name, path in files.items()}
             return subprocess.CompletedProcess(argv, code, **output)

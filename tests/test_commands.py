@@ -237,6 +237,8 @@ def test_configuration_errors_exit_with_2(run_command, tmp_path):
         "DATA.SEARCH.SIZE=128": ("TEST.SEARCH_SIZE 64 conflicts with DATA.SEARCH.SIZE 128",),
     }.items():
         assert_fails(run_command("train.py", "--config", "debug", "--set", pair), 2, *parts)
+    assert_fails(run_command("vot_tracker.py", "static", "debgu"), 2, "debgu.yaml", "did you mean 'debug'")
+    assert_fails(run_command("vot_tracker.py", "static", "--set", "TRAKER.X=1"), 2, "unknown key TRAKER.X")
     (tmp_path / "typo.yaml").write_text("BASE: nothing.yaml\n")
     assert_fails(run_command("train.py", "--config", "typo.yaml"), 2, "typo.yaml", "nothing.yaml")
 

@@ -1,9 +1,11 @@
 """docs/extending.md: every example runs as it is printed; its row is added to a table, and lib is unchanged."""
 
+import argparse
 import json
 import logging
 import re
 import runpy
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,6 +35,7 @@ from lib.tracker.build import TRACKERS, Request, build_tracker
 from lib.tracker.transcmd import TransCMDTracker
 from lib.train.build import RunInfo, build_task
 from lib.train.optim import build_optimizer
+from lib.train.prerequisites import training_order
 from lib.train.run import train
 from lib.utils.paths import checkpoint_folder, epoch_path, results_folder
 from lib.utils.trees import to_plain
@@ -492,3 +495,29 @@ def test_the_command_knows_a_benchmark_of_a_new_kind(tmp_path, antiuav_benchmark
     assert "| Tracker |    SA |" in capsys.readouterr().out
     scores = Report.from_json(tmp_path / "out/report.json").beside["strict"]["t"]
     assert np.isclose(scores["SA"], (100 * (1 + 1 / 3 + 2) / 5 + 100) / 2)
+
+
+# --- commands in the text ---------------------------------------------------------------------------------------------
+
+TRAINING = re.findall(r"^## ([^\n]+)\n(?:(?!^## ).*\n)*?python tracking/train\.py ([^\n]+)", TEXT, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("title", "words"), TRAINING, ids=[title for title, _ in TRAINING])
+def test_the_training_commands_of_the_text_are_accepted(title, words, add_rows):
+    tables = {"A fusion": FUSIONS, "A distillation loss": DISTILL_LOSSES, "A backbone": BACKBONES}
+    if title in tables:
+        add_rows(tables[title], title)
+    parser = argparse.ArgumentParser()
+    for option in ("--script", "--config"):
+        parser.add_argument(option)
+    parser.add_argument("--chain", action="store_true")
+    parser.add_argument("--set", action="append", default=[])
+    args = parser.parse_args(shlex.split(words))
+    cfg = load_config("transcmd", args.config, args.set)
+    build_model(cfg)
+    if args.chain:  # its settings also fit everything that is trained before
+        assert training_order("transcmd", args.config, args.set)[-1] == args.config
+
+
+def test_all_training_commands_of_the_text_are_tested():
+    assert len(TRAINING) == TEXT.count("\npython tracking/train.py ") >= 4

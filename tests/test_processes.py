@@ -75,6 +75,19 @@ def test_a_test_that_times_out_leaves_no_process_behind(tmp_path):
     assert has_ended(int((tmp_path / "child").read_text()))
 
 
+def test_commands_run_again_after_a_test_that_timed_out(tmp_path):
+    (tmp_path / "conftest.py").write_text("from tests.conftest import *\n")
+    (tmp_path / "command.py").write_text("import sys, time; time.sleep(float(sys.argv[1])); print('done')")
+    (tmp_path / "test_hangs.py").write_text(
+        "from tests.processes import run_tracking\n"
+        "def test_hangs(): run_tracking(__file__.replace('test_hangs', 'command'), 100)\n"
+        "def test_runs(): assert run_tracking(__file__.replace('test_hangs', 'command'), 0).stdout == 'done\\n'\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "--timeout", "20", "-p", "no:cacheprovider", "test_hangs.py"]
+    done = run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    assert "1 failed, 1 passed" in done.stdout, done.stdout
+
+
 def test_children_of_children_are_found():
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(100)'])"
     process = subprocess.Popen([sys.executable, "-c", code])

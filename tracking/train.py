@@ -61,7 +61,7 @@ def main() -> int:
         return train_prerequisites(args)
     if args.mode == "multiple" and "WORLD_SIZE" not in os.environ:
         return launch(args.nproc_per_node)
-    from lib.train.run import train  # imported here, because torch takes seconds and --print-config does not need it
+    from lib.train.run import train  # imported here, because training code takes seconds to import
 
     train(
         cfg,

@@ -10,11 +10,11 @@ from pathlib import Path
 import _init_paths  # noqa: F401
 
 from lib.config.loader import config_name, load_config
-from lib.models.weights.read import find_weights
 from lib.study.visualise import check_stage, draw_stage, write_picture
 from lib.train.prerequisites import finished_checkpoint
 from lib.utils.cli import run_command
 from lib.utils.misc import pick_device
+from lib.utils.paths import find_weights
 
 
 def parse_args() -> argparse.Namespace:

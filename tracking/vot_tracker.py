@@ -10,7 +10,8 @@ import argparse
 
 import _init_paths  # noqa: F401
 
-from lib.tracker.build import TRACKERS, Request, build_tracker
+from lib.tracker.arguments import is_own
+from lib.tracker.build import TRACKERS, Request, build_tracker, load_experiment
 from lib.utils.cli import run_command
 from lib.vot.trax import MODALITY, answer_toolkit
 
@@ -35,6 +36,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    if args.config or any(not is_own(setting) for setting in args.set):
+        load_experiment(args.config, args.set)  # wrong names and keys are errors, also where the tracker needs none
     request = Request(args.tracker, args.config, tuple(args.set), args.checkpoint, args.save_dir, args.device)
     answer_toolkit(build_tracker(request).make(MODALITY, ""), args.tracker)
 

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 from easydict import EasyDict
 
+from lib.utils.paths import PROJECT
 from lib.utils.trees import flatten, to_plain
 
-PROJECT = Path(__file__).resolve().parents[2]
 SCRIPTS = ("transcmd",)  # folders in experiments/
 
 
@@ -131,7 +131,7 @@ def _parse_override(override: str) -> dict:
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: expected KEY=VALUE, e.g. TRAIN.LR=1e-4")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.safe_load(text) if text.strip() else ""
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"--set {override}: value is not readable as YAML") from error
     for part in reversed(key.strip().split(".")):

@@ -6,7 +6,7 @@ To add a backbone, write a module that implements the protocol and add a row for
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -93,6 +93,10 @@ class Backbone(Protocol):
             NotImplementedError: the backbone cannot be masked, see `can_mask`.
         """
         raise NotImplementedError
+
+    def can_convert(self, names: Collection[str]) -> bool:
+        """Whether `convert` understands a file of another project with tensors of these names."""
+        return False
 
     def convert(self, items: dict[str, ForeignTensor]) -> None:
         """Renames and reshapes weights of other projects, which have timm's names. Modifies `items`.

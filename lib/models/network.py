@@ -23,8 +23,6 @@ class PairNetwork(nn.Module):
         normalize: maps uint8 crops to normalised crops.
     """
 
-    modality_tables = ("modality_embed",)  # entries of the state dict with one row for each modality
-
     def __init__(
         self, encoders: dict[str, nn.Module], width: int, fusion: nn.Module, head: nn.Module, normalize: nn.Module
     ):
@@ -81,7 +79,10 @@ class PairNetwork(nn.Module):
         "backbone": TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER. "gates": TRAIN.LR * TRAIN.GATE_MULTIPLIER, no weight decay.
         """
         streams = {id(stream): stream for stream in self.streams}
-        return {"backbone": [p for stream in streams.values() for p in stream.parameters()], "gates": []}
+        groups = {"backbone": [p for stream in streams.values() for p in stream.parameters()], "gates": []}
+        for name, parameters in getattr(self.fusion, "parameter_groups", dict)().items():
+            groups[name] = [*groups.get(name, []), *parameters]
+        return groups
 
 
 def embedding_rows(modality: Tensor) -> Tensor:

@@ -61,7 +61,8 @@ class Teacher(PairNetwork):
             for block in (stage.to_rgb, stage.to_aux)
             for gate in block.gates()
         ]
-        return {**super().parameter_groups(), "gates": gates}
+        groups = super().parameter_groups()
+        return {**groups, "gates": [*groups["gates"], *gates]}
 
     def encode(
         self,

@@ -6,7 +6,7 @@ Published: ViTs on template and search tokens, as in OSTrack. Ours: the sizes be
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from lib.models.backbone import Backbone, ForeignTensor
-from lib.models.weights.convert import convert_vit
+from lib.models.weights.convert import KERNEL, convert_vit
 
 MLP_RATIO = 4
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)  # as in timm's ViTs, whose weights training starts from
@@ -104,6 +104,10 @@ class ViT(nn.Module, Backbone):
             query, key, _ = qkv.permute(2, 0, 3, 1, 4)
             weights = (query[:, :, list(queries)] @ key.mT / math.sqrt(query.shape[-1])).softmax(dim=-1)
         return weights.mean(dim=(1, 2))
+
+    def can_convert(self, names: Collection[str]) -> bool:
+        """See `Backbone.can_convert`: a file with timm's patch embedding."""
+        return KERNEL in names
 
     def convert(self, items: dict[str, ForeignTensor]) -> None:
         """See `Backbone.convert`: patch size and positions are resampled, LayerScale is folded into the weights.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lib.data.drop import Drop
 from lib.data.sequence import Sequence
-from lib.running.runner import Job, run_sequences, worker_device
+from lib.running.runner import Job, run_sequences
 from lib.tracker.build import Built
 from lib.utils.paths import results_folder
 
@@ -45,8 +45,7 @@ def track_datasets(
         KeyboardInterrupt: the run was stopped; finished sequences are kept.
     """
     for sequences in datasets.values():  # fails here, and not in every worker, if the tracker cannot be made
-        built.make(sequences[0].modality, worker_device(0, num_gpus))
-        break
+        built.make(sequences[0].modality, "cpu")  # workers need the GPUs
     failed = {}
     for drop, (name, sequences) in itertools.product(drops, datasets.items()):
         fingerprint = hashlib.sha256(f"{built.fingerprint} {drop or ''}".encode()).hexdigest()[:16]

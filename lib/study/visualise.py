@@ -10,6 +10,7 @@ import torch
 
 from lib.data.loader import build_loaders
 from lib.models.build import check_settings, load_trained_model
+from lib.models.fusion import PATHS
 from lib.structures import Pair, Sample, to_device
 from lib.study.views import draw_paths, draw_reconstruction, pick_samples
 from lib.train.build import RunInfo, build_task
@@ -41,6 +42,8 @@ def draw_stage(cfg, name: str, checkpoint: Path, save_dir: Path, samples: int, d
         stage.restore(state["net"], state["task"])
     else:
         stage = load_trained_model(cfg, checkpoint)
+        if tuple(getattr(stage.fusion, "paths", ())) != PATHS:
+            raise ValueError(f"--config {name}: the pictures need a fusion with the paths {', '.join(PATHS)}")
     stage.to(device).eval()
     loader = build_loaders(cfg)[1]
     if loader is None:

@@ -18,7 +18,7 @@ OWN = "TRACKER."  # prefix of tracker arguments in --set
 
 def is_own(setting: str) -> bool:
     """Returns whether a value of --set is a tracker argument."""
-    return setting.lstrip().startswith(OWN)
+    return f"{setting.partition('=')[0].strip()}.".startswith(OWN)
 
 
 def read_arguments(tracker: str, defaults: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:

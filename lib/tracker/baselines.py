@@ -56,6 +56,7 @@ class NanoTracker:
     def __init__(self, weights: Path):
         if not hasattr(cv2, "TrackerNano_create"):
             raise ValueError(f"OpenCV {cv2.__version__} has no TrackerNano; install opencv-python 4.7 or newer")
+        self.box_xywh: np.ndarray | None = None
         parameters = cv2.TrackerNano_Params()
         parameters.backbone, parameters.neckhead = map(str, nanotrack_files({"WEIGHTS": weights}))
         try:
@@ -72,8 +73,10 @@ class NanoTracker:
         """See `Tracker.track`. Keeps the previous (4,) box if OpenCV found no target.
 
         Raises:
-            ValueError: an image is not (H, W, 3) uint8, or the images differ in size.
+            ValueError: an image is not (H, W, 3) uint8, the images differ in size, or `initialize` was not called.
         """
+        if self.box_xywh is None:
+            raise ValueError("track() was called before initialize(), which tells the tracker its target")
         check_frame(frame)
         found, box = self.tracker.update(_bgr(frame))
         if found:

@@ -18,7 +18,7 @@ from lib.tracker.arguments import OWN, absolute_settings, is_own, nearest, read_
 from lib.tracker.base import Tracker
 from lib.tracker.baselines import MilTracker, NanoTracker, StaticTracker, nanotrack_files
 from lib.utils.cli import set_words
-from lib.utils.paths import checkpoint_folder, epoch_path
+from lib.utils.paths import checkpoint_folder, epoch_path, find_weights
 from lib.utils.trees import to_plain
 
 DEFAULT_CONFIG = "tiny"  # defines the folders of the data sets if the user names no experiment
@@ -92,7 +92,8 @@ class TrackerEntry:
             if not path.is_file():
                 names = " or ".join(f"{OWN}{name}" for name, value in own.items() if isinstance(value, Path))
                 raise FileNotFoundError(f"{path}: no such file; {request.tracker} needs it, set {names}")
-        values = sorted((name, value) for name, value in own.items() if not isinstance(value, Path))
+        covered = {path for file in files for path in (file, file.parent)}
+        values = sorted((name, str(value)) for name, value in own.items() if value not in covered)
         fingerprint = f"{request.tracker} {values} {[file_hash(path) for path in files]}"
         by_keyword = {name.lower(): value for name, value in own.items()}
         return Built(partial(_make, self.make, by_keyword, request.device), fingerprint)
@@ -190,13 +191,13 @@ def make_transcmd(cfg, checkpoint: Path, chosen_device: str, modality: str, devi
 
 
 def find_checkpoint(cfg, config: str, save_dir: str | Path, checkpoint: str | Path = "") -> Path:
-    """Returns the given checkpoint, or the checkpoint of TEST.EPOCH of the experiment in `save_dir`.
+    """Returns the given checkpoint, also from pretrained_models/, or that of TEST.EPOCH in `save_dir`.
 
     Raises:
         FileNotFoundError: the checkpoint is missing.
     """
     folder = checkpoint_folder(save_dir, "transcmd", config_name(config))
-    path = Path(checkpoint) if checkpoint else epoch_path(folder, cfg.TEST.EPOCH or cfg.TRAIN.EPOCH)
+    path = find_weights(checkpoint) if checkpoint else epoch_path(folder, cfg.TEST.EPOCH or cfg.TRAIN.EPOCH)
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such checkpoint; train it with tracking/train.py --config {config}, "

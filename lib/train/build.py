@@ -13,11 +13,11 @@ from lib.config.schema import STAGES
 from lib.losses import DISTILL_LOSSES
 from lib.losses.common import FeatureSpec
 from lib.models.build import build_mae, build_model, load_trained_model, network_settings
-from lib.models.weights.read import find_weights
 from lib.train.balance import Balance
 from lib.train.prerequisites import finished_checkpoint
 from lib.train.tasks import DistillTask, PretrainTask, Task, TrackTask
 from lib.train.teacher_cache import CachedTeacher
+from lib.utils.paths import find_weights
 from lib.utils.trees import to_plain
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lib.models.weights.read import FIRST_MODALITIES, current_name, read_checkpoint
+from lib.models.weights.read import current_name, modality_names, read_checkpoint
 from lib.structures import MODALITIES
 from lib.utils.files import atomic_path
 from lib.utils.paths import NET_NAME, checkpoint_folder, epoch_path
@@ -96,11 +96,16 @@ def read_training_state(path: Path) -> dict[str, Any]:
     }
     if absent := expected - set(state):
         raise ValueError(f"{path}: cannot be resumed, {', '.join(sorted(absent))} missing; use it with --finetune")
-    names = list(state.get("modalities", FIRST_MODALITIES))
+    names = modality_names(state, path)
     if names != list(MODALITIES):
         raise ValueError(
             f"{path}: written for the modalities {', '.join(names)}, expected {', '.join(MODALITIES)}; use --finetune"
         )
-    for part in ("net", "task"):
-        state[part] = {current_name(name): tensor for name, tensor in state[part].items()}
+    if "modalities" not in state:
+        for part in ("net", "task"):
+            state[part] = {current_name(name): tensor for name, tensor in state[part].items()}
+        for part, key in (("TRAIN", "FREEZE"), ("MODEL", "PRETRAIN_MISSING")):
+            settings = state["config"].get(part, {})
+            if key in settings:
+                settings[key] = [current_name(prefix) for prefix in settings[key]]
     return state

@@ -20,10 +20,13 @@ def build_optimizer(cfg, task: Task) -> Optimizer:
     weight decay; all other parameters of the task at TRAIN.LR.
 
     Raises:
-        ValueError: TRAIN.FREEZE leaves no parameter to train.
+        ValueError: TRAIN.FREEZE leaves no parameter to train, or the model names an unknown group.
     """
     groups: dict[str, list[nn.Parameter]] = {"new": [], "backbone": [], "gates": []}
-    group_of = {id(p): name for name, members in task.model.parameter_groups().items() for p in members}
+    named = task.model.parameter_groups()
+    if unknown := sorted(named.keys() - groups.keys()):
+        raise ValueError(f"parameter_groups() of the model names {unknown[0]}; expected {' or '.join(groups)}")
+    group_of = {id(p): name for name, members in named.items() for p in members}
     for parameter in task.parameters():
         if parameter.requires_grad:
             groups[group_of.get(id(parameter), "new")].append(parameter)

@@ -10,7 +10,7 @@ import torch
 from lib.config.loader import dump_config
 from lib.data.loader import build_loaders
 from lib.models.weights.convert import convert
-from lib.models.weights.read import find_weights, read_foreign
+from lib.models.weights.read import read_foreign
 from lib.models.weights.report import load_fitting
 from lib.train.build import RunInfo, build_task
 from lib.train.checkpoint import CheckpointFolder, read_training_state
@@ -22,6 +22,7 @@ from lib.train.trainer import Trainer, TrainerOptions
 from lib.utils import distributed
 from lib.utils.files import write_text
 from lib.utils.misc import count_parameters, pick_device, seed_step
+from lib.utils.paths import find_weights
 from lib.utils.trees import flatten, to_plain
 
 logger = logging.getLogger(__name__)

@@ -196,7 +196,12 @@ def run_side_by_side(run: Callable[[Children, Item], Result], items: Iterable[It
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         children.stop()
-        pool.shutdown()
+        try:
+            pool.shutdown()
+        except KeyboardInterrupt:  # a second Ctrl-C: the commands then stop immediately
+            children.stop()
+            pool.shutdown()
+            raise
 
 
 def tracking_command(name: str, *arguments: object, settings: Sequence[str] = ()) -> list[str]:

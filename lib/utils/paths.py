@@ -21,3 +21,9 @@ def epoch_path(folder: Path, epoch: int) -> Path:
 def results_folder(save_dir: str | Path, tracker: str, name: str, dataset: str) -> Path:
     """Returns the folder of the raw results of one run of a tracker on a data set."""
     return Path(save_dir) / "test" / "tracking_results" / tracker / name / dataset
+
+
+def find_weights(name: str | Path) -> Path:
+    """Returns `name` if this file exists, else its path in pretrained_models/ if it is there, else `name`."""
+    local = PROJECT / "pretrained_models" / name
+    return local if local.is_file() and not Path(name).is_file() else Path(name)

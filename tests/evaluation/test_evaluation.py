@@ -345,7 +345,7 @@ def test_long_term_scores_equal_the_slow_loop(tmp_path_factory, seed, count, lon
         save(folder, annotations[-1], np.column_stack([50 + shift, *np.full((3, n), [[50], [10], [10]])]), confidence)
         overlap = np.maximum(0, 10 - shift) / (10 + np.minimum(10, shift))
         frames.append(list(zip(overlap.tolist(), visible.tolist(), confidence.tolist(), strict=True)))
-    plain = DEPTHTRACK._replace(rule=replace(DEPTHTRACK.rule, pixel_masks=False))  # tests/test_vot.py has the masks
+    plain = DEPTHTRACK._replace(rule=replace(DEPTHTRACK.rule, pixel_masks=False))  # masks: tests/vot
     found = score(plain, folder, annotations).trackers["t"]
     assert found.scores == pytest.approx(slow_long_term(frames), abs=1e-6)
     assert len(found.curves["F"].x) <= 100

@@ -1,4 +1,4 @@
-"""Runs from anchors: reading them, scoring them, and what is missing. tests/test_vot.py compares with the toolkit."""
+"""Runs from anchors: reading them, scoring them, and what is missing. tests/vot compares with the toolkit."""
 
 from dataclasses import replace
 

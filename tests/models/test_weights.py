@@ -22,8 +22,9 @@ from lib.config.loader import load_config
 from lib.models.build import build_model
 from lib.models.vit import Variant, ViT
 from lib.models.weights.convert import convert
-from lib.models.weights.read import read_checkpoint, read_foreign, write_net
+from lib.models.weights.read import read_checkpoint, read_foreign, read_net, write_net
 from lib.models.weights.report import load_fitting
+from lib.structures import MODALITIES
 from lib.train.run import start_from
 from lib.train.tasks import Task
 
@@ -568,3 +569,36 @@ def test_a_network_is_read_from_safetensors(tmp_path):
     net = read_foreign(tmp_path / "net.safetensors").tensors
     assert net.keys() == ostrack_net().keys()
     assert all(torch.equal(net[key], value) for key, value in ostrack_net().items())
+
+
+def test_only_files_of_older_versions_are_renamed(tmp_path):
+    """A part of an extension may have a name that one of our parts once had."""
+    net = {"fusion.weigh.weight": torch.ones(2), "encoder.vit.weight": torch.ones(3), "vit.norm.bias": torch.ones(1)}
+    torch.save({"net": net}, tmp_path / "old.pth")
+    assert read_net(tmp_path / "old.pth").keys() == {"fusion.gate.weight", "encoder.vit.weight", "encoder.norm.bias"}
+    torch.save({"net": net, "modalities": list(MODALITIES)}, tmp_path / "new.pth")
+    assert read_net(tmp_path / "new.pth").keys() == net.keys()
+
+
+@pytest.mark.parametrize("names", [5, "rgb", ["rgb", "rgb"], [1, 2]])
+def test_modalities_of_a_checkpoint_are_a_list_of_names(names, tmp_path):
+    torch.save({"net": {"modality_embed": torch.ones(2, 4)}, "modalities": names}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match="x.pth: 'modalities': expected a list of different names"):
+        read_net(tmp_path / "x.pth")
+
+
+def test_a_backbone_decides_which_foreign_files_it_converts():
+    """Also one that is not a ViT, and for which timm's patch embedding means nothing."""
+
+    class Other(ViT):
+        def can_convert(self, names):
+            return "stem.weight" in names
+
+        def convert(self, items):
+            item = items.pop("stem.weight")
+            items["norm.weight"] = item.then(item.tensor * 2, "doubled")
+
+    other = Other(SMALL, 32, 64, 16)
+    report = load_into(other, {"stem.weight": torch.ones(64)})
+    assert report.used == ["encoder.norm.weight"] and report.converted == {"encoder.norm.weight": "doubled"}
+    assert torch.equal(other.norm.weight, torch.full((64,), 2.0))

@@ -9,10 +9,11 @@ import pytest
 from lib.config import loader
 from lib.config.loader import load_config
 from lib.models.build import build_model
-from lib.models.weights.read import find_weights, network_of, read_checkpoint
+from lib.models.weights.read import network_of, read_checkpoint
 from lib.models.weights.report import load_exact
 from lib.study.ladder import ROWS, Row, difference, draw_ladder, from_json, mean_and_error, to_json, to_markdown
 from lib.train.prerequisites import is_finished, training_order
+from lib.utils.paths import find_weights
 from tests.processes import ROOT, run
 
 

@@ -3,6 +3,7 @@
 import json
 import pickle
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ from lib.running.runner import Job, run_sequences
 from lib.structures import Frame, Prediction, TrackOutput
 from lib.tracker import load_tracker
 from lib.tracker.baselines import StaticTracker
-from lib.tracker.build import Request, build_tracker, command_words, make_transcmd
+from lib.tracker.build import TRACKERS, Request, TrackerEntry, build_tracker, command_words, make_transcmd
 from lib.tracker.transcmd import TransCMDTracker
 from lib.utils.boxes import iou_xywh
 from lib.utils.trees import to_plain
@@ -408,3 +409,28 @@ def test_drawn_boxes_lie_where_they_should():
         assert abs(xs.min() - 100) <= 2 and abs(xs.max() - 150) <= 2 and abs(ys.min() - 60) <= 2
         ys, xs = np.nonzero(green[:, offset : offset + 320])
         assert abs(xs.min() - 200) <= 2 and abs(ys.max() - 180) <= 2
+
+
+def test_every_path_among_the_arguments_is_part_of_the_fingerprint(monkeypatch, tmp_path):
+    """Also one that the row's `files` leave out."""
+    (tmp_path / "net.bin").write_bytes(b"weights")
+    arguments = {"NET": tmp_path / "net.bin", "CACHE": Path("cache")}
+    entry = TrackerEntry(StaticTracker, arguments, files=lambda own: [own["NET"]])
+    monkeypatch.setitem(TRACKERS, "other", entry)
+    first, second = (
+        build_tracker(Request("other", settings=(f"TRACKER.CACHE={tmp_path / name}",))).fingerprint for name in "ab"
+    )
+    assert first != second
+
+
+@pytest.mark.parametrize("setting", ["TRACKER", "TRACKER=1", " TRACKER.X =1"])
+def test_a_setting_of_the_tracker_without_a_known_name_is_refused(setting):
+    with pytest.raises(ConfigError, match="--set"):
+        build_tracker(Request("static", settings=(setting,)))
+
+
+def test_nanotrack_needs_its_target_first(shared):
+    request = Request("nanotrack", settings=(f"TRACKER.WEIGHTS={shared / 'peers/nanotrackv2'}",))
+    tracker = build_tracker(request).make("rgbt", "cpu")
+    with pytest.raises(ValueError, match="before initialize"):
+        tracker.track(Frame(*np.zeros((2, 40, 40, 3), np.uint8)))

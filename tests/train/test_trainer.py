@@ -310,11 +310,32 @@ def test_a_checkpoint_with_the_names_of_older_versions_resumes_exactly(stage_cfg
         torch.testing.assert_close(state[part], expected[part], atol=0, rtol=0, equal_nan=True)
 
 
+def test_frozen_parts_with_names_of_older_versions_can_be_resumed(cfg, tmp_path):
+    cfg.TRAIN.FREEZE = ["encoder.blocks.0."]
+    trainer = make_trainer(cfg, tmp_path)
+    path = trainer.checkpoints.save(trainer.state(), 1)
+    old = torch.load(path, weights_only=True)
+    del old["modalities"]
+    old["config"]["TRAIN"]["FREEZE"] = ["vit.blocks.0."]
+    torch.save(old, path)
+    assert matching_state(path, trainer)["config"]["TRAIN"]["FREEZE"] == ["encoder.blocks.0."]
+
+
+def test_a_parameter_group_without_a_learning_rate_is_named(cfg, tmp_path, monkeypatch):
+    task = make_task(cfg)
+    task.model.fusion.parameter_groups = lambda: {"gates": [task.model.fusion.up.bias]}
+    groups = {group["name"]: group for group in build_optimizer(cfg, task).param_groups}
+    assert groups["gates"]["params"] == [task.model.fusion.up.bias] and groups["gates"]["weight_decay"] == 0
+    task.model.fusion.parameter_groups = lambda: {"slow": [task.model.fusion.up.bias]}
+    with pytest.raises(ValueError, match="of the model names slow; expected new or backbone or gates"):
+        build_optimizer(cfg, task)
+
+
 def test_resuming_with_other_modalities_is_refused(cfg, tmp_path, monkeypatch):
     trainer = make_trainer(cfg, tmp_path)
     path = trainer.checkpoints.save(trainer.state(), 1)
     monkeypatch.setitem(MODALITIES, "nir", MODALITIES["rgbt"])
-    with pytest.raises(ValueError, match="written for the modalities rgb, .*rgbe, these are .*, nir: use --finetune"):
+    with pytest.raises(ValueError, match="written for the modalities rgb, .*rgbe, expected .*, nir; use --finetune"):
         matching_state(path, trainer)
 
 

@@ -37,12 +37,13 @@ def convert(net: dict[str, Tensor], model: nn.Module, source: str) -> tuple[dict
     """
     items = dict(_read_key(key, tensor) for key, tensor in net.items())
     streams = {name: child for name, child in model.named_children() if any(child is s for s in model.streams)}
-    if KERNEL not in items:
+    backbone = next(iter(streams.values()))  # streams have the same shapes
+    if not backbone.can_convert(items.keys()):
         return net, {}
     if duplicates := sorted(net.keys() - {item.key for item in items.values()}):
         raise ValueError(f"{source}: cannot be converted: contains {duplicates[0]} with and without its prefix")
     try:
-        next(iter(streams.values())).convert(items)  # streams have the same shapes
+        backbone.convert(items)
     except (RuntimeError, ValueError, IndexError) as error:
         raise ValueError(f"{source}: cannot be converted: {error}") from error
     own, tensors, converted = model.state_dict(), {}, {}

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from lib.structures import MODALITIES
 from lib.utils.files import atomic_path
-from lib.utils.paths import PROJECT
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +29,8 @@ DAMAGE = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, A
     SafetensorError,
 )
 TIMM = "timm:"  # prefix of a model name whose weights timm downloads
-# Old → current names of parameters. The names are complete components of a path with dots.
-RENAMED = {"vit": "encoder", "fusion.weigh": "fusion.gate"}
+# Old → current beginnings of parameter names, for checkpoints that do not list their modalities.
+RENAMED = {"vit.": "encoder.", "fusion.weigh.": "fusion.gate.", "mae.scorer.vit.": "mae.scorer.encoder."}
 MODALITY_TABLES = ("modality_embed",)  # tensors with one row for each modality
 FIRST_MODALITIES = ("rgb", "rgbt", "rgbd", "rgbe")  # modalities of the rows in checkpoints that do not list them
 
@@ -41,12 +40,6 @@ class NetworkFile(NamedTuple):
 
     tensors: dict[str, Tensor]
     converted: dict[str, str]  # name → conversion as text, for tensors that are not plain copies
-
-
-def find_weights(name: str | Path) -> Path:
-    """Returns `name` if this file exists, else its path in pretrained_models/ if it is there, else `name`."""
-    local = PROJECT / "pretrained_models" / name
-    return local if local.is_file() and not Path(name).is_file() else Path(name)
 
 
 class InertPlaceholder:
@@ -172,8 +165,9 @@ def network_of(content: dict[str, Any], path: str | Path) -> NetworkFile:
     net = content.get("net", content.get("model", content))
     if not isinstance(net, dict) or not net or not all(isinstance(value, Tensor) for value in net.values()):
         raise ValueError(f"{path}: contains no network: expected tensors under 'net', found keys {list(content)[:5]}")
-    net = {current_name(name): tensor for name, tensor in net.items()}
-    names, converted = content.get("modalities", FIRST_MODALITIES), {}
+    if "modalities" not in content:
+        net = {current_name(name): tensor for name, tensor in net.items()}
+    names, converted = modality_names(content, path), {}
     for table in MODALITY_TABLES:
         if table in net and ("modalities" in content or len(net[table]) == len(FIRST_MODALITIES)):
             net[table], done = order_rows(net[table], names, f"{path}: {table}")
@@ -184,10 +178,23 @@ def network_of(content: dict[str, Any], path: str | Path) -> NetworkFile:
 
 
 def current_name(name: str) -> str:
-    """Returns the current name of a parameter of an older checkpoint."""
+    """Returns the current name of a parameter of a checkpoint that does not list its modalities."""
     for old, new in RENAMED.items():
-        name = re.sub(rf"(^|\.){re.escape(old)}\.", rf"\1{new}.", name)
+        if name.startswith(old):
+            return new + name.removeprefix(old)
     return name
+
+
+def modality_names(content: dict[str, Any], path: str | Path) -> list[str]:
+    """Returns the modalities of the rows in a checkpoint. Raises ValueError if the entry is not a list of names."""
+    names = content.get("modalities", FIRST_MODALITIES)
+    if (
+        not isinstance(names, list | tuple)
+        or not all(isinstance(n, str) for n in names)
+        or len(set(names)) < len(names)
+    ):
+        raise ValueError(f"{path}: 'modalities': expected a list of different names, got {names!r}")
+    return list(names)
 
 
 def order_rows(table: Tensor, names: Sequence[str], where: str) -> tuple[Tensor, str]:
