@@ -63,8 +63,7 @@ def confidence_thresholds(scores: np.ndarray, resolution: int) -> np.ndarray:
     """Returns at most `resolution` confidence thresholds, falling from +inf (no frame) to -inf (all frames), (T,).
 
     The thresholds between are scores at evenly spaced ranks, as in the VOT toolkit: it ignores the
-    n // (resolution - 2) best and worst of n scores, and uses all scores if there are at most resolution - 2. NaN is
-    ignored.
+    n // (resolution - 2) best and worst of n scores, and uses all if there are at most resolution - 2. NaN is ignored.
 
     Args:
         scores: confidences of any shape (n,).
@@ -85,8 +84,8 @@ def precision_recall(
     """Computes long-term tracking precision and recall of one sequence at each confidence threshold (Lukezic et al.).
 
     A frame is reported if its score is at least the threshold; a frame with the score NaN is never reported. Precision
-    is the mean overlap of the reported frames, or 1 if no frame is reported. Recall is the sum of these overlaps
-    divided by the number of frames with a visible target.
+    is the mean overlap of the reported frames, or 1 if no frame is reported. Recall is their summed overlap divided by the
+    number of frames with a visible target.
 
     Args:
         overlap: (N,) in [0, 1]; 0 where the target is absent, so that a report there lowers precision.

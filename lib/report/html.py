@@ -1,7 +1,7 @@
-"""Report → report.html: one file that needs neither a server nor a network.
+"""Writes report.html: a single file that needs neither a server nor a network.
 
-The page is `report_template.html` with the data as JSON inside it; what is shown how is decided there. No data
-become markup: `<`, `>` and `&` are written as JSON escapes, and the page's script sets text alone.
+The page is `report_template.html`, which defines the presentation, with the data as JSON. Data are never interpreted as
+markup: `<`, `>` and `&` are written as JSON escapes, and the script of the page sets only text.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from lib.report.tables import protocols
 from lib.utils.files import write_text
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
-ABSENT = 255  # in a trace: no overlap, as the target is absent or the result ends before
-LINE_WIDTH = 1.6  # pixels; dashes are counted in it
+ABSENT = 255  # value in a trace without overlap: the target is absent, or the result is too short
+LINE_WIDTH = 1.6  # pixels; the unit of dash lengths
 
 Traces = dict[str, dict[str, np.ndarray]]
 
@@ -36,28 +36,35 @@ def write_html(report: Report, traces: Traces, moments: list[Moment], path: Path
     """Writes the page, atomically; the same input gives the same bytes.
 
     Args:
-        traces: tracker → sequence → (N,) overlap in [0, 1] of every frame, NaN where there is no target. May be empty:
-            then the page has no overlap over time.
+        traces: tracker → sequence → (N,) overlap in [0, 1] of every frame, NaN if the target is absent. If it is empty,
+            the page has no plot of overlap over time.
         moments: thumbnails, see `moments.py`; may be empty.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: a score is not finite.
     """
     record = json.dumps(page_data(report, traces, moments), separators=(",", ":"), allow_nan=False)
     for character in "<>&":
         record = record.replace(character, f"\\u{ord(character):04x}")
     parts = {"title": html.escape(report.title), "data": record}
     template = TEMPLATE.read_text(encoding="utf-8")
-    # In one pass, so that a title which reads like a placeholder stays what it is.
+    # A single pass, so that a title that contains a placeholder is not changed.
     write_text(path, re.sub(r"\{\{(title|data)\}\}", lambda match: parts[match[1]], template))
 
 
 class _Order(NamedTuple):
-    """Names by place; the page's script addresses trackers and sequences by place."""
+    """Names in order; the script of the page refers to trackers and sequences by their index."""
 
     trackers: list[str]  # best first
     sequences: list[str]  # worst first
 
 
 def page_data(report: Report, traces: Traces, moments: list[Moment]) -> dict:
-    """What the page's script reads. Trackers are in the order of the ranking, sequences with the worst first."""
+    """Returns the data for the script of the page: trackers by rank, sequences with the worst first.
+
+    Args and units as in `write_html`; scores are in per cent.
+    """
     order = _Order(report.ranked(report.metrics[-1]), [name for name, _ in report.worst_first()])
     return {
         "title": report.title,
@@ -65,8 +72,8 @@ def page_data(report: Report, traces: Traces, moments: list[Moment]) -> dict:
         "protocol": f"Protocol {report.protocol}: {PROTOCOLS.get(report.protocol, 'not described')}.",
         "metrics": list(report.metrics),
         "trackers": [
-            _style(place) | _tracker(report, name, order) | {"traces": _encode(traces.get(name, {}), order)}
-            for place, name in enumerate(order.trackers)
+            _style(index) | _tracker(report, name, order) | {"traces": _encode(traces.get(name, {}), order)}
+            for index, name in enumerate(order.trackers)
         ],
         "protocols": protocols(report) if report.beside else [],
         "plots": _plots(report, order),
@@ -81,7 +88,7 @@ def page_data(report: Report, traces: Traces, moments: list[Moment]) -> dict:
 
 
 def _badges(report: Report) -> list[str]:
-    """What a reader must know before comparing these scores with others."""
+    """Returns notes that matter when these scores are compared with others."""
     badges = [report.source] if report.source else []
     if report.sequences < report.all_sequences and not report.source:
         badges.append(f"incomplete: {report.sequences} of {report.all_sequences} sequences")
@@ -92,14 +99,14 @@ def _badges(report: Report) -> list[str]:
     return badges
 
 
-def _style(place: int) -> dict:
-    dash = DASHES[place % len(DASHES)]
+def _style(index: int) -> dict:
+    dash = DASHES[index % len(DASHES)]
     lengths = [] if dash == "-" else [round(LINE_WIDTH * length, 2) for length in dash[1]]
-    return {"colour": COLOURS[place % len(COLOURS)], "dash": lengths}
+    return {"colour": COLOURS[index % len(COLOURS)], "dash": lengths}
 
 
 def _tracker(report: Report, name: str, order: _Order) -> dict:
-    """Lists of scores: one for each metric."""
+    """Returns name, label, speed and lists of scores, one per metric."""
     tracker, metrics = report.trackers[name], report.metrics
     return {
         "name": name,
@@ -113,29 +120,29 @@ def _tracker(report: Report, name: str, order: _Order) -> dict:
 
 
 def _label(name: str, drop: Drop | None) -> str:
-    """A short form of the tracker's name, with what was dropped."""
+    """Returns a short form of the tracker's name with its drop."""
     return f"{base_name(name, drop)} − {drop.brief}" if drop else name
 
 
 def _robustness(report: Report) -> list[dict]:
-    """Curves of scores over the share of frames that lack a picture, in per cent."""
+    """Returns curves of scores over the share of frames with a missing image, both in per cent."""
     return [
-        _style(place)
+        _style(index)
         | {"name": f"{curve.tracker}: {curve.condition}"}
         | {"x": _numbers(100 * rate for rate in curve.rates), "y": _numbers(curve.scores)}
-        for place, curve in enumerate(robustness_curves(report))
+        for index, curve in enumerate(robustness_curves(report))
     ]
 
 
 def _plots(report: Report, order: _Order) -> list[dict]:
-    """One plot for all metrics that are read from the same curves, as OP50, OP75 and SR are."""
+    """Returns one plot for all metrics with the same curves, e.g. OP50, OP75 and SR."""
     groups: list[tuple[list[str], list[Curve]]] = []
     for metric in report.metrics:
         curves = [report.trackers[name].curves.get(metric) for name in order.trackers]
         if not all(curve and curve.x for curve in curves):
             continue
-        lines = [curve[:2] for curve in curves]
-        shared = next((metrics for metrics, others in groups if [other[:2] for other in others] == lines), None)
+        points = [curve[:2] for curve in curves]
+        shared = next((metrics for metrics, others in groups if [other[:2] for other in others] == points), None)
         if shared:
             shared.append(metric)
         else:
@@ -154,9 +161,9 @@ def _plot(report: Report, metrics: list[str], curves: list[Curve], order: _Order
         "xLabel": plot.x_label,
         "yLabel": plot.y_label,
         "marks": [{"metric": metric, "at": at} for metric, at in marks.items() if at is not None],
-        "shared": all(curve.x == curves[0].x for curve in curves),  # else each tracker has points of its own
+        "shared": all(curve.x == curves[0].x for curve in curves),  # False: each tracker has different x values
         "curves": [{"x": _numbers(curve.x, 4), "y": _numbers(curve.y, 3)} for curve in curves],
-        # Of precision and recall, the point whose values are in the table.
+        # For precision and recall, the point with the values in the table.
         "points": [_numbers([scores["Re"], scores["Pr"]]) for scores in found] if main == "F" else [],
     }
 
@@ -175,12 +182,12 @@ def _frames(traces: Traces, sequence: str) -> int:
 
 
 def _encode(traces: dict[str, np.ndarray], order: _Order) -> list[str]:
-    """Of each sequence, one byte per frame as base64; "" where there is no trace."""
+    """Returns the trace of each sequence, one byte per frame, as base64; "" without a trace."""
     return [base64.b64encode(quantise(traces[name])).decode() if name in traces else "" for name in order.sequences]
 
 
 def quantise(overlap: np.ndarray) -> bytes:
-    """(N,) in [0, 1] or NaN → one byte per frame: whole per cent, or ABSENT."""
+    """Converts (N,) overlap in [0, 1] or NaN to one byte per frame: integer per cent, or ABSENT."""
     absent = np.isnan(overlap)
     percent = np.rint(100 * np.clip(np.where(absent, 0, overlap), 0, 1))
     return np.where(absent, ABSENT, percent).astype(np.uint8).tobytes()
@@ -197,9 +204,7 @@ def _moment(moment: Moment, order: _Order) -> dict:
 
 
 def _number(value: float | None, digits: int = 2) -> float | None:
-    """Rounded, once, to the digits that are shown, so that the page says what the tables say; None where there is no
-    number, which JSON cannot write.
-    """
+    """Returns the number rounded once to the displayed digits, so that page and tables agree; None if not finite."""
     return round(float(value), digits) if value is not None and math.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""Tracking failures: which frames show the worst ones, and pictures of them."""
+"""Selects frames that show the worst tracking failures, and draws pictures of them."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from lib.utils.draw import TRUTH, write_label
 
 logger = logging.getLogger(__name__)
 
-LOST = 0.05  # overlap up to which a target counts as lost: to touch its edge is not to track it
-MIN_DISTANCE = 50  # frames between two moments of one sequence
-WIDTH, HEIGHT = 240, 180  # of each of a thumbnail's two pictures, pixels
-CONTEXT = 1.5  # what is shown, relative to the boxes that matter
-SMALLEST = 0.25  # part of the image's width that is shown at least
-QUALITY = 80  # of the JPEG
+LOST = 0.05  # largest overlap at which the target counts as lost; above 0, because touching its edge is not tracking
+MIN_DISTANCE = 50  # smallest distance between two moments of one sequence, frames
+WIDTH, HEIGHT = 240, 180  # size of each of the two images of a thumbnail, pixels
+CONTEXT = 1.5  # size of the shown window, relative to the boxes
+SMALLEST = 0.25  # smallest width of the window, relative to the image
+QUALITY = 80  # of the JPEG, 0 to 100
 
 
 class Moment(NamedTuple):
-    """A picture of one tracker's failure."""
+    """A picture of a failure of one tracker."""
 
     sequence: str
     tracker: str
-    frame: int
-    overlap: float  # of the tracker's box with the annotation
-    jpeg: bytes  # RGB | auxiliary
+    frame: int  # from 0
+    overlap: float  # IoU of the tracker's box and the annotation, in [0, 1]
+    jpeg: bytes  # RGB | auxiliary, HEIGHT x 2 WIDTH pixels
 
 
 class _Run(NamedTuple):
@@ -41,22 +41,22 @@ class _Run(NamedTuple):
     weight: float
     sequence: str
     tracker: str
-    frame: int  # the one to show
+    frame: int  # the frame to show
 
 
 def find_moments(traces: dict[str, dict[str, np.ndarray]], count: int) -> list[tuple[str, str, int]]:
-    """Selects the worst moments: (sequence, tracker, frame).
+    """Selects the `count` worst moments and returns (sequence, tracker, frame) of each.
 
-    Candidates are each tracker's runs of lost frames: overlap at most LOST; absent frames neither count nor end a run.
-    The weight of a run is the sum over its frames of 1 plus the overlap of the best tracker minus its own, so that long
-    losses come first, and among them those that other trackers avoid. The frame shown is the first one of the run at
-    which the best tracker is ahead most; with a single tracker it is the frame at which the target was lost.
+    Candidates are runs of lost frames of each tracker, with an overlap of at most LOST. Absent frames do not count
+    and do not end a run. The weight of a run is the sum over its frames of 1 + overlap of the best tracker - overlap of
+    this tracker. Long losses therefore come first, especially those that other trackers avoid. The shown frame is the
+    first frame of the run with the largest difference to the best tracker; with one tracker, it is the first frame.
 
     Trackers alternate. A sequence is selected again only after all others with candidates, and then only for a frame
     that is at least MIN_DISTANCE frames from those selected before.
 
     Args:
-        traces: tracker → sequence → (N,) overlap, NaN where there is no target; N is the same for all trackers.
+        traces: tracker → sequence → (N,) overlap, NaN if the target is absent; N is the same for all trackers.
     """
     taken: list[_Run] = []
     queue = _by_turns(_lost_runs(traces))
@@ -95,7 +95,7 @@ def _runs_of(tracker: str, sequence: str, overlap: np.ndarray, best: np.ndarray)
 
 
 def _by_turns(runs: dict[str, list[_Run]]) -> list[_Run]:
-    """The run of each tracker with the largest weight, then the second one of each, and so on."""
+    """Returns the run with the largest weight of each tracker, then the second run of each tracker, and so on."""
     ordered = [sorted(own, key=lambda run: (-run.weight, run.sequence, run.frame)) for own in runs.values()]
     turns = [(turn, run) for own in ordered for turn, run in enumerate(own)]
     return [run for turn, run in sorted(turns, key=lambda item: (item[0], -item[1].weight, item[1].tracker))]
@@ -110,14 +110,20 @@ def draw_moments(
     sequences: dict[str, Sequence],
     results: dict[str, dict[str, np.ndarray]],
 ) -> list[Moment]:
-    """Draws RGB | auxiliary, cut to the annotation and the tracker's box: the annotation in green, the tracker's box
-    thick, the others' thin. Frames whose images cannot be read are skipped with a warning.
+    """Draws RGB | auxiliary, cropped around the annotation and the tracker's box.
+
+    The annotation is green, the tracker's box is thick, boxes of other trackers are thin. Frames with unreadable images
+    are skipped with a warning.
 
     Args:
-        picked: what `find_moments` gives.
-        results: tracker → sequence → (N, 4) xywh. The order of the trackers picks their colours: that of the ranking.
+        picked: the result of `find_moments`.
+        sequences: name → sequence with images.
+        results: tracker → sequence → (N, 4) xywh. The order of the trackers, by rank, defines their colours.
+
+    Raises:
+        ValueError: a picture cannot be encoded.
     """
-    colours = {name: _rgb(COLOURS[place % len(COLOURS)]) for place, name in enumerate(results)}
+    colours = {name: _rgb(COLOURS[index % len(COLOURS)]) for index, name in enumerate(results)}
     moments = []
     for name, tracker, index in picked:
         sequence = sequences[name]
@@ -140,7 +146,7 @@ def draw_moments(
 
 
 def _truths(sequence: Sequence, index: int) -> list[np.ndarray]:
-    """The annotation, or one for each modality."""
+    """Returns the annotated box, or one box per modality."""
     aux = sequence.aux_boxes_xywh
     return [sequence.boxes_xywh[index], *([] if aux is None else [aux[index]])]
 
@@ -152,30 +158,38 @@ def draw_moment(
     tracker: str,
     colours: dict[str, tuple[int, int, int]],
 ) -> np.ndarray:
-    """(HEIGHT, 2 WIDTH, 3) RGB picture.
+    """Draws a picture of one frame, (HEIGHT, 2 WIDTH, 3) uint8 RGB.
 
     Args:
-        truths_xywh: the annotation, or one for each modality. boxes_xywh: tracker → its box.
+        truths_xywh: the annotated box, (4,) in image pixels, or one per modality.
+        boxes_xywh: tracker → its box, (4,) in image pixels.
+        tracker: the tracker whose failure is shown.
+        colours: tracker → RGB colour, 0 to 255.
     """
-    lines = [(box, colours[name], 1) for name, box in boxes_xywh.items() if name != tracker]
-    lines += [(boxes_xywh[tracker], colours[tracker], 2)]
+    drawn = [(box, colours[name], 1) for name, box in boxes_xywh.items() if name != tracker]
+    drawn += [(boxes_xywh[tracker], colours[tracker], 2)]
     window = window_around([truths_xywh[0], boxes_xywh[tracker]], *frame.rgb.shape[1::-1])
     panels = [
-        _panel(image, window, [*lines, (truth, TRUTH, 2)])
+        _panel(image, window, [*drawn, (truth, TRUTH, 2)])
         for image, truth in zip(frame, (truths_xywh[0], truths_xywh[-1]), strict=True)
     ]
     return np.ascontiguousarray(np.concatenate(panels, axis=1))
 
 
 def window_around(boxes_xywh: list[np.ndarray], width: int, height: int) -> np.ndarray:
-    """What a panel shows, xywh: the valid boxes with some context, in the panel's proportions, moved into the image
-    where it fits.
+    """Returns the window of a panel, (4,) xywh in image pixels, with the proportions of the panel.
+
+    It contains the valid boxes with some context and lies inside the image if it fits.
+
+    Args:
+        boxes_xywh: (4,) each, in image pixels.
+        width, height: size of the image in pixels.
     """
     valid = np.array([box for box in boxes_xywh if is_valid(box)] or [[0, 0, width, height]], np.float64)
     low, high = valid[:, :2].min(axis=0), (valid[:, :2] + valid[:, 2:]).max(axis=0)
-    low, high = np.clip(low, 0, (width, height)), np.clip(high, 0, (width, height))  # a box may have left the image
-    need = np.maximum(high - low, 1) * CONTEXT
-    across = min(max(need[0], need[1] * WIDTH / HEIGHT, SMALLEST * width), max(width, height * WIDTH / HEIGHT))
+    low, high = np.clip(low, 0, (width, height)), np.clip(high, 0, (width, height))  # a box can be outside the image
+    needed = np.maximum(high - low, 1) * CONTEXT
+    across = min(max(needed[0], needed[1] * WIDTH / HEIGHT, SMALLEST * width), max(width, height * WIDTH / HEIGHT))
     size = np.array([across, across * HEIGHT / WIDTH])
     room = np.array([width, height]) - size
     corner = np.where(room > 0, np.clip((low + high - size) / 2, 0, np.maximum(room, 0)), room / 2)
@@ -183,14 +197,14 @@ def window_around(boxes_xywh: list[np.ndarray], width: int, height: int) -> np.n
 
 
 def _panel(
-    image: np.ndarray, window_xywh: np.ndarray, lines: list[tuple[np.ndarray, tuple[int, int, int], int]]
+    image: np.ndarray, window_xywh: np.ndarray, boxes: list[tuple[np.ndarray, tuple[int, int, int], int]]
 ) -> np.ndarray:
     x, y, across, _ = window_xywh
     scale = WIDTH / across
     shift = np.float32([[scale, 0, -x * scale], [0, scale, -y * scale]])
-    smooth = cv2.GaussianBlur(image, (0, 0), 0.4 / scale) if scale < 0.7 else image  # else shrinking would flicker
+    smooth = cv2.GaussianBlur(image, (0, 0), 0.4 / scale) if scale < 0.7 else image  # avoids aliasing
     panel = cv2.warpAffine(smooth, shift, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderValue=(90, 90, 90))
-    for box, colour, thickness in lines:
+    for box, colour, thickness in boxes:
         if is_valid(box):
             corners = (np.array([box[0] - x, box[1] - y, box[0] + box[2] - x, box[1] + box[3] - y]) * scale).round()
             left, top, right, bottom = corners.clip(-(10**4), 10**4).astype(int).tolist()

@@ -1,4 +1,4 @@
-"""How trackers and curves look, the same in figures (`plots.py`) and in the page (`html.py`); imports nothing."""
+"""Colours, dashes and labels of curves, shared by figures (`plots.py`) and the page (`html.py`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Plot(NamedTuple):
-    """How the curve behind one metric is drawn."""
+    """File name, title and axis labels of the plot of one metric."""
 
     file: str
     title: str
@@ -27,8 +27,8 @@ PLOTS = {
 }
 
 MAX_TRACKERS = 20
-# Ten dashes and eleven colours, dark and light in turn: of two trackers that share a dash one is darker, also in grey.
-# A tracker's place in the ranking picks both.
+# Ten dashes and eleven colours, alternately dark and light: of two trackers with the same dash, one is darker, also in
+# grey. The rank of a tracker selects both.
 DASHES = (
     "-",
     (0, (5, 2)),

@@ -1,4 +1,4 @@
-"""Report → figures as PNG and PDF. The only importer of matplotlib; uses no global figure and no LaTeX."""
+"""Draws figures of a report as PNG and PDF. The only module that imports matplotlib; needs no LaTeX."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ logger = logging.getLogger(__name__)
 
 
 def draw_plots(report: Report, folder: Path) -> list[Path]:
-    """Draws one figure for each metric that has a curve, e.g. success.png and success.pdf; returns the paths."""
+    """Draws one figure per metric with a curve, e.g. success.png and success.pdf; returns the paths.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     paths = []
     for metric in report.metrics:
         if metric in PLOTS and all(metric in tracker.curves for tracker in report.trackers.values()):
@@ -34,17 +38,17 @@ def draw_plots(report: Report, folder: Path) -> list[Path]:
 
 
 def draw_metric(report: Report, metric: str) -> Figure:
-    """The curves of all trackers, at most the best MAX_TRACKERS, with their scores in the legend, best first."""
+    """Draws the curves of the best MAX_TRACKERS trackers, with scores in per cent in the legend, best first."""
     plot, ranked = PLOTS[metric], report.ranked(metric)
     shown = ranked[:MAX_TRACKERS]
     if len(shown) < len(ranked):
         logger.warning("%s: drawing the best %d of %d trackers", plot.title, len(shown), len(ranked))
-    styles = {name: place for place, name in enumerate(report.ranked(report.metrics[-1]))}  # the same in every figure
+    styles = {name: rank for rank, name in enumerate(report.ranked(report.metrics[-1]))}  # the same in every figure
     figure = Figure(figsize=(8.2, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for rank, name in enumerate(shown):
-        tracker, above = report.trackers[name], 30 - rank  # the best one is on top
+        tracker, above = report.trackers[name], 30 - rank  # the best curve is on top
         axes.plot(
             *tracker.curves[metric][:2],
             color=COLOURS[styles[name] % len(COLOURS)],
@@ -53,20 +57,20 @@ def draw_metric(report: Report, metric: str) -> Figure:
             label=f"{_score_text(tracker, metric)}  {name}",
             zorder=above,
         )
-        if metric == "F":  # the point whose Pr and Re are in the table
+        if metric == "F":  # the point with Pr and Re in the table
             point = tracker.scores["Re"], tracker.scores["Pr"]
             axes.plot(*point, "o", color=COLOURS[styles[name] % len(COLOURS)], markersize=5, zorder=above)
     frame_axes(axes, plot, report.title)
-    marked = report.trackers[ranked[0]].curves[metric].score_at
-    if marked is not None:
-        axes.axvline(marked, color="0.6", linewidth=0.8, zorder=1)
+    threshold = report.trackers[ranked[0]].curves[metric].score_at
+    if threshold is not None:
+        axes.axvline(threshold, color="0.6", linewidth=0.8, zorder=1)
     kept = "" if len(shown) == len(ranked) else f", best {len(shown)} of {len(ranked)}"
     add_legend(figure, _legend_title(report, metric, kept))
     return figure
 
 
 def _score_text(tracker: TrackerScores, metric: str) -> str:
-    """The score, with half of its 95 % interval where there is one."""
+    """Returns the score, with half of its 95 % interval if there is one, per cent."""
     score = f"{tracker.scores[metric]:5.1f}"
     if metric not in tracker.intervals:
         return score
@@ -75,18 +79,18 @@ def _score_text(tracker: TrackerScores, metric: str) -> str:
 
 
 def _legend_title(report: Report, metric: str, kept: str) -> str:
-    sure = ", ± 95 %" if any(metric in tracker.intervals for tracker in report.trackers.values()) else ""
-    return f"{metric} (%){sure}{kept}"
+    uncertainty = ", ± 95 %" if any(metric in tracker.intervals for tracker in report.trackers.values()) else ""
+    return f"{metric} (%){uncertainty}{kept}"
 
 
 def draw_radar(report: Report) -> Figure:
-    """The ranking metric by attribute, one ray each, with the number of sequences that have it."""
+    """Draws the ranking metric, per cent, by attribute, one ray each, with the number of sequences."""
     metric = report.metrics[-1]
     shown = report.ranked(metric)[:MAX_TRACKERS]
     names = list(report.attributes)
-    rays = [2 * math.pi * place / len(names) for place in range(len(names))]
+    rays = [2 * math.pi * index / len(names) for index in range(len(names))]
     figure = Figure(figsize=(8.2, 5.4), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.3)  # inches; the layout does not see the names around a circle
+    figure.get_layout_engine().set(w_pad=0.3)  # inches; the layout ignores labels around a circle
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(projection="polar")
     for place, name in enumerate(shown):
@@ -114,9 +118,15 @@ def draw_radar(report: Report) -> Figure:
 
 
 def plot_robustness(report: Report, stem: Path) -> list[Path]:
-    """The ranking metric over the share of frames that lack a picture; no figure where nothing was dropped.
+    """Draws the ranking metric over the share of frames with a missing image, both in per cent; returns the paths.
 
-    A tracker has one colour, a way of dropping one dash.
+    Each tracker has a colour, each kind of drop a dash. Draws nothing if no image was dropped.
+
+    Args:
+        stem: path without suffix.
+
+    Raises:
+        OSError: a file cannot be written.
     """
     curves = robustness_curves(report)[:MAX_TRACKERS]
     if not curves:
@@ -143,16 +153,16 @@ def plot_robustness(report: Report, stem: Path) -> list[Path]:
 
 
 def add_legend(figure: Figure, title: str) -> None:
-    """To the right of the axes; names are taken as they are."""
+    """Adds a legend to the right of the axes. Names are not interpreted as formulas."""
     legend = figure.legend(
         title=title, loc="outside right upper", fontsize=8.5, handlelength=3.6, frameon=False, alignment="left"
     )
     for text in legend.get_texts():
-        text.set_parse_math(False)  # a tracker may be called a$b$
+        text.set_parse_math(False)  # a tracker can be named a$b$
 
 
 class LadderRow(NamedTuple):
-    """One configuration of an ablation, as `plot_ladder` draws it."""
+    """One configuration of an ablation, for `plot_ladder`. Values are in per cent."""
 
     title: str
     values: list[float]  # one per seed, per cent
@@ -162,7 +172,15 @@ class LadderRow(NamedTuple):
 
 
 def plot_ladder(rows: list[LadderRow], stem: Path) -> list[Path]:
-    """Draws rows from top to bottom: mean and standard error over the seeds, and each seed as a dot."""
+    """Draws mean and standard error over the seeds of each row, and each seed as a dot; returns the paths.
+
+    Args:
+        rows: from top to bottom.
+        stem: path without suffix.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     figure = Figure(figsize=(8.2, 0.9 + 0.36 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -182,7 +200,7 @@ def plot_ladder(rows: list[LadderRow], stem: Path) -> list[Path]:
 
 
 def frame_axes(axes: Axes, plot: Plot, title: str) -> None:
-    """Titles, limits and a quiet grid."""
+    """Sets title, labels, limits and grid of the axes. The y axis is in per cent."""
     axes.set_title(f"{plot.title} on {title}", fontsize=11, loc="left", parse_math=False)
     axes.set_xlabel(plot.x_label)
     axes.set_ylabel(plot.y_label)
@@ -195,7 +213,11 @@ def frame_axes(axes: Axes, plot: Plot, title: str) -> None:
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Writes <stem>.png and <stem>.pdf, atomically; text in the PDF stays text."""
+    """Writes <stem>.png and <stem>.pdf, atomically; text in the PDF is stored as text. Returns the paths.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every glyph that goes into a PDF
     paths = []
     with rc_context({"pdf.fonttype": 42}):

@@ -1,4 +1,4 @@
-"""Report → how scores fall as modalities go missing: a curve for each tracker and way of dropping, see `drop.py`."""
+"""Robustness curves of a report: scores over the rate of missing images, per tracker and kind of drop."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from lib.evaluation.report import Report
 
 
 class RobustnessCurve(NamedTuple):
-    """One tracker's scores over drop rates."""
+    """The scores of one tracker over K drop rates."""
 
-    tracker: str  # its name without what test.py appends for the drop
-    condition: str  # what the runs share besides the tracker, in words: modality, pattern, fill, seed
-    rates: list[float]  # rising; 0 first, if the tracker with all its pictures is in the report too
-    scores: list[float]  # per cent, in the metric that ranks trackers
+    tracker: str  # name without the label of the drop that test.py appends
+    condition: str  # the drop without its rate, see `Drop.condition`
+    rates: list[float]  # ascending, in [0, 1]; starts with 0 if the report has the run without drop
+    scores: list[float]  # in the ranking metric, per cent
 
 
 def robustness_curves(report: Report) -> list[RobustnessCurve]:
-    """The curves of all trackers whose input was dropped at some rate, in the order of names and conditions.
+    """Returns the curves of all trackers with a drop rate, sorted by name and condition.
 
-    A modality that was missing in all frames, also the first one, is another experiment and no point of a curve.
+    Runs without a modality in all frames, including the first, are a different experiment and not part of a curve.
     """
     points: dict[tuple[str, str], dict[float, str]] = {}
     for name, tracker in sorted(report.trackers.items(), key=lambda item: item[0]):
@@ -28,7 +28,7 @@ def robustness_curves(report: Report) -> list[RobustnessCurve]:
         if drop is None or drop.rate is None:
             continue
         base = base_name(name, drop)
-        if drop.rate in points.get((base, drop.condition), {}):  # two trackers would be one point
+        if drop.rate in points.get((base, drop.condition), {}):  # otherwise two trackers would have the same point
             base = name
         points.setdefault((base, drop.condition), {})[drop.rate] = name
     metric, curves = report.metrics[-1], []
@@ -42,5 +42,5 @@ def robustness_curves(report: Report) -> list[RobustnessCurve]:
 
 
 def base_name(name: str, drop: Drop) -> str:
-    """The tracker's name without the ending that says what was dropped."""
+    """Returns the tracker's name without the label of the drop."""
     return name.removesuffix(f"_drop_{drop.label}")

@@ -1,4 +1,4 @@
-"""Report → files: report.json, tables, figures and the page, all in one folder."""
+"""Writes all files of a report to one folder: report.json, tables, figures and the page."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ MOMENTS = 24  # thumbnails in report.html
 
 
 def save_evaluations(evaluations: list[Evaluation], truth: Truth, folder: Path) -> list[Path]:
-    """Writes the first protocol's files into a folder and the others' into folders in it; returns the paths.
+    """Writes the files of the first protocol to a folder and those of the others to subfolders; returns the paths.
 
-    What an earlier run left in these folders is removed first.
+    Files of an earlier run in these folders are removed first.
+
+    Raises:
+        OSError: a file cannot be written.
     """
-    for place in (folder, *(folder / protocol for protocol in PROTOCOLS)):
-        clear_report(place)
+    for target in (folder, *(folder / protocol for protocol in PROTOCOLS)):
+        clear_report(target)
     targets = [folder, *(folder / evaluation.report.protocol for evaluation in evaluations[1:])]
     return [
         path
@@ -36,7 +39,7 @@ def save_evaluations(evaluations: list[Evaluation], truth: Truth, folder: Path) 
 
 
 def save_evaluation(evaluation: Evaluation, truth: Truth, folder: Path) -> list[Path]:
-    """Writes tables, figures and the page of one protocol; returns their paths."""
+    """Writes tables, figures and the page of one protocol; returns the paths. Raises OSError if it cannot."""
     report, traces = evaluation.report, overlap_traces(evaluation.results)
     paths = save_tables(report, folder) + draw_plots(report, folder)
     write_html(report, traces, worst_moments(evaluation, traces, truth), folder / "report.html")
@@ -44,8 +47,13 @@ def save_evaluation(evaluation: Evaluation, truth: Truth, folder: Path) -> list[
 
 
 def save_tables(report: Report, folder: Path) -> list[Path]:
-    """Writes report.json, report.md, report.csv, report.tex, sequences.csv and, where there are any, attributes.csv;
-    returns their paths.
+    """Writes report.json, report.md, report.csv, report.tex, sequences.csv and, if any, attributes.csv.
+
+    Returns:
+        The paths.
+
+    Raises:
+        OSError: a file cannot be written.
     """
     folder = Path(folder)
     texts = {
@@ -63,9 +71,10 @@ def save_tables(report: Report, folder: Path) -> list[Path]:
 
 
 def worst_moments(evaluation: Evaluation, traces: dict[str, dict[str, np.ndarray]], truth: Truth) -> list[Moment]:
-    """Pictures of the worst tracking failures, where images are available.
+    """Draws pictures of the worst tracking failures; returns no picture if images are not available.
 
-    Trackers are in the order of the ranking, which sets their colours.
+    Args:
+        traces: tracker → sequence → (N,) overlap in [0, 1], NaN if the target is absent.
     """
     if not (truth.sequences and traces):
         return []
@@ -79,7 +88,7 @@ def worst_moments(evaluation: Evaluation, traces: dict[str, dict[str, np.ndarray
 
 
 def clear_report(folder: Path) -> None:
-    """Removes what an earlier run left in the folder, so that no old table or figure stays with the new ones."""
+    """Removes the files of an earlier report in the folder, so that no old table or figure remains."""
     if not (folder / "report.json").is_file():
         return
     plots = [*(plot.file for plot in PLOTS.values()), ATTRIBUTE_PLOT, ROBUSTNESS_PLOT]

@@ -1,4 +1,4 @@
-"""Report → tables as text: Markdown, CSV and LaTeX. A table is a list of rows of text, the header first."""
+"""Makes tables of a report as Markdown, CSV and LaTeX. A table is a list of rows of text, the header first."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import io
 from lib.evaluation.report import Report
 from lib.report.robustness import robustness_curves
 
-WORST = 10  # sequences that the Markdown page lists; sequences.csv holds all
+WORST = 10  # number of sequences in the Markdown page; sequences.csv contains all
 
 Table = list[list[str]]
 
 
 def headline(report: Report) -> Table:
-    """Scores, best tracker first."""
+    """Returns the scores in per cent and frames per second, best tracker first."""
     table = [["Tracker", *report.metrics, "FPS"]]
     for name in report.ranked(report.metrics[-1]):
         tracker = report.trackers[name]
@@ -24,7 +24,7 @@ def headline(report: Report) -> Table:
 
 
 def intervals(report: Report) -> Table:
-    """95 % intervals of the scores, in the headline's order."""
+    """Returns the 95 % intervals of the scores in per cent, best tracker first."""
     table = [["Tracker", *report.metrics]]
     for name in report.ranked(report.metrics[-1]):
         ends = report.trackers[name].intervals
@@ -33,7 +33,7 @@ def intervals(report: Report) -> Table:
 
 
 def protocols(report: Report) -> Table:
-    """Scores under all protocols of one run, side by side; "-" where a protocol has no such metric."""
+    """Returns the scores under all protocols in per cent; "-" if a protocol does not have the metric."""
     columns = {report.protocol: {name: tracker.scores for name, tracker in report.trackers.items()}, **report.beside}
     metrics = list(report.metrics)
     for scores in report.beside.values():
@@ -48,7 +48,7 @@ def protocols(report: Report) -> Table:
 
 
 def attributes(report: Report) -> Table:
-    """The ranking metric by attribute, trackers as columns, best first."""
+    """Returns the ranking metric by attribute in per cent; trackers are columns, best first."""
     ranked, metric = report.ranked(report.metrics[-1]), report.metrics[-1]
     table = [["Attribute", "Sequences", *ranked]]
     for name, count in report.attributes.items():
@@ -58,7 +58,11 @@ def attributes(report: Report) -> Table:
 
 
 def sequences(report: Report, count: int | None = None) -> Table:
-    """The ranking metric by sequence, the one that is worst on average first."""
+    """Returns the ranking metric by sequence in per cent, lowest mean first.
+
+    Args:
+        count: number of sequences; None: all.
+    """
     ranked, metric = report.ranked(report.metrics[-1]), report.metrics[-1]
     table = [["Sequence", "Mean", *ranked]]
     for name, mean in report.worst_first()[:count]:
@@ -68,7 +72,7 @@ def sequences(report: Report, count: int | None = None) -> Table:
 
 
 def robustness_table(report: Report) -> Table:
-    """Rates as columns, curves as rows, and what is lost at the largest rate; "-" where a rate was not run."""
+    """Returns the robustness curves in per cent: rates as columns, and the loss at the largest rate; "-": no run."""
     curves = robustness_curves(report)
     rates = sorted({rate for curve in curves for rate in curve.rates})
     table = [["Tracker", "Missing", *(f"{100 * rate:g}%" for rate in rates), "Loss"]]
@@ -81,7 +85,7 @@ def robustness_table(report: Report) -> Table:
 
 
 def markdown(table: Table) -> str:
-    """The first column to the left, the others to the right."""
+    """Returns a table as Markdown, the first column left-aligned, the others right-aligned."""
     header, *body = [[cell.replace("|", "\\|") for cell in row] for row in table]
     widths = [max(3, *(len(row[column]) for row in (header, *body))) for column in range(len(header))]
     ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -92,14 +96,14 @@ def markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Comma-separated, quoted where needed."""
+    """Returns a table as comma-separated values, with quotes if needed."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(table)
     return text.getvalue()
 
 
 def latex(table: Table) -> str:
-    """A booktabs tabular, the best value of each numeric column in bold."""
+    """Returns a table as LaTeX (booktabs), with the largest value of each numeric column in bold."""
     header, *body = table
     best = [_largest([row[column] for row in body]) for column in range(len(header))]
     lines = [" & ".join(map(_escape, header)) + r" \\", r"\midrule"]
@@ -127,7 +131,7 @@ def _escape(text: str) -> str:
 
 
 def page(report: Report) -> str:
-    """The whole report as Markdown: title, tables, comparisons, and how it was made."""
+    """Returns the complete report as Markdown: title, tables, comparisons, and how frames were counted."""
     metric = report.metrics[-1]
     parts = [f"# {report.title}\n", markdown(headline(report))]
     parts.append(f"Scores in per cent, protocol {report.protocol}.\n" + _counted(report))

@@ -1,8 +1,8 @@
-"""Trains the rows of the ladder over several seeds, in pieces that can be resumed, and writes the table.
+"""Trains the rows of the ladder with several seeds, which can be resumed, and writes the table.
 
-<save_dir>/settings.json                 what all runs share
-<save_dir>/cache/seed1/                  samples and the teacher's answers, until all rows of the seed are finished
-<save_dir>/seed1/checkpoints, logs, …    the runs; logs/transcmd-ablation/<row>.txt holds what one printed
+<save_dir>/settings.json                 settings of all runs
+<save_dir>/cache/seed1/                  samples and outputs of the teacher, until all rows of the seed are finished
+<save_dir>/seed1/checkpoints, logs, …    the runs; logs/transcmd-ablation/<row>.txt is the output of a run
 <save_dir>/ladder.json, .md, .png, .pdf  the table of every finished run
 """
 
@@ -28,15 +28,17 @@ from lib.utils.paths import epoch_path
 
 @dataclass(frozen=True)
 class Ablation:
-    """All runs below one folder.
+    """All runs of an ablation below one folder.
 
     Args:
-        rows: keys of ROWS. seeds: every row is trained with each.
-        train_sequences: synthetic training sequences of each kind.
-        teacher: a checkpoint in place of the one that the rows' YAML names.
-        jobs: runs at a time; they share the cores. workers: processes for drawing samples.
+        rows: keys of ROWS.
+        seeds: every row is trained with each seed.
+        train_sequences: number of synthetic training sequences of each modality.
+        teacher: checkpoint that replaces the one in the YAML files of the rows.
+        jobs: number of parallel runs, which share the cores.
+        workers: number of processes that draw samples.
         settings: values of --set, for every run.
-        show: prints a line: each run as it starts, and the table.
+        show: prints a text; called when a run starts, and with the table.
     """
 
     save_dir: Path
@@ -51,38 +53,51 @@ class Ablation:
     show: Callable[[str], None]
 
     def keep_settings(self) -> None:
-        """Notes what all runs of a save_dir share. Raises ValueError where earlier ones were made with others."""
+        """Writes the settings that all runs in `save_dir` share.
+
+        Raises:
+            ValueError: earlier runs in `save_dir` have different settings.
+            FileNotFoundError: the checkpoint of the teacher is missing.
+        """
         if self.teacher and not self.teacher.is_file():
             raise FileNotFoundError(f"--teacher {self.teacher}: no such checkpoint")
         teacher = str(self.teacher.resolve()) if self.teacher else ""
         settings = {"set": list(self.settings), "teacher": teacher, "train_sequences": self.train_sequences}
         path = self.save_dir / "settings.json"
-        if path.is_file() and (made := json.loads(path.read_text(encoding="utf-8"))) != settings:
+        if path.is_file() and (stored := json.loads(path.read_text(encoding="utf-8"))) != settings:
             raise ValueError(
-                f"{path}: made with {made}, asked for {settings}, which do not compare; use another --save_dir"
+                f"{path}: expected {settings}, got {stored}; these runs cannot be compared, use a different --save_dir"
             )
         write_text(path, json.dumps(settings))
 
     def make_data(self) -> int:
-        """Makes the synthetic data sets that are missing; returns the exit status of the command."""
+        """Makes missing synthetic data sets; returns the exit status of the command, 0 for success.
+
+        Raises:
+            ConfigError: a setting is invalid.
+        """
         root = load_config("transcmd", "ablation/scratch", self.settings).DATA.ROOT
         sizes = ["--train_sequences", self.train_sequences, "--test_sequences", 1, "--workers", self.workers]
         return run_child(tracking_command("make_demo_data.py", "--output", root, *sizes))
 
     def train(self) -> Iterator[str]:
-        """Trains what is not finished; yields a line for each run that failed."""
+        """Trains all unfinished runs; yields a line for each failed run."""
         for seed in self.seeds:
             for config in self.train_seed(seed):
                 yield f"failed: {config}, seed {seed}: see {self.log(config, seed)}"
 
     def train_seed(self, seed: int) -> list[str]:
-        """All rows of a seed, and before them what they start from. Returns those that failed."""
+        """Trains all rows of a seed and their prerequisites. Returns the names of the failed ones.
+
+        Raises:
+            ConfigError: an experiment or a setting is invalid.
+        """
         if all(self.is_finished(row, seed) for row in self.rows):
             return []
         self.fill_caches(seed)
         needed = {row: load_config("transcmd", f"ablation/{row}").MODEL.PRETRAIN_CONFIG for row in self.rows}
         first = sorted({config.removeprefix("ablation/") for config in needed.values() if config})
-        first += [row for row in self.rows if not needed[row]]  # they wait for nothing
+        first += [row for row in self.rows if not needed[row]]  # these have no prerequisite
         failed = []
         for configs in (first, [row for row in self.rows if needed[row]]):
             succeeded = run_side_by_side(partial(self.train_run, seed), configs, self.jobs)
@@ -93,7 +108,7 @@ class Ablation:
         return failed
 
     def train_run(self, seed: int, children: Children, config: str) -> bool:
-        """One run, unless it is finished; what it printed is kept. True where it succeeded."""
+        """Trains one run, unless it is finished, and stores its output. Returns whether it succeeded."""
         if self.is_finished(config, seed):
             return True
         self.show(f"seed {seed}, {config}")
@@ -108,16 +123,25 @@ class Ablation:
             return children.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment).returncode == 0
 
     def fill_caches(self, seed: int) -> None:
-        """Draws the samples of a seed, once, for all rows; as many epochs as the longest of them takes."""
+        """Draws the samples of a seed for all rows, for the number of epochs of the longest row.
+
+        Raises:
+            ConfigError: an experiment or a setting is invalid.
+            ValueError: the cache has different settings, or a data set is invalid.
+        """
         configs = [load_config("transcmd", f"ablation/{row}", self.overrides(seed)) for row in self.rows]
         fill_cache(max(configs, key=lambda cfg: cfg.TRAIN.EPOCH), self.workers)
 
     def report(self) -> None:
-        """Writes the table and the plot of every finished run, of whatever rows and seeds, and shows the table."""
+        """Writes table and plot of all finished runs of all rows and seeds, and shows the table.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
         rows = []
         for name, (title, reference) in ROWS.items():
             row = Row(name, title, reference)
-            for seed in sorted(int(place.name[4:]) for place in self.save_dir.glob("seed*")):
+            for seed in sorted(int(folder.name[4:]) for folder in self.save_dir.glob("seed*")):
                 if self.is_finished(name, seed):
                     path = self.newest(name, seed).with_name("validation.json")
                     row.add(seed, json.loads(path.read_text(encoding="utf-8")))
@@ -128,28 +152,31 @@ class Ablation:
         self.show(to_markdown(rows))
 
     def is_finished(self, config: str, seed: int) -> bool:
-        """Whether a run has its last checkpoint and was validated after it."""
+        """Returns whether a run has its last checkpoint and the validation of its last epoch."""
         path = self.newest(config, seed)
         if path is None or not is_finished(path) or not (record := path.with_name("validation.json")).is_file():
             return False
         return path == epoch_path(path.parent, json.loads(record.read_text(encoding="utf-8"))["epoch"])
 
     def newest(self, config: str, seed: int) -> Path | None:
-        """The newest checkpoint of a run."""
+        """Returns the newest checkpoint of a run, or None."""
         return newest("transcmd", f"ablation/{config}", self.folder(seed))
 
     def folder(self, seed: int) -> Path:
+        """Returns the folder of the runs of a seed."""
         return self.save_dir / f"seed{seed}"
 
     def log(self, config: str, seed: int) -> Path:
+        """Returns the file with the output of a run."""
         return self.folder(seed) / "logs" / "transcmd-ablation" / f"{config}.txt"
 
     def cache(self, seed: int) -> Path:
+        """Returns the folder of the cached samples of a seed."""
         return (self.save_dir / "cache" / f"seed{seed}").resolve()
 
     def overrides(self, seed: int) -> list[str]:
-        """The values of --set for the runs of a seed."""
-        place = self.cache(seed)
+        """Returns the values of --set for the runs of a seed."""
+        cache = self.cache(seed)
         teacher = [f"TRAIN.TEACHER.CHECKPOINT={self.teacher.resolve()}"] if self.teacher else []
-        caches = [f"DATA.CACHE={place}", f"TRAIN.TEACHER.CACHE={place}/teacher"]
+        caches = [f"DATA.CACHE={cache}", f"TRAIN.TEACHER.CACHE={cache}/teacher"]
         return [f"TRAIN.SEED={seed}", *caches, *teacher, *self.settings]

@@ -1,4 +1,4 @@
-"""The table at the end of the demo: its trackers on its three benchmarks."""
+"""The result table of the demo: its trackers on its three benchmarks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lib.evaluation.report import Report
 from lib.utils.paths import results_folder
 
 BENCHMARKS = ("LasHeR", "DepthTrack", "VisEvent")
-ROWS = {  # row of the table → tracker, and what its result folder is called
+ROWS = {  # title of the row → tracker and name of its result folder
     "a box that never moves": ("static", "demo"),
     "student, RGB alone": ("transcmd", "demo_drop_aux"),
     "student, auxiliary alone": ("transcmd", "demo_drop_rgb"),
@@ -24,7 +24,12 @@ ROWS = {  # row of the table → tracker, and what its result folder is called
 
 
 def demo_table(save_dir: Path, data_root: Path) -> str:
-    """The benchmarks' own scores, and the success rate by LasHeR's rule on all three sets, as Markdown."""
+    """Returns a Markdown table of the official scores and of LasHeR's success rate on all three sets, per cent.
+
+    Raises:
+        FileNotFoundError: a report or a data set is missing.
+        ValueError: a result is missing or invalid.
+    """
     columns: dict[str, list[float]] = {}
     for name in BENCHMARKS:
         report = Report.from_json(save_dir / "test" / "reports" / name / "report.json")

@@ -1,4 +1,4 @@
-"""Runs of several configurations over several seeds → a table of means, standard errors and paired differences."""
+"""Means, standard errors and paired differences of several configurations over several seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from lib.report.plots import LadderRow, plot_ladder
 
 MODALITIES = ("rgbt", "rgbd", "rgbe")
-# row → title, and the row that it is compared with
+# row → title, and the row to which it is compared
 LADDER = {
     "scratch": ("from scratch", ""),
     "joint": ("+ joint attention", "scratch"),
@@ -31,45 +31,53 @@ CONTROLS = {
     "fused": ("fused output for MPSD", "mpsd"),
 }
 ROWS = {**LADDER, **CONTROLS}
-WHOLE = ("response", "cmae")  # the distilled student, and the same one without a teacher
+COMPLETE = ("response", "cmae")  # the distilled student, and the same one without a teacher
 
 
 @dataclass
 class Row:
-    """One configuration. `scores` holds one value per seed, in per cent, by modality and under "mean"."""
+    """One configuration. `scores` has one value per seed, in per cent, for each modality and for "mean"."""
 
     name: str
     title: str
-    reference: str  # the row that it is compared with, seed by seed; "": none
+    reference: str  # the row to which it is compared, seed by seed; "": none
     seeds: list[int] = field(default_factory=list)
     scores: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, seed: int, validation: dict[str, float]) -> None:
-        """Notes one run; `validation` is what the Trainer writes: {'rgbt/auc': 0.61, ...}."""
+        """Adds a run.
+
+        Args:
+            validation: values of validation.json in [0, 1], e.g. {'rgbt/auc': 0.61}.
+        """
         values = {modality: 100 * validation[f"{modality}/auc"] for modality in MODALITIES}
         for name, value in {**values, "mean": sum(values.values()) / len(values)}.items():
             self.scores.setdefault(name, []).append(value)
         self.seeds.append(seed)
 
     def mean(self, name: str = "mean") -> tuple[float, float]:
-        """Mean and standard error over the seeds."""
+        """Returns mean and standard error over the seeds, per cent."""
         return mean_and_error(self.scores[name])
 
 
 def draw_ladder(rows: list[Row], stem: Path) -> list[Path]:
-    """Draws the rows that have a run as <stem>.png and .pdf; returns the paths."""
+    """Draws the rows that have a run as <stem>.png and .pdf; returns the paths. Raises OSError as `plot_ladder`."""
     drawn = [LadderRow(row.title, row.scores["mean"], *row.mean(), row.name not in LADDER) for row in rows if row.seeds]
     return plot_ladder(drawn, stem) if drawn else []
 
 
 def mean_and_error(values: list[float]) -> tuple[float, float]:
-    """Mean and its standard error; NaN for the error of a single value."""
+    """Returns the mean and its standard error, in the unit of the values; the error of a single value is NaN."""
     count = len(values)
     return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else math.nan
 
 
 def difference(row: Row, reference: Row) -> tuple[float, float]:
-    """Mean and standard error of row minus reference, paired by seed. Raises ValueError where no seed is in both."""
+    """Returns mean and standard error of row minus reference, paired by seed, per cent.
+
+    Raises:
+        ValueError: the rows have no seed in common.
+    """
     common = [seed for seed in row.seeds if seed in reference.seeds]
     if not common:
         raise ValueError(f"{row.name} and {reference.name} have no seed in common")
@@ -81,7 +89,11 @@ def difference(row: Row, reference: Row) -> tuple[float, float]:
 
 
 def to_markdown(rows: list[Row]) -> str:
-    """The table, one line per row that has a run; below it, what all of the distillation is worth."""
+    """Returns the table, one line per row with a run, per cent; below it, the effect of the complete distillation.
+
+    Raises:
+        ValueError: a row and its reference have no seed in common.
+    """
     done = {row.name: row for row in rows if row.seeds}
     lines = [
         "| row | AUC | RGB-T | RGB-D | RGB-E | against | difference | seeds |",
@@ -92,19 +104,19 @@ def to_markdown(rows: list[Row]) -> str:
         against = done.get(row.reference)
         compared = [against.title, _value(*difference(row, against), sign=True)] if against else ["", ""]
         lines.append(f"| {row.title} | {' | '.join(cells + compared)} | {len(row.seeds)} |")
-    if all(name in done for name in WHOLE):
-        distilled, alone = (done[name] for name in WHOLE)
+    if all(name in done for name in COMPLETE):
+        distilled, alone = (done[name] for name in COMPLETE)
         lines += ["", f"{distilled.title} against {alone.title}: {_value(*difference(distilled, alone), sign=True)}"]
     return "\n".join(lines) + "\n"
 
 
 def to_json(rows: list[Row]) -> str:
-    """All values, so that a plot can be drawn from them alone."""
+    """Returns all values of the rows that have a run, for a plot."""
     return json.dumps([vars(row) for row in rows if row.seeds], indent=1)
 
 
 def from_json(path: Path) -> list[Row]:
-    """The inverse of `to_json`."""
+    """Reads a file of `to_json`. Raises FileNotFoundError if it is missing."""
     return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what the method does with a batch: masks and reconstructions, and which fusion path is trusted where."""
+"""Pictures of a batch: masks and reconstructions of CMAE, and weights of the fusion paths."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ from lib.models.mae import Reconstruction, from_patches
 from lib.structures import Pair, Sample, TrackOutput
 from lib.utils.draw import overlay_score, write_label
 
-CELL = 192  # pixels of one picture
-LINE = 18  # of a line of text
-LABEL = (5, CELL - 7)  # where a picture's text begins
-HIDDEN = 0.5  # grey of masked patches
+CELL = 192  # side of one picture, pixels
+LINE = 18  # height of a line of text, pixels
+LABEL = (5, CELL - 7)  # left end of the base line of a picture's text, pixels
+HIDDEN = 0.5  # grey level of masked patches, in [0, 1]
 
 
 def draw_reconstruction(sample: Sample, result: Reconstruction, stride: int) -> np.ndarray:
-    """One row per sample: search crops, what their masks are chosen by, the masked pair, the reconstructed pair.
+    """Draws one row per sample: search crops, scores of the mask, masked pair, reconstructed pair.
 
-    Only masked patches are reconstructed; they get the true mean and deviation, which the loss takes out. Flat ones,
-    which the loss leaves out, stay as they are.
+    Only masked patches are reconstructed. They get their true mean and deviation, which the loss removes. Flat patches,
+    which the loss ignores, are shown unchanged.
+
+    Args:
+        sample: a batch of B samples.
+        stride: side of a patch, pixels.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
     """
     cells = (sample.search.rgb.shape[-1] // stride) ** 2
     patches, prediction = result.patches[:, :, -cells:].float(), result.prediction[:, :, -cells:].float()
@@ -45,11 +52,18 @@ def draw_reconstruction(sample: Sample, result: Reconstruction, stride: int) -> 
 
 
 def draw_paths(sample: Sample, output: TrackOutput, weights: Tensor, labels: list[str]) -> np.ndarray:
-    """One row per sample: search crops with true (green) and fused box (red), and how far each token trusts each
-    path, with that path's box and IoU.
+    """Draws one row per sample: search crops with true (green) and fused box (red), and the weights of each path.
+
+    The picture of a path also shows its box and IoU.
 
     Args:
-        weights: (B, hw, 3), see `MultiPathFusion.path_weights`. labels: a few words on each sample.
+        sample: a batch of B samples.
+        output: the teacher's output for the batch.
+        weights: (B, hw, 3), see `MultiPathFusion.path_weights`.
+        labels: a short text for each sample.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
     """
     path_iou = {name: box_iou(output.paths[name].boxes, sample.search_box) for name in PATHS}
     fused = box_iou(output.boxes, sample.search_box)
@@ -72,7 +86,14 @@ def draw_paths(sample: Sample, output: TrackOutput, weights: Tensor, labels: lis
 
 
 def pick_samples(search: Pair, count: int) -> tuple[list[int], list[str]]:
-    """Samples in which one modality shows little, and others: their numbers and a word on each."""
+    """Selects `count` samples, of which about two thirds have little contrast in one modality.
+
+    Args:
+        search: search crops of a batch, (B, 3, S, S).
+
+    Returns:
+        The indices of the samples, and a short text for each.
+    """
     spread = [image.float().std(dim=(1, 2, 3)) for image in search]
     picked: dict[int, str] = {}
     for values, label in zip(spread, ("dark or flat RGB", "faint auxiliary"), strict=True):

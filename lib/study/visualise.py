@@ -1,4 +1,4 @@
-"""Pictures of what a trained stage does with held-out pairs."""
+"""Pictures of the behaviour of a trained network on held-out pairs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ from lib.train.checkpoint import read_training_state
 from lib.utils.files import atomic_path
 from lib.utils.misc import seed_step
 
-BATCHES = 8  # of validation, from which the samples are picked
+BATCHES = 8  # number of validation batches from which samples are selected
 
 
 @torch.inference_mode()
 def draw_stage(cfg, name: str, checkpoint: Path, save_dir: Path, samples: int, device: torch.device) -> np.ndarray:
-    """What CMAE masks and rebuilds (stage pretrain), or which path a teacher trusts where.
+    """Draws masks and reconstructions of CMAE (stage pretrain), or the path weights of a teacher.
 
     Args:
-        cfg: an experiment that `check_stage` accepts. name: its name, for errors.
+        cfg: an experiment that `check_stage` accepts.
+        name: name of the experiment, for error texts.
+        samples: number of rows.
 
     Returns:
-        One RGB picture.
+        One picture, (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: the experiment names no validation data; the checkpoint is of another network.
+        ValueError: the experiment has no validation data, or the checkpoint has a different network.
+        FileNotFoundError: the checkpoint or a data set is missing.
     """
     pretrains = cfg.TRAIN.STAGE == "pretrain"
     if pretrains:
@@ -47,7 +50,7 @@ def draw_stage(cfg, name: str, checkpoint: Path, save_dir: Path, samples: int, d
     stage.to(device).eval()
     loader = build_loaders(cfg)[1]
     if loader is None:
-        raise ValueError(f"--config {name}: DATA.VAL names no data set to take pairs from")
+        raise ValueError(f"--config {name}: DATA.VAL contains no data set")
     pool = concatenate([batch for _, batch in zip(range(BATCHES), loader, strict=False)])
     rows, labels = pick_samples(pool.search, samples)
     sample = to_device(take_rows(pool, rows), device)
@@ -60,20 +63,20 @@ def draw_stage(cfg, name: str, checkpoint: Path, save_dir: Path, samples: int, d
 
 
 def check_stage(cfg, name: str) -> None:
-    """Raises ValueError where there is nothing to draw of an experiment."""
+    """Raises ValueError if an experiment is neither of stage pretrain nor a teacher."""
     if cfg.TRAIN.STAGE != "pretrain" and cfg.MODEL.TYPE != "teacher":
         raise ValueError(f"--config {name}: nothing to show; expected an experiment of stage pretrain, or a teacher")
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Writes an RGB picture. Raises OSError where it cannot."""
+    """Writes an (H, W, 3) uint8 RGB picture, atomically. Raises OSError if it cannot be written."""
     with atomic_path(path) as temporary:
         if not cv2.imwrite(str(temporary), picture[..., ::-1]):
             raise OSError(f"{path}: cannot write the picture")
 
 
 def concatenate(batches: list[Sample]) -> Sample:
-    """Several batches as one."""
+    """Concatenates batches of B1, B2, … samples to one batch."""
     fields = zip(*batches, strict=True)
     return Sample(
         *(Pair(*map(torch.cat, zip(*f, strict=True))) if isinstance(f[0], Pair) else torch.cat(f) for f in fields)
@@ -81,5 +84,5 @@ def concatenate(batches: list[Sample]) -> Sample:
 
 
 def take_rows(sample: Sample, rows: list[int]) -> Sample:
-    """The given samples of a batch."""
+    """Returns a batch of the samples with the given indices."""
     return Sample(*(Pair(*(image[rows] for image in f)) if isinstance(f, Pair) else f[rows] for f in sample))

@@ -1,7 +1,7 @@
-"""The VOT toolkit's multistart experiment with a loop that runs; the toolkit finds the class by its name in stack.yaml.
+"""Replaces the VOT toolkit's multistart experiment; stack.yaml contains the name of the class.
 
-In vot-toolkit 0.9.0 its own stops before the first frame ("ObjectQuery.state must be a Region"). The analyses of the
-results are the toolkit's.
+The experiment of vot-toolkit 0.9.0 fails before the first frame ("ObjectQuery.state must be a Region"). Results are
+analysed by the toolkit.
 """
 
 from __future__ import annotations
@@ -17,10 +17,18 @@ from lib.results.vot_files import anchors_of
 
 
 class MultiStart(MultiStartExperiment):
-    """Runs a tracker from every anchor of a sequence, forwards to its end or back to its beginning."""
+    """Runs a tracker from every anchor of a sequence, forward to its end or backward to its first frame."""
 
     def execute(self, tracker, sequence, force: bool = False, callback: Callable[[float], None] | None = None) -> None:
-        """Writes one trajectory per anchor, as the toolkit's analyses look for them; finished ones are kept."""
+        """Writes one trajectory per anchor, with the names that the toolkit's analyses expect.
+
+        Args:
+            force: repeat finished trajectories.
+            callback: called with the completed share in [0, 1] after each anchor.
+
+        Raises:
+            ValueError: the sequence has no anchor.
+        """
         results = self.results(tracker, sequence)
         values = [sequence.values(frame).get(self.anchor, 0) for frame in range(len(sequence))]
         anchors = anchors_of(values, sequence.name)
@@ -35,7 +43,7 @@ class MultiStart(MultiStartExperiment):
 
 
 def track(runtime, frames: FrameMapSequence) -> Trajectory:
-    """One run of a tracker, started with the annotation of the first frame."""
+    """Runs a tracker once, initialised with the annotation of the first frame. Times are in seconds."""
     answers, times = runtime.run(frames, [ObjectQuery(frames.groundtruth(0), {}, 0)])
     trajectory = Trajectory(len(frames))
     for index, (answer, seconds) in enumerate(zip(answers[0], times, strict=True)):

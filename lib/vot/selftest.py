@@ -1,4 +1,4 @@
-"""A test of the VOT toolkit with our trackers on this machine: it runs them, and both sides find the same scores."""
+"""Tests that the VOT toolkit can run our trackers on this machine, and that its scores equal ours."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from lib.utils.trees import to_plain
 from lib.vot.workspace import LONG_TERM, read_analysis, run_toolkit, tracker_command, write_workspace
 
 SEED = 5  # of the data and of random weights
-TOLERANCE = 1e-7  # per cent; sums are formed in another order
+TOLERANCE = 1e-7  # per cent; the order of summation differs
 
 
 def self_test(request: Request, name: str, folder: Path) -> dict[str, float]:
     """Makes two synthetic sequences and a workspace, runs `vot test`, `evaluate` and `analysis`, scores the results.
 
     Args:
-        request: the tracker. name: what the toolkit calls it. folder: everything is written there.
+        request: the tracker.
+        name: name of the tracker in the toolkit.
+        folder: folder of all written files.
 
     Returns:
         Pr, Re and F in per cent.
 
     Raises:
-        ValueError: one of the steps failed, or the scores are not the same.
+        ValueError: a step failed, or the scores differ.
     """
     frames = {"train_sequences": 1, "test_sequences": 2, "train_frames": 12, "test_frames": 30}
     write_datasets(folder / "data", seed=SEED, datasets=("DepthTrack",), workers=1, **frames)
@@ -45,8 +47,13 @@ def self_test(request: Request, name: str, folder: Path) -> dict[str, float]:
 
 
 def random_network(config: str, folder: Path) -> Request:
-    """A network that was never trained, on the CPU; its weights are written into `folder`."""
-    import torch  # here: other trackers do without
+    """Returns a request for an untrained network on the CPU. Its weights are written to `folder`.
+
+    Raises:
+        ValueError: the experiment is invalid.
+        OSError: the file cannot be written.
+    """
+    import torch  # here, because other trackers do not need torch
 
     from lib.models.build import build_model
     from lib.models.weights.read import write_net
@@ -58,10 +65,10 @@ def random_network(config: str, folder: Path) -> Request:
 
 
 def check_scores(workspace: Path, experiment: str, tracker: str, sequences: SequenceOf[Sequence]) -> dict[str, float]:
-    """Pr, Re and F in per cent, as `vot analysis --name scores` wrote them and as we find them from its files.
+    """Compares the scores of `vot analysis --name scores` with ours; returns Pr, Re and F in per cent.
 
     Raises:
-        ValueError: they are not the same.
+        ValueError: the scores differ.
     """
     analysed = Path(workspace) / "analysis" / "scores.json"
     theirs = dict(zip(("Pr", "Re", "F"), read_analysis(analysed, experiment)[0][0], strict=True))
@@ -70,5 +77,5 @@ def check_scores(workspace: Path, experiment: str, tracker: str, sequences: Sequ
     ours = evaluate(DEPTHTRACK, annotations, {tracker: folder}).trackers[tracker].scores
     for metric, value in theirs.items():
         if not abs(100 * value - ours[metric]) <= TOLERANCE:
-            raise ValueError(f"{metric}: the toolkit's {analysed} says {100 * value!r}, we find {ours[metric]!r}")
+            raise ValueError(f"{metric}: the toolkit has {100 * value!r} in {analysed}, we have {ours[metric]!r}")
     return ours

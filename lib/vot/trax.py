@@ -1,4 +1,4 @@
-"""The tracker's side of TraX, the protocol by which the VOT toolkit asks a tracker for boxes."""
+"""The tracker's side of TraX, the protocol between the VOT toolkit and a tracker."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ from lib.data.storage import DiskStore
 from lib.structures import Frame
 from lib.tracker.base import Tracker
 
-MODALITY = "rgbd"  # the toolkit's sequences with two channels hold colour and depth
+MODALITY = "rgbd"  # sequences of the toolkit with two channels contain colour and depth
 
 
 def answer_toolkit(tracker: Tracker, name: str) -> None:
-    """Tracks what the toolkit sends until it ends the conversation.
+    """Tracks the frames that the toolkit sends until it ends the connection.
+
+    Args:
+        name: name of the tracker.
 
     Raises:
-        ValueError: nobody speaks TraX at the other end, or a start without exactly one box.
-        OSError: an image that cannot be read.
+        ValueError: there is no TraX connection, or an initialisation does not have exactly one box.
+        OSError: an image cannot be read.
     """
     try:
         with Conversation(name) as conversation:
             conversation.run(tracker)
     except trax.TraxException as error:
         raise ValueError(
-            f"the toolkit is gone or does not speak TraX: {error}; start this by `vot evaluate`"
+            f"no TraX connection to the toolkit: {error}; start this command with `vot evaluate`"
         ) from error
 
 
 class Conversation:
-    """One conversation with the toolkit: it asks, the tracker answers; one target, a rectangle."""
+    """A connection to the toolkit, which requests boxes from the tracker; one target, a rectangle."""
 
     def __init__(self, name: str):
         channels = [ImageChannel.COLOR, ImageChannel.DEPTH]
@@ -44,12 +47,17 @@ class Conversation:
         self.server.quit(reason=None if error is None else " ".join(str(error).split()))
 
     def run(self, tracker: Tracker) -> None:
-        """Answers until the toolkit ends it. It may start the tracker again on another sequence at any time."""
+        """Answers requests until the toolkit ends the connection. It can initialise the tracker again at any time.
+
+        Raises:
+            ValueError: an initialisation does not have exactly one box.
+            OSError: an image cannot be read.
+        """
         while (request := self.server.wait()).type != trax.TraxStatus.QUIT:
             frame = read_frame(request.image)
             if request.type == trax.TraxStatus.INITIALIZE:
                 if len(request.objects) != 1:
-                    raise ValueError(f"the toolkit starts {len(request.objects)} targets at once, expected 1")
+                    raise ValueError(f"the toolkit initialises {len(request.objects)} targets, expected 1")
                 box = np.array(request.objects[0][0].bounds(), np.float64)
                 tracker.initialize(frame, box)
                 self.answer(box)
@@ -57,13 +65,21 @@ class Conversation:
                 self.answer(*tracker.track(frame))
 
     def answer(self, box_xywh: np.ndarray, score: float | None = None) -> None:
-        """Sends a box. Without a score, as for the frame whose box was given, the toolkit takes a confidence of 0."""
+        """Sends a box, (4,) in image pixels. Without a score, as in the first frame, the toolkit assumes 0."""
         properties = {} if score is None else {"confidence": f"{score:.9g}"}
         self.server.status([(trax.Rectangle.create(*map(float, box_xywh)), properties)])
 
 
 def read_frame(images: dict) -> Frame:
-    """Both images, decoded by the readers of data sets, as in training and testing."""
+    """Reads both images, (H, W, 3) uint8, with the decoders that training and testing use.
+
+    Args:
+        images: channel ("color", "depth") → image of TraX.
+
+    Raises:
+        OSError: an image is missing.
+        ValueError: an image cannot be decoded.
+    """
     color, depth = (images[channel].path() for channel in ("color", "depth"))
-    one = Sequence("frame", MODALITY, DiskStore("/"), [color], [depth], np.zeros((1, 4)), np.zeros(1, bool))
-    return one.frame(0)
+    sequence = Sequence("frame", MODALITY, DiskStore("/"), [color], [depth], np.zeros((1, 4)), np.zeros(1, bool))
+    return sequence.frame(0)

@@ -1,11 +1,11 @@
-"""Workspaces of the VOT toolkit: what `vot evaluate` needs to run our trackers on a data set that is there already.
+"""Workspaces of the VOT toolkit: the files with which `vot evaluate` runs our trackers on an existing data set.
 
     <workspace>/config.yaml         names stack.yaml          <workspace>/sequences/list.txt         names, in order
     <workspace>/stack.yaml          the experiments           <workspace>/sequences/<name>/color, …  links
-    <workspace>/trackers.ini        how trackers are started  <workspace>/sequences/<name>/sequence  size, length
-    <workspace>/results/<tracker>/  what the toolkit writes
+    <workspace>/trackers.ini        commands of the trackers  <workspace>/sequences/<name>/sequence  size, length
+    <workspace>/results/<tracker>/  results of the toolkit
 
-Nothing is written into the data set, and nothing is fetched: our stack names no address.
+The data set is not changed, and nothing is downloaded, because our stack contains no address.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from lib.utils.paths import PROJECT
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT = 300  # seconds that a tracker may take to start, or for one frame
-CHANNELS = ("color", "depth")  # the toolkit's names, which data sets of RGB-D give their folders too
-METADATA = "sequence"  # the file that makes a folder a sequence
-# The toolkit looks for newer versions of itself at every start. This proxy does not exist, so that it finds none.
+TIMEOUT = 300  # largest time to start a tracker or to track one frame, seconds
+CHANNELS = ("color", "depth")  # names in the toolkit and of the folders in RGB-D data sets
+METADATA = "sequence"  # the file that marks a folder as a sequence
+# The toolkit searches for new versions at every start. This proxy does not exist, which disables the search.
 OFFLINE = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
 OFFLINE |= {"NO_PROXY": "", "no_proxy": ""}
 
 
 class Stack(NamedTuple):
-    """A set of experiments that comes with the toolkit: its name there, and the experiment's in it."""
+    """A set of experiments of the toolkit: its name, and the name of the experiment in it."""
 
     name: str
     experiment: str
@@ -53,20 +53,21 @@ class Stack(NamedTuple):
 
 LONG_TERM = Stack("vot2021/rgbd", "rgbd-unsupervised")
 MULTI_START = Stack("vot2022/rgbd", "baseline")
-EXPERIMENTS = {"multistart": "lib.vot.experiment.MultiStart"}  # the toolkit's kind → ours
+EXPERIMENTS = {"multistart": "lib.vot.experiment.MultiStart"}  # class in the toolkit → our class
 STACKS = {"DepthTrack": LONG_TERM, "CDTB": LONG_TERM, "RGBD1K": LONG_TERM, "VOT-RGBD2022": MULTI_START}
 
 
 def write_workspace(
     folder: Path, stack: Stack, sequences: SequenceOf[Sequence], trackers: Mapping[str, SequenceOf[str]]
 ) -> None:
-    """Writes a workspace, or brings one up to date; results in it stay, and so do trackers with other names.
+    """Writes or updates a workspace. Results and trackers with other names are kept.
 
     Args:
-        trackers: name → command line that speaks TraX, with absolute paths, as trackers are started elsewhere.
+        trackers: name → command of a TraX tracker, with absolute paths, because it starts in a different folder.
 
     Raises:
-        ValueError: a tracker's name or a sequence that the toolkit would not take.
+        ValueError: the toolkit does not accept the name of a tracker or a sequence, or does not have the stack.
+        OSError: a file cannot be written.
     """
     folder = Path(folder)
     for sequence in sequences:
@@ -78,8 +79,12 @@ def write_workspace(
 
 
 def stack_yaml(stack: Stack) -> str:
-    """The toolkit's own stack, without the address of its data set, and with a multistart experiment that runs."""
-    from vot.stack import resolve_stack  # here: scoring needs no toolkit
+    """Returns the toolkit's stack as YAML, without the address of its data set and with our multistart experiment.
+
+    Raises:
+        ValueError: this version of the toolkit does not have the stack.
+    """
+    from vot.stack import resolve_stack  # here, because scoring does not need the toolkit
 
     path = resolve_stack(stack.name)
     if path is None:
@@ -91,19 +96,26 @@ def stack_yaml(stack: Stack) -> str:
 
 
 def trackers_ini(path: Path, trackers: Mapping[str, SequenceOf[str]]) -> str:
-    """The text of trackers.ini: what is in it by now, with these trackers added or replaced."""
+    """Returns the text of trackers.ini with these trackers added or replaced.
+
+    Args:
+        path: the existing file, if any.
+
+    Raises:
+        ValueError: the toolkit does not accept the name of a tracker.
+    """
     ini = configparser.ConfigParser(interpolation=None)
     ini.read(path, encoding="utf-8")
     for name, command in trackers.items():
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise ValueError(f"tracker '{name}': the VOT toolkit takes letters, digits, - and _ alone")
+            raise ValueError(f"tracker '{name}': the VOT toolkit accepts only letters, digits, - and _")
         ini[name] = {
             "label": name,
             "protocol": "trax",
-            "command": shlex.join(command).replace("%", "%%"),  # the toolkit reads % as the start of a reference
+            "command": shlex.join(command).replace("%", "%%"),  # the toolkit interprets % as a reference
             "timeout": str(TIMEOUT),
         }
-        if "LD_LIBRARY_PATH" in os.environ:  # the toolkit would empty it, and CUDA may be found by it
+        if "LD_LIBRARY_PATH" in os.environ:  # the toolkit would clear it, but CUDA may need it
             ini[name]["env_ld_library_path"] = "$LD_LIBRARY_PATH"
     text = io.StringIO()
     ini.write(text)
@@ -111,11 +123,12 @@ def trackers_ini(path: Path, trackers: Mapping[str, SequenceOf[str]]) -> str:
 
 
 def link_sequence(target: Path, sequence: Sequence) -> None:
-    """Makes `target` a folder of links to all that the sequence's own folder holds, with the metadata that a raw
-    download lacks: number of frames, size of the images, channels.
+    """Makes `target` a folder with links to the files of a sequence, and with metadata for the toolkit.
+
+    The metadata, which raw downloads do not have, are the number of frames, the size of the images and the channels.
 
     Raises:
-        ValueError: the data set is packed into one file, or its images are not numbered as the toolkit counts.
+        ValueError: the data set is an LMDB file, or its images are not numbered as the toolkit expects.
     """
     source, patterns = _find_source(sequence)
     target.mkdir(parents=True, exist_ok=True)
@@ -134,7 +147,7 @@ def link_sequence(target: Path, sequence: Sequence) -> None:
 
 
 def _find_source(sequence: Sequence) -> tuple[Path, list[str]]:
-    """The sequence's own folder, and how its images are named, color/%08d.jpg and the like."""
+    """Returns the folder of a sequence and the patterns of its image names, e.g. color/%08d.jpg."""
     where = f"{sequence.store.name}/{sequence.name}"
     if not isinstance(sequence.store, DiskStore):
         raise ValueError(f"{where}: the VOT toolkit reads image files; name the data set's folder, not an LMDB file")
@@ -149,25 +162,31 @@ def _find_source(sequence: Sequence) -> tuple[Path, list[str]]:
 
 
 def toolkit_name(tracker: str, config: str) -> str:
-    """What the toolkit calls a tracker; it allows few characters."""
+    """Returns the name of a tracker in the toolkit, which allows only letters, digits, - and _."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", f"{tracker}_{config_name(config)}" if config else tracker)
 
 
 def tracker_command(request: Request) -> list[str]:
-    """How the toolkit starts a tracker, from any folder. Raises ValueError or FileNotFoundError for a wrong one."""
+    """Returns the command with which the toolkit starts a tracker from any folder.
+
+    Raises:
+        ValueError: the tracker, the experiment or an argument is invalid.
+        FileNotFoundError: the checkpoint or a file of the tracker is missing.
+    """
     return tracking_command("vot_tracker.py", *command_words(request))
 
 
 def next_steps(
     folder: Path, stack: Stack, dataset: str, first_sequence: str, name: str, options: list[str]
 ) -> list[str]:
-    """The command lines that test, run and score a tracker in a workspace.
+    """Returns the command lines that test, run and score a tracker in a workspace.
 
     Args:
-        name: of the tracker in the workspace. options: of the analysis, which name the place of the data set.
+        name: name of the tracker in the workspace.
+        options: options of the analysis that define the folder of the data set.
     """
     results = f"{name}={(folder / 'results' / name / stack.experiment).absolute()}"
-    lines = (
+    commands = (
         ["cd", str(folder.absolute())],
         toolkit_command("test", "--sequence", f"sequences/{first_sequence}", name),
         toolkit_command("evaluate", name),
@@ -175,11 +194,11 @@ def next_steps(
         ["cd", str(PROJECT)],
         [sys.executable, "tracking/analysis_results.py", "--benchmark", dataset, *options, "--results", results],
     )
-    return [shlex.join(line) for line in lines]
+    return [shlex.join(command) for command in commands]
 
 
 def toolkit_command(*arguments: str) -> list[str]:
-    """The toolkit's command line in this Python."""
+    """Returns a command line of the toolkit with this Python interpreter."""
     return [sys.executable, "-m", "vot", *arguments]
 
 
@@ -187,10 +206,10 @@ def run_toolkit(workspace: Path, *arguments: str, done: str) -> str:
     """Runs a command of the toolkit without the network and returns its output.
 
     Args:
-        done: what it prints at the end of a success. The exit status is no sign: it is 0 also where a tracker failed.
+        done: text that it prints after success. The exit status is not sufficient: it is also 0 if a tracker failed.
 
     Raises:
-        ValueError: it failed; with its last lines.
+        ValueError: the command failed; the message contains its last lines.
     """
     command, environment = toolkit_command(*arguments), {**os.environ, **OFFLINE}
     logger.info("%s", shlex.join(command))
@@ -200,16 +219,17 @@ def run_toolkit(workspace: Path, *arguments: str, done: str) -> str:
         tail = " | ".join(output.strip().splitlines()[-12:])
         raise ValueError(
             f"vot {arguments[0]} failed (exit status {ran.returncode}): {tail or 'no output'}; the tracker's own "
-            f"output is in {workspace}/logs; or run its command in trackers.ini by hand"
+            f"output is in {workspace}/logs; or run its command from trackers.ini directly"
         )
     return output
 
 
 def read_analysis(path: Path, experiment: str) -> list:
-    """The results of an experiment's analyses as `vot analysis --format json` wrote them, in the stack's order.
+    """Reads the results of an experiment from a file of `vot analysis --format json`, in the order of the stack.
 
     Raises:
-        ValueError: the file holds no such results.
+        FileNotFoundError: the file is missing.
+        ValueError: the file does not contain such results.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))["results"][experiment]["results"]

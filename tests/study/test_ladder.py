@@ -149,7 +149,7 @@ def test_rows_of_other_settings_are_not_mixed(run_command, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/settings.json").write_text('{"set": ["TRAIN.LR=1"], "teacher": "", "train_sequences": 200}')
     done = run_command("ablation.py", "--save_dir", "out", "--rows", "scratch")
-    assert done.returncode == 1 and "out/settings.json: made with" in done.stderr and "--save_dir" in done.stderr
+    assert done.returncode == 1 and "out/settings.json: expected" in done.stderr and "--save_dir" in done.stderr
     done = run_command("ablation.py", "--save_dir", "new", "--teacher", "no.pth")
     assert done.returncode == 1 and "--teacher no.pth: no such checkpoint" in done.stderr
 

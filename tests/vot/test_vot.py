@@ -394,7 +394,7 @@ def test_every_benchmark_has_its_experiment(tmp_path, name):
 
 def test_data_that_the_toolkit_would_not_read_are_refused(tmp_path):
     (folder,) = write_small(tmp_path / "data", "DepthTrack", "test", sequences=1)
-    with pytest.raises(ValueError, match="tracker 'a b': the VOT toolkit takes letters"):
+    with pytest.raises(ValueError, match="tracker 'a b': the VOT toolkit accepts only letters"):
         write_workspace(tmp_path / "work", LONG_TERM, depthtrack(tmp_path / "data"), {"a b": ["python"]})
     packed = open_store(pack(tmp_path / "data/DepthTrack", tmp_path / "DepthTrack.lmdb"), "DepthTrack")
     with pytest.raises(ValueError, match="DepthTrack/depthtrack0: the VOT toolkit reads image files"):
