@@ -84,8 +84,8 @@ def precision_recall(
     """Computes long-term tracking precision and recall of one sequence at each confidence threshold (Lukezic et al.).
 
     A frame is reported if its score is at least the threshold; a frame with the score NaN is never reported. Precision
-    is the mean overlap of the reported frames, or 1 if no frame is reported. Recall is their summed overlap divided by the
-    number of frames with a visible target.
+    is the mean overlap of the reported frames, or 1 if no frame is reported. Recall is their summed overlap divided by
+    the number of frames with a visible target.
 
     Args:
         overlap: (N,) in [0, 1]; 0 where the target is absent, so that a report there lowers precision.

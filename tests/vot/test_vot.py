@@ -331,7 +331,7 @@ def test_anchors_are_read_with_their_directions(tmp_path):
     path.write_text("0\n0\n")
     with pytest.raises(ValueError, match=r"anchor\.value: no anchor"):
         read_anchors(path, 3)
-    with pytest.raises(FileNotFoundError, match="come with the data set"):
+    with pytest.raises(FileNotFoundError, match="anchors of the data set"):
         read_anchors(tmp_path / "other.value", 3)
     (tmp_path / "x").mkdir()
     assert find_run(tmp_path, "x", anchors[1]) is None
