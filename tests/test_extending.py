@@ -1,4 +1,4 @@
-"""docs/extending.md: every example runs as it stands, against an unchanged lib."""
+"""docs/extending.md: every example is run unchanged, with an unchanged lib."""
 
 import json
 import logging
@@ -84,7 +84,7 @@ def test_a_fusion_trains_and_tracks(monkeypatch, tmp_path, demo_data):
         load_config("transcmd", "debug_teacher", ["MODEL.FUSION.TYPE=gated"])
 
 
-def test_a_parameter_called_gate_has_no_learning_rate_of_its_own(monkeypatch):
+def test_a_parameter_called_gate_has_no_separate_learning_rate(monkeypatch):
     add_rows(monkeypatch, FUSIONS, run_example("A fusion"))
     cfg = load_config("transcmd", "debug", ["MODEL.FUSION.TYPE=gated"])
     task = build_task(cfg, RunInfo("transcmd", Path("output"), 1))
@@ -163,14 +163,14 @@ def test_a_new_modality_is_read_tracked_and_stored_by_name(monkeypatch, tmp_path
 
 @pytest.fixture
 def modalities():
-    """The table, to be changed; afterwards it is as it was, in its order."""
+    """The table, which a test may change; it is restored afterwards, in its order."""
     before = dict(MODALITIES)
     yield MODALITIES
     MODALITIES.clear()
     MODALITIES.update(before)
 
 
-def test_rows_are_matched_by_name_and_not_by_place(tmp_path, modalities):
+def test_rows_are_matched_by_name_and_not_by_position(tmp_path, modalities):
     cfg = load_config("transcmd", "debug")
     model, path, before = build_model(cfg), tmp_path / "net.safetensors", list(modalities)
     write_net(path, model.state_dict(), to_plain(cfg), torch.float32)
@@ -214,7 +214,7 @@ def test_cmae_refuses_a_convolutional_backbone(monkeypatch):
         build_task(cfg, RunInfo("transcmd", Path("output"), 1))
 
 
-def test_a_backbone_says_what_it_cannot_do(monkeypatch):
+def test_an_unsupported_use_of_a_backbone_is_an_error(monkeypatch):
     add_rows(monkeypatch, BACKBONES, run_example("A backbone"))
     cfg = load_config("transcmd", "debug", ["MODEL.BACKBONE.TYPE=mobilenet", "MODEL.BACKBONE.PREFIX_TOKENS=1"])
     with pytest.raises(ValueError, match="mobilenet has STRIDE 16 and PREFIX_TOKENS 0, got 16 and 1"):
@@ -242,7 +242,7 @@ def matching_settings(weights: Path, *more: str) -> Request:
     return Request("matching", settings=(f"TRACKER.WEIGHTS={weights}", *more))
 
 
-def test_a_tracker_of_somebody_else_runs_and_is_scored(matching, tmp_path, demo_data):
+def test_an_external_tracker_runs_and_is_scored(matching, tmp_path, demo_data):
     cfg = load_config("transcmd", "debug", [f"DATA.ROOT={demo_data}"])
     datasets = {name: load_dataset(name, build_store(cfg, name)) for name in ("LasHeR", "DepthTrack")}
     weights, scores = write_weights(tmp_path / "a.npz", 1, 1, 1, 1, 1, 1), {}
@@ -254,10 +254,8 @@ def test_a_tracker_of_somebody_else_runs_and_is_scored(matching, tmp_path, demo_
     assert scores["matching"] > scores["static"] + 5
 
 
-def test_results_of_other_weights_are_tracked_again_and_those_of_the_same_kept(
-    matching, monkeypatch, tmp_path, demo_data
-):
-    """A fingerprint covers the contents of the files and the arguments, not where the files lie."""
+def test_results_are_repeated_with_different_weights_and_kept_with_the_same(matching, monkeypatch, tmp_path, demo_data):
+    """A fingerprint covers the contents of the files and the arguments, not the paths of the files."""
     cfg, started = load_config("transcmd", "debug", [f"DATA.ROOT={demo_data}"]), []
     datasets = {"LasHeR": load_dataset("LasHeR", build_store(cfg, "LasHeR"))}
     initialize = matching.initialize
@@ -463,7 +461,7 @@ def test_a_benchmark_of_a_new_kind_has_tables_and_a_page(tmp_path, anti_uav):
     assert Report.from_json(tmp_path / "out/strict/report.json") == evaluations[1].report
 
 
-def test_the_command_knows_a_benchmark_of_a_new_kind(tmp_path, anti_uav, monkeypatch, capsys):
+def test_the_command_scores_a_benchmark_of_a_new_kind(tmp_path, anti_uav, monkeypatch, capsys):
     arguments = ["--annotations", tmp_path / "gt", "--results", f"t={tmp_path / 't'}", "--output_dir", tmp_path / "out"]
     arguments += ["--protocol", "official,strict"]
     run_tracking(monkeypatch, "analysis_results.py", "--benchmark", "Anti-UAV", *arguments)

@@ -1,4 +1,4 @@
-"""Scores: published figures, hand-computed numbers, and slow loops that share no code with what they check."""
+"""Scores are compared with published figures, hand-computed numbers, and slow loops that share no code with lib."""
 
 import json
 import math
@@ -29,7 +29,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 def annotate(boxes, visible=None, name="a") -> Annotation:
     boxes = np.array(boxes, np.float64)
-    boxes.setflags(write=False)  # whoever changes its input fails
+    boxes.setflags(write=False)  # read-only, so that code that changes its input fails
     visible = is_valid(boxes) if visible is None else np.array(visible, bool)
     return Annotation(name, boxes, visible)
 
@@ -45,7 +45,7 @@ def score(benchmark, folder, annotations, **options) -> Report:
 
 
 def named(scores: dict, *names: str) -> dict:
-    """Some of the scores; those at half and three quarters of overlap have a test of their own."""
+    """Returns some of the scores; OP50 and OP75 have a separate test."""
     return {name: scores[name] for name in names or ("PR", "NPR", "SR")}
 
 
@@ -79,7 +79,7 @@ def test_lasher_gives_the_published_figures(lasher_report, shared):
 
 
 def test_lasher_agrees_with_the_matlab_toolkit_sequence_by_sequence(lasher_report, shared):
-    from scipy import io  # MATLAB's files; for this test alone
+    from scipy import io  # files of MATLAB; needed only here
 
     names = [path.name for path in (shared / "reference/gt/LasHeR_test").glob("*.txt")]
     # The toolkit took the files in the order of its Windows folder, where ` was a quotation mark that sorts last.
@@ -125,12 +125,12 @@ def test_annotations_of_both_modalities_give_the_published_figures(shared, bench
     for name, keys in names.items():
         found = [report.trackers[name].scores[metric] for metric in ("MPR", "MSR")]
         assert found == pytest.approx([expected[name][key] for key in keys.split()], abs=0.01)
-        if name != "ADRNet":  # whose paper gives other figures than APFNet's comparison, which these are
+        if name != "ADRNet":  # these figures are from APFNet's comparison; ADRNet's paper has others
             assert [round(value, 1) for value in found] == expected[name]["published"]
 
 
 def test_one_modality_or_unpooled_sequences_give_other_figures(shared):
-    """What makes RGBT234's and GTOT's rules: MTNet with the visible boxes only, and GTOT averaged over sequences."""
+    """Without the special rules of RGBT234 (both annotations) and GTOT (pooled frames), the figures differ."""
     reference = shared / "reference"
     both = annotations_from_folder(reference / "gt/RGBT234")
     single = replace(RGBT234.rule, better_of_two=False)
@@ -146,7 +146,7 @@ def test_one_modality_or_unpooled_sequences_give_other_figures(shared):
 GT = [[10, 10, 20, 20]] * 4
 
 
-def test_one_pass_scores_by_hand(tmp_path):
+def test_one_pass_scores_equal_those_computed_by_hand(tmp_path):
     # Frame 0 is replaced. Frame 1 is half a width off: overlap 1/3, above 0, 0.05, … 0.30: 7 of 21 thresholds. Frame 2
     # is a width off: overlap 0, above none; 20 px, which counts. Frame 3 is no box and repeats frame 2.
     annotation = annotate(GT)
@@ -237,7 +237,7 @@ def test_annotations_in_folders_of_sequences(tmp_path):
     (tmp_path / "gt/a/visible").mkdir()
     (tmp_path / "gt/b/v").mkdir()
     (tmp_path / "gt/c/visible").mkdir()
-    assert not is_annotation_folder(tmp_path / "gt")  # a data set: its reader knows more
+    assert not is_annotation_folder(tmp_path / "gt")  # a data set has its own reader
     (tmp_path / "gt/a/infrared.txt").write_text("2,3,4,5\n" * 2)
     with pytest.raises(ValueError, match="visible.txt: 1 boxes, but 2 in infrared.txt"):
         annotations_from_folder(tmp_path / "gt")
@@ -292,7 +292,7 @@ def test_vectorised_scores_equal_the_slow_loop(tmp_path_factory, seed, benchmark
     rng, frames = np.random.default_rng(seed), int(np.random.default_rng(seed).integers(2, 50))
     truth = np.column_stack([rng.uniform(-10, 60, (frames, 2)), rng.uniform(5, 60, (frames, 2))])
     truth[rng.random(frames) < 0.15] = 0
-    rows = truth + rng.normal(0, 12, (frames, 4))  # some sizes fall below 0
+    rows = truth + rng.normal(0, 12, (frames, 4))  # some sizes are negative
     rows[rng.random(frames) < 0.1] = np.nan
     rows = np.concatenate([rows, rng.uniform(1, 9, (int(rng.integers(0, 4)), 4))])  # too long: cut
     truth[0] = np.abs(truth[0]) + 1
@@ -345,7 +345,9 @@ def test_long_term_scores_equal_the_slow_loop(tmp_path_factory, seed, count, lon
         save(folder, annotations[-1], np.column_stack([50 + shift, *np.full((3, n), [[50], [10], [10]])]), confidence)
         overlap = np.maximum(0, 10 - shift) / (10 + np.minimum(10, shift))
         frames.append(list(zip(overlap.tolist(), visible.tolist(), confidence.tolist(), strict=True)))
-    plain = DEPTHTRACK._replace(rule=replace(DEPTHTRACK.rule, pixel_masks=False))  # tests/test_vot.py has the masks
+    plain = DEPTHTRACK._replace(
+        rule=replace(DEPTHTRACK.rule, pixel_masks=False)
+    )  # tests/vot/test_vot.py tests the masks
     found = score(plain, folder, annotations).trackers["t"]
     assert found.scores == pytest.approx(slow_long_term(frames), abs=1e-6)
     assert len(found.curves["F"].x) <= 100
@@ -361,15 +363,15 @@ STILL = [[10, 10, 20, 20]] * 4
     ("boxes", "confidence", "expected"),
     [
         (STILL, [1, 1, 1, 1], (50, 100, 200 / 3)),  # reports the absent frames too
-        (STILL, [1, 1, 0.2, 0.1], (100, 100, 100)),  # knows better
-        (STILL, [0.1, 0.2, 1, 1], (50, 100, 200 / 3)),  # is surest where it is wrong
+        (STILL, [1, 1, 0.2, 0.1], (100, 100, 100)),  # reports low confidence where it is wrong
+        (STILL, [0.1, 0.2, 1, 1], (50, 100, 200 / 3)),  # has the highest confidence where it is wrong
         (STILL, [1, 0.1, 0.1, 0.1], (100, 50, 200 / 3)),  # a tie in F: the higher threshold
-        (STILL, [np.nan] * 4, (100, 0, 0)),  # never reports: nothing said, nothing wrong, nothing found
+        (STILL, [np.nan] * 4, (100, 0, 0)),  # never reports: precision 1, recall 0
         ([[90, 90, 5, 5]] * 4, [1, 1, 1, 1], (100, 0, 0)),  # F is 0 everywhere: the threshold that reports nothing
         ([[20, 10, 20, 20]] * 4, [1, 1, 0, 0], (100 / 3, 100 / 3, 100 / 3)),  # overlap 1/3
     ],
 )
-def test_long_term_scores_by_hand(tmp_path, boxes, confidence, expected):
+def test_long_term_scores_equal_those_computed_by_hand(tmp_path, boxes, confidence, expected):
     annotation = annotate(HALF)
     save(tmp_path, annotation, boxes, confidence)
     report = score(DEPTHTRACK, tmp_path, [annotation])
@@ -383,7 +385,7 @@ def test_a_perfect_long_term_tracker_scores_100_with_equal_confidence(tmp_path):
     assert score(DEPTHTRACK, tmp_path, [annotation]).trackers["t"].scores == {"Pr": 100, "Re": 100, "F": 100}
 
 
-def test_a_frame_labelled_absent_is_absent_whatever_its_box(tmp_path):
+def test_a_frame_labelled_absent_is_absent_even_with_a_box(tmp_path):
     annotation = annotate(STILL, visible=[1, 1, 0, 0])
     save(tmp_path, annotation)
     found = score(DEPTHTRACK, tmp_path, [annotation]).trackers["t"].scores
@@ -398,7 +400,7 @@ def test_recall_without_a_visible_frame_is_refused(tmp_path):
 
 
 @given(scores=st.lists(st.floats(0, 1), min_size=0, max_size=400), resolution=st.integers(4, 100))
-def test_confidence_thresholds_fall_from_no_frame_to_all_frames(scores, resolution):
+def test_confidence_thresholds_decrease_from_no_frame_to_all_frames(scores, resolution):
     thresholds = metrics.confidence_thresholds(np.array(scores), resolution)
     assert (
         thresholds[0] == np.inf
@@ -554,7 +556,7 @@ def test_plots_are_drawn_from_the_report_alone(tmp_path):
     ] == b"%PDF"
 
 
-def test_legends_are_sorted_and_hold_at_most_twenty():
+def test_legends_are_sorted_and_have_at_most_twenty_entries():
     report = make_report(25)
     (legend,) = draw_metric(report, "PR").legends
     texts = [text.get_text().split() for text in legend.get_texts()]
@@ -576,7 +578,7 @@ def test_twenty_trackers_can_be_distinguished_in_grey():
 # --- rules are data ---------------------------------------------------------------------------------------------------
 
 
-def test_every_benchmark_says_how_it_counts():
+def test_every_benchmark_describes_how_it_counts():
     for name, benchmark in BENCHMARKS.items():
         assert benchmark.name == name and hash(benchmark.rule) == hash(type(benchmark.rule)(**vars(benchmark.rule)))
         assert len(benchmark.rule.notes()) >= 3

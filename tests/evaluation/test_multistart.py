@@ -1,4 +1,4 @@
-"""Runs from anchors: reading them, scoring them, and what is missing. tests/test_vot.py compares with the toolkit."""
+"""Runs from anchors: reading them, scoring them, and missing ones. tests/vot/test_vot.py compares with the toolkit."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def run(root, name, anchor, rows):
     write_file(root / name / f"{name}_{anchor:08d}.txt", "\n".join(lines) + "\n")
 
 
-def test_perfect_runs_by_hand(tmp_path):
+def test_scores_of_perfect_runs_equal_those_computed_by_hand(tmp_path):
     annotate(tmp_path / "gt", "a")
     for anchor in (0, 11):
         run(tmp_path / "r/baseline", "a", anchor, [BOX] * 12)
@@ -38,7 +38,7 @@ def test_perfect_runs_by_hand(tmp_path):
     assert len(report.trackers["t"].curves["EAO"].x) == 8 and report.metrics == ("A", "R", "EAO")
 
 
-def test_a_run_that_fails_counts_as_zero_from_there_on(tmp_path):
+def test_a_failed_run_counts_as_zero_after_its_failure(tmp_path):
     annotate(tmp_path / "gt", "a", frames=20, anchors={0: 1})
     lost = (900, 900, 8, 8)
     run(tmp_path / "r", "a", 0, [BOX] * 5 + [lost] * 15)
@@ -94,7 +94,7 @@ def test_missing_and_short_runs_are_listed_together(tmp_path):
 
 
 def test_the_command_scores_a_data_set_as_the_toolkit_lays_it_out(tmp_path):
-    """With images at hand: their size bounds the masks."""
+    """With images: masks are clipped to the image size."""
     images = [(f"color/{t:08d}.jpg", f"depth/{t:08d}.png") for t in range(1, 13)]
     for name in ("a", "b"):
         folder = tmp_path / "VOT-RGBD2022/sequences" / name

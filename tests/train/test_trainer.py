@@ -74,7 +74,7 @@ def uninterrupted(cfg, tmp_path):
 
 
 def stop_after(trainer, steps: int, signal_number=signal.SIGINT):
-    """Makes the process signal itself, as Ctrl-C does, in that step of the training."""
+    """Sends the signal of Ctrl-C to this process in the given step of the training."""
     original, done = trainer.task.after_step, []
 
     def after_step():
@@ -114,7 +114,9 @@ def test_cached_teacher_outputs_do_not_change_training(stage_cfg, tmp_path):
     for other in trained[1:]:
         assert_same(other, trained[0])
     answers = list((tmp_path / "answers").glob("*.safetensors"))
-    assert len(answers) == (8 if stage_cfg.TRAIN.STAGE == "distill" else 0)  # one a step, none for the third run
+    assert len(answers) == (
+        8 if stage_cfg.TRAIN.STAGE == "distill" else 0
+    )  # one file per step, no file for the third run
 
 
 def test_cache_folders_may_change_before_a_resume(cfg, tmp_path):
@@ -139,7 +141,7 @@ def test_data_loading_processes_do_not_change_training(cfg, tmp_path, uninterrup
 
 
 def test_training_learns(cfg, tmp_path):
-    """The loss on one batch, over and over, falls by half: the gradient reaches what matters."""
+    """Repeated training on one batch halves the loss."""
     cfg.TRAIN.SCHEDULER.WARMUP_STEPS, cfg.TRAIN.LR = 0, 3e-3
     trainer = make_trainer(cfg, tmp_path)
     trainer.scheduler.step = lambda: None  # keep the learning rate
@@ -254,7 +256,7 @@ def test_a_test_set_is_refused_for_training_and_validation(cfg):
         build_loaders(cfg)
 
 
-def test_only_milestones_and_the_newest_checkpoint_are_kept(tmp_path):
+def test_only_every_nth_and_the_newest_checkpoint_are_kept(tmp_path):
     folder = CheckpointFolder(tmp_path, "transcmd", "x", keep_every=3)
     for epoch in range(1, 9):
         folder.save({"epoch": epoch}, epoch)
@@ -278,10 +280,10 @@ def test_a_failed_write_keeps_the_old_checkpoint(tmp_path, monkeypatch):
         folder.save({"epoch": 1}, 1)
     monkeypatch.undo()
     assert torch.load(epoch_path(folder.path, 1), weights_only=True) == {"epoch": 1}
-    assert len(list(folder.path.iterdir())) == 1  # no half file is left
+    assert len(list(folder.path.iterdir())) == 1  # no incomplete file remains
 
 
-def test_resuming_with_another_model_or_schedule_is_refused(cfg, tmp_path):
+def test_resuming_with_a_different_model_or_schedule_is_refused(cfg, tmp_path):
     trainer = make_trainer(cfg, tmp_path)
     path = trainer.checkpoints.save(trainer.state(), 1)
     trainer.config = to_plain(cfg)
@@ -293,7 +295,7 @@ def test_resuming_with_another_model_or_schedule_is_refused(cfg, tmp_path):
         matching_state(path, trainer)
 
 
-def test_resuming_with_another_number_of_steps_is_refused(cfg, tmp_path):
+def test_resuming_with_a_different_number_of_steps_is_refused(cfg, tmp_path):
     trainer = make_trainer(cfg, tmp_path)
     state = trainer.state()
     state["world_size"] = 4
@@ -302,7 +304,7 @@ def test_resuming_with_another_number_of_steps_is_refused(cfg, tmp_path):
         matching_state(path, trainer)
 
 
-def test_non_finite_gradient_stops_before_it_reaches_the_weights(cfg, tmp_path):
+def test_a_non_finite_gradient_stops_training_before_the_weights_change(cfg, tmp_path):
     trainer = make_trainer(cfg, tmp_path)
     trainer.task.model.encoder.norm.weight.register_hook(lambda gradient: gradient * float("nan"))
     before = weights(trainer)

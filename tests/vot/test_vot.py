@@ -1,4 +1,4 @@
-"""The VOT toolkit itself, on made-up trajectories and on our trackers, against our measures and workspaces."""
+"""Compares the VOT toolkit with our measures and workspaces, on synthetic trajectories and with our trackers."""
 
 import shutil
 import struct
@@ -61,7 +61,7 @@ def toolkit_overlaps(first, second, size):
 
 
 def random_boxes(rng, kind: str, count: int):
-    """Two rows of boxes of one kind of trouble."""
+    """Returns two arrays of boxes with one kind of difficulty."""
     first = np.column_stack([rng.uniform(-20, 60, (count, 2)), rng.uniform(-3, 30, (count, 2))])
     second = first + rng.normal(0, 4, (count, 4))
     if kind == "halves":  # ties of rounding
@@ -109,13 +109,13 @@ def test_overlaps_of_a_whole_benchmark_take_less_than_two_seconds():
     assert time.perf_counter() - begin < 1.5  # 0.1 s; a loop over frames takes a minute
 
 
-# --- made-up results, analysed by the toolkit -------------------------------------------------------------------------
+# --- synthetic results, analysed by the toolkit -----------------------------------------------------------------------
 
 SIZE = 160, 120
 
 
 class Made(NamedTuple):
-    """A workspace with results that no tracker made, and what the toolkit says of them."""
+    """A workspace with synthetic results, and the toolkit's scores of them."""
 
     folder: Path
     truth: dict[str, np.ndarray]
@@ -142,7 +142,7 @@ def made_truth(rng, frames: int) -> np.ndarray:
 
 
 def made_result(rng, truth: np.ndarray, fails_at: int) -> np.ndarray:
-    """Follows, then loses the target; now and then it is far off for a few frames, or says nothing."""
+    """Follows, then loses the target; sometimes it is far away for a few frames, or reports no box."""
     boxes = np.where(np.isnan(truth), 20.0, truth) + rng.normal(0, 3, truth.shape)
     boxes[:, 2:] = np.maximum(boxes[:, 2:], 1)
     for start in rng.integers(0, len(truth), 1 + len(truth) // 60):
@@ -202,7 +202,7 @@ def write_made_results(folder: Path, name: str, truth, anchors, rng, binary: boo
     write_confidences(stem.with_name(f"{stem.name}_confidence.value"), rng, box_overlaps(boxes, truth, SIZE))
     for anchor in anchors:
         run = truth[anchor.frames(len(truth))]
-        fails_at = int(rng.integers(0, 2 * len(run)))  # every other one never
+        fails_at = int(rng.integers(0, 2 * len(run)))  # every second one never
         stem = folder / MULTI_START.experiment / name / f"{name}_{anchor.frame:08d}"
         write_made(stem, made_result(rng, run, fails_at), binary)
 
@@ -262,7 +262,7 @@ def test_multi_start_scores_equal_the_toolkit(made):
 
 
 def test_weights_select_and_repeat_sequences(made):
-    """A weight of 0 leaves a sequence out, as the toolkit does when told; whole weights repeat it."""
+    """A weight of 0 excludes a sequence, as the toolkit can; an integer weight repeats it."""
     names = list(made.truth)
     sums = multi_start_sums(made, names)
     weights = np.array([[0, 1, 1, 0], [2, 1, 0, 3]])
@@ -274,7 +274,7 @@ def test_weights_select_and_repeat_sequences(made):
     assert (multi_start_scores(sums, np.zeros((1, 4))) == 0).all()
 
 
-def test_failures_by_hand():
+def test_failures_equal_those_computed_by_hand():
     truth = np.tile([10.0, 10, 20, 20], (40, 1))
     result = truth.copy()
     result[0] = np.nan
@@ -294,7 +294,7 @@ def test_failures_by_hand():
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def test_result_files_are_read_as_the_toolkit_does(tmp_path):
+def test_result_files_are_read_like_in_the_toolkit(tmp_path):
     (tmp_path / "a.txt").write_text("1\n1,2,3,4\n0\n5.5,6,7,8\nnan,nan,nan,nan\n\n")
     expected = np.array([NAN, [1, 2, 3, 4], NAN, [5.5, 6, 7, 8], NAN, NAN])
     np.testing.assert_array_equal(read_trajectory(tmp_path / "a.txt"), expected)
@@ -335,7 +335,7 @@ def test_anchors_are_read_with_their_directions(tmp_path):
         read_anchors(tmp_path / "other.value", 3)
     (tmp_path / "x").mkdir()
     assert find_run(tmp_path, "x", anchors[1]) is None
-    for suffix in (".bin", ".txt"):  # the toolkit takes the text where both are there
+    for suffix in (".bin", ".txt"):  # if both exist, the toolkit reads the text file
         (tmp_path / f"x/x_00000003{suffix}").write_text("")
         assert find_run(tmp_path, "x", anchors[1]).suffix == suffix
 
@@ -392,7 +392,7 @@ def test_every_benchmark_has_its_experiment(tmp_path, name):
         assert (sequence.values(0)["anchor"], sequence.values(5)["anchor"]) == (1, -1)
 
 
-def test_data_that_the_toolkit_would_not_read_are_refused(tmp_path):
+def test_data_that_the_toolkit_cannot_read_are_refused(tmp_path):
     (folder,) = write_small(tmp_path / "data", "DepthTrack", "test", sequences=1)
     with pytest.raises(ValueError, match="tracker 'a b': the VOT toolkit accepts only letters"):
         write_workspace(tmp_path / "work", LONG_TERM, depthtrack(tmp_path / "data"), {"a b": ["python"]})
@@ -425,7 +425,7 @@ def test_a_tracker_that_fails_is_an_error_although_the_toolkit_exits_with_0(tmp_
 
 def test_a_network_gives_the_same_boxes_over_trax(tmp_path, demo_data):
     """Real TraX, real multistart, colour and depth, forwards and backwards: the same boxes and confidences."""
-    torch.manual_seed(5)  # of these weights the confidence varies
+    torch.manual_seed(5)  # with these weights, the confidence varies
     checkpoint = tmp_path / "debug.pth.tar"
     torch.save({"net": build_model(load_config("transcmd", "debug")).state_dict()}, checkpoint)
     source = sorted((demo_data / "DepthTrack/test").iterdir())[0]
@@ -463,7 +463,7 @@ def test_the_self_test_passes_with_a_network(run_command):
 
 
 @pytest.mark.slow
-def test_commands_print_the_next_steps_and_what_is_wrong(run_command, tmp_path):
+def test_commands_print_the_next_steps_and_errors(run_command, tmp_path):
     done = run_command("make_vot_workspace.py", "static", "debug", "--dataset", "DepthTrack", "--output", "work")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
