@@ -1,4 +1,4 @@
-"""Runs commands of tracking/ in forks of one process that has imported torch and its like, which takes seconds.
+"""Runs commands of tracking/ in forks of one process that has already imported torch, because imports take seconds.
 
 Each line on stdin is a command, `{"argv": [script, ...], "cwd": ..., "env": {...}, "stdout": path, "stderr": path}`.
 Answers with the id of its process, and when that has ended with its exit status. See tests/processes.py.
@@ -19,7 +19,7 @@ import torchvision  # noqa: F401
 
 
 def become(argv: list[str], cwd: str, env: dict[str, str], stdout: str, stderr: str) -> None:
-    """Makes this process look as if it had just been started: in a session of its own, with that environment."""
+    """Gives this process a new session and the given environment, like a new process."""
     os.setsid()
     os.chdir(cwd)
     os.environ.clear()
@@ -31,7 +31,7 @@ def become(argv: list[str], cwd: str, env: dict[str, str], stdout: str, stderr: 
 
 
 def main() -> None:
-    gc.freeze()  # the children's garbage collector need not copy all that was imported
+    gc.freeze()  # so that garbage collection in the children does not copy the imported modules
     requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     for line in requests:
         request = json.loads(line)

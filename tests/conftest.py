@@ -1,8 +1,8 @@
-"""What tests share."""
+"""Fixtures and settings for all tests."""
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are tiny: threads would only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are so small that several threads are slower than one
 
 import fcntl
 import random
@@ -19,10 +19,10 @@ from hypothesis import settings
 from lib.data.synthetic import write_datasets
 from tests.processes import ROOT, children_of, kill_with_children, run_tracking
 
-# Children inherit an ignored Ctrl-C, which it is where tests run as a background job.
+# Child processes inherit an ignored Ctrl-C; it is ignored if tests run as a background job.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The same examples on every machine. `--hypothesis-profile thorough` draws new ones, to look for failures.
+# The same examples on every machine. `--hypothesis-profile thorough` draws new examples to search for failures.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("same")
@@ -58,11 +58,11 @@ def pytest_runtest_makereport(call):
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Ground truth and published results that are not part of the repository; tests that need them skip without."""
+    """Ground truth and published results outside the repository; without them, tests that need them are skipped."""
     folder = Path(os.environ.get("TRANSCMD_SHARED", ROOT.parent / "shared"))
     if not (folder / "reference").is_dir():
         if "TRANSCMD_SHARED" in os.environ:
-            pytest.fail(f"TRANSCMD_SHARED={folder} holds no reference/")
+            pytest.fail(f"TRANSCMD_SHARED={folder} contains no reference/")
         pytest.skip(f"no reference data in {folder}; set TRANSCMD_SHARED")
     return folder
 
@@ -92,7 +92,7 @@ def make_once(tmp_path_factory):
 @pytest.fixture(scope="session")
 def demo_data(make_once) -> Path:
     """A small synthetic set of all three kinds: 4 training and 2 test sequences each, 12 frames."""
-    # Its readers' worker processes start from this server, which imports torch once; else each of them would.
+    # Worker processes of the readers start from this server, so that torch is imported only once.
     forkserver.set_forkserver_preload(["torch", "torchvision", "cv2", "timm", "lib.data.loader", "lib.running.runner"])
     forkserver.ensure_running()
     sizes = {"train_sequences": 4, "test_sequences": 2, "train_frames": 12, "test_frames": 12}
@@ -101,7 +101,7 @@ def demo_data(make_once) -> Path:
 
 @pytest.fixture
 def run_command(tmp_path, demo_data):
-    """Runs one of our commands as a user would, in an empty folder, on the small synthetic set."""
+    """Runs one of our commands like a user, in an empty folder, on the small synthetic set."""
 
     def run(command: str, *arguments: object, env=None) -> subprocess.CompletedProcess:
         return run_tracking(command, *arguments, cwd=tmp_path, env={"TRANSCMD_DATA": str(demo_data), **(env or {})})

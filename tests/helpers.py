@@ -1,4 +1,4 @@
-"""Small data sets in memory and on disk, whose pictures tell their frame number."""
+"""Small data sets in memory and on disk, with pictures that encode their frame number."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import cv2
 import lmdb
 import numpy as np
 
-HEIGHT, WIDTH = 16, 20  # of a numbered picture: room for 320 numbers
+HEIGHT, WIDTH = 16, 20  # size of a numbered picture, enough for 320 numbers
 
 
 def numbered_picture(number: int) -> np.ndarray:
-    """(16, 20, 3) uint8 RGB: the number in base 7 as colours that JPEG keeps apart."""
+    """(16, 20, 3) uint8 RGB: the number in base 7, as colours that differ after JPEG compression."""
     digits = [number % 7, number // 7 % 7, number // 49]
     return np.full((HEIGHT, WIDTH, 3), np.uint8(digits) * 40, np.uint8)
 
 
 def numbered_depth(number: int) -> np.ndarray:
-    """(16, 20) uint16: a reading of one metre at the pixel that the number counts to, none elsewhere."""
+    """(16, 20) uint16: a reading of one metre at the pixel with this index, no reading elsewhere."""
     depth = np.zeros(HEIGHT * WIDTH, np.uint16)
     depth[number] = 1000
     return depth.reshape(HEIGHT, WIDTH)
@@ -26,7 +26,9 @@ def numbered_depth(number: int) -> np.ndarray:
 
 def read_number(picture: np.ndarray) -> int:
     """The number in a `numbered_picture`, or in a colour-mapped `numbered_depth`."""
-    far = picture[..., 2].astype(int) > picture[..., 0]  # JET, blue first: dark red at the reading, dark blue elsewhere
+    far = (
+        picture[..., 2].astype(int) > picture[..., 0]
+    )  # JET in BGR order: dark red at the reading, dark blue elsewhere
     if far.sum() == 1:
         return int(far.argmax())
     return int(np.rint(picture.mean(axis=(0, 1)) / 40) @ [1, 7, 49])

@@ -1,4 +1,4 @@
-"""Runs commands; one that takes too long is ended with every process that it started."""
+"""Runs commands. A command that exceeds its time limit is ended with all processes that it started."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def children_of(pid: int) -> list[int]:
     """Ids of all processes that a process has started, and those that these have started; needs /proc."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the process has ended
             parent = int(path.read_text().rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(path.parent.name))
     found = [pid]
@@ -41,7 +41,7 @@ def kill_with_children(pid: int) -> None:
 
 @contextlib.contextmanager
 def started(command: list, **kwargs) -> Iterator[subprocess.Popen]:
-    """A process in a session of its own, as `subprocess.Popen` takes it. At the end nothing of it is left."""
+    """A process in a session of its own, as `subprocess.Popen` takes it. At the end, all its processes are killed."""
     process = subprocess.Popen(list(map(str, command)), text=True, start_new_session=True, **kwargs)
     try:
         yield process
@@ -51,7 +51,7 @@ def started(command: list, **kwargs) -> Iterator[subprocess.Popen]:
 
 
 def run(command: list, timeout: float = 300, **kwargs) -> subprocess.CompletedProcess:
-    """Like `subprocess.run` with captured text, but what does not end in `timeout` seconds leaves no process behind."""
+    """Like `subprocess.run` with captured text, but a command that exceeds `timeout` seconds leaves no process."""
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs) as process:
         stdout, stderr = process.communicate(timeout=timeout)
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)

@@ -15,7 +15,7 @@ def random_pair(batch: int, size: int) -> Pair:
 
 
 def random_sample(batch: int = 4, seed: int = 0) -> Sample:
-    """Noise in both modalities, of every kind in turn."""
+    """Noise in both modalities; the kinds of modality alternate."""
     torch.manual_seed(seed)
     box = torch.cat([torch.rand(batch, 2) * 0.4 + 0.3, torch.rand(batch, 2) * 0.3 + 0.2], dim=1)
     return Sample(random_pair(batch, TEMPLATE), random_pair(batch, SEARCH), box, box, torch.arange(batch) % 4)
@@ -49,7 +49,7 @@ def take(record, rows: slice):
 
 
 def random_output(batch: int = 4, width: int = 64, depth: int = 2, paths: tuple[str, ...] = ()) -> TrackOutput:
-    """What a network of that size might return for a `random_sample`; its boxes lie near the middle."""
+    """A possible output of such a network for a `random_sample`, with boxes near the middle."""
     template_tokens, grid = (TEMPLATE // 16) ** 2, SEARCH // 16
     features = {
         f"block{number:02d}/{m}": torch.randn(batch, template_tokens + grid**2, width) * 2 + 0.3

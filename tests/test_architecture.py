@@ -1,4 +1,4 @@
-"""The layout of the code: which room may import which, which libraries stay where, what each file must say."""
+"""The layout of the code: which package may import which, where libraries may be used, which docstrings must exist."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ FILES = sorted((ROOT / "lib").rglob("*.py"))
 BASE = {"structures", "utils"}
 TRAINED = BASE | {"models", "losses", "config"}  # a configuration's choices come from the tables of models and losses
 SCORING = BASE | {"data", "results", "evaluation"}
-# Room → rooms that it may import. No room imports one that imports it.
+# Package of lib → packages that it may import. No two packages import each other.
 MAY_IMPORT = {
     "utils": set(),
     "structures": set(),
@@ -58,7 +58,7 @@ ids = [str(path.relative_to(ROOT)) for path in FILES]
 
 
 def imports(path: Path) -> set[str]:
-    """Full names of the modules that a file imports, also for types alone."""
+    """Full names of the modules that a file imports, also for types only."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -77,7 +77,7 @@ def module(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def test_every_room_is_in_the_list_and_the_list_has_no_circle():
+def test_every_package_is_in_the_table_and_the_table_has_no_cycle():
     assert {room(path) for path in FILES} - {"__init__"} == set(MAY_IMPORT)
     for name, others in MAY_IMPORT.items():
         for other in others:
@@ -85,7 +85,7 @@ def test_every_room_is_in_the_list_and_the_list_has_no_circle():
 
 
 @pytest.mark.parametrize("path", FILES, ids=ids)
-def test_a_room_imports_only_what_it_may(path):
+def test_a_package_imports_only_allowed_packages(path):
     for name in imports(path):
         if name.startswith("lib.") and room(path) != "__init__":
             other = name.split(".")[1]
@@ -101,7 +101,7 @@ def test_no_two_modules_import_each_other():
     assert not set(needs) - done, "these modules are part of an import circle or import one"
 
 
-def test_some_modules_import_no_torch():
+def test_some_modules_do_not_import_torch():
     code = """
 import importlib, sys
 for name in sys.argv[1:]:
@@ -113,7 +113,7 @@ for name in sys.argv[1:]:
     assert done.returncode == 0, done.stderr
 
 
-def test_timm_and_matplotlib_stay_where_they_are():
+def test_timm_and_matplotlib_are_imported_only_where_allowed():
     for path in FILES:
         name = path.relative_to(ROOT / "lib").as_posix()
         libraries = {module.split(".")[0] for module in imports(path)}
@@ -122,7 +122,7 @@ def test_timm_and_matplotlib_stay_where_they_are():
 
 
 @pytest.mark.parametrize("path", FILES, ids=ids)
-def test_names_with_a_leading_underscore_stay_in_their_file(path):
+def test_names_with_a_leading_underscore_are_used_only_in_their_file(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module.startswith("lib."):
             assert not [alias.name for alias in node.names if alias.name.startswith("_")], node.module

@@ -1,4 +1,4 @@
-"""The commands, run as a user runs them: the whole way, and every wrong input with its one line and exit code."""
+"""The commands, run like a user: the complete workflow, and wrong inputs with their error line and exit code."""
 
 import json
 import os
@@ -22,7 +22,7 @@ CHECKPOINTS = "output/checkpoints/train/transcmd/debug"
 
 @pytest.fixture
 def trained(make_once, demo_data, tmp_path):
-    """A folder in which `debug` has been trained by the command; each test has a copy of its own."""
+    """A folder in which `debug` has been trained by the command; each test has its own copy."""
 
     def train(folder):
         environment = {"TRANSCMD_DATA": str(demo_data)}
@@ -53,7 +53,7 @@ def assert_fails(done: subprocess.CompletedProcess, code: int, *parts: str) -> N
         assert part in lines[0], lines[0]
 
 
-# the whole way
+# the complete workflow
 
 
 def test_train_test_and_analysis_work_one_after_the_other(trained, run_command, tmp_path):
@@ -109,7 +109,7 @@ def test_an_exported_network_tracks_as_its_checkpoint(trained, run_command, tmp_
     assert content["net"].keys() == state["net"].keys() and content.keys() == {"net", "config", "modalities"}
     assert all(torch.equal(tensor, state["net"][name]) for name, tensor in content["net"].items())
     assert network_settings(content["config"]) == network_settings(state["config"])
-    assert str(tmp_path.parent) not in json.dumps(content["config"])  # no place of this machine
+    assert str(tmp_path.parent) not in json.dumps(content["config"])  # no path of this machine
     sizes = [path.stat().st_size for path in (tmp_path / "float16.safetensors", tmp_path / "float32.safetensors")]
     assert sizes[0] < 0.6 * sizes[1] < sizes[1] < checkpoint.stat().st_size / 2  # no optimizer, no helpers
     test = ["test.py", "transcmd", "debug", "--dataset_name", "LasHeR", "--sequence", 0, "--checkpoint"]
@@ -185,7 +185,7 @@ def test_interrupted_training_keeps_its_checkpoint_and_can_be_resumed(demo_data,
         assert process.communicate(timeout=60) and process.returncode == 130
 
 
-def test_killed_training_leaves_whole_checkpoints(demo_data, tmp_path):
+def test_killed_training_leaves_complete_checkpoints(demo_data, tmp_path):
     with start("train.py", "--config", "debug", "--set", "TRAIN.EPOCH=500", cwd=tmp_path, data=demo_data) as process:
         wait_for(tmp_path / "output/logs/transcmd-debug.log", "epoch 3/500", process)
         process.kill()
@@ -352,6 +352,6 @@ def test_another_package_called_lib_is_never_imported(tmp_path, demo_data):
 
 
 @pytest.mark.parametrize("command", sorted(p.name for p in (ROOT / "tracking").glob("[a-z]*.py")))
-def test_every_command_explains_itself(run_command, command):
+def test_every_command_has_a_help_text(run_command, command):
     done = run_command(command, "--help")
     assert done.returncode == 0 and "usage:" in done.stdout

@@ -25,7 +25,7 @@ def script():
 
 
 def write_output(folder, fps=30.0, note="First frame: replaced."):
-    """What a training, a test and an analysis leave, in small."""
+    """Writes small examples of the files of a training, a test and an analysis."""
     checkpoint = folder / "checkpoints/train/transcmd/demo/TransCMD_ep0001.pth.tar"
     checkpoint.parent.mkdir(parents=True)
     torch.save({"net": {"a": torch.tensor([1.0, -0.0, float("nan")]), "b": torch.arange(3)}, "epoch": 1}, checkpoint)
@@ -53,7 +53,7 @@ def folders(tmp_path):
     return tmp_path / "before", tmp_path / "after"
 
 
-def test_the_command_finds_runs_equal_that_differ_in_speed_alone(folders):
+def test_runs_that_differ_only_in_speed_are_equal(folders):
     code, text, _ = compare(*folders)
     assert code == 0 and text.split("\n")[1].split() == ["networks", "1", "1", "0"]
     assert [line.split()[:3] for line in text.splitlines()[2:5]] == [
@@ -66,7 +66,7 @@ def test_the_command_finds_runs_equal_that_differ_in_speed_alone(folders):
     assert "error: " in compare(folders[0], folders[0] / "none")[2]
 
 
-def test_wording_of_notes_is_shown_and_is_no_difference(script, tmp_path):
+def test_the_wording_of_notes_is_shown_but_is_no_difference(script, tmp_path):
     write_output(tmp_path / "before")
     write_output(tmp_path / "after", note="First frame: replaced by the annotation.")
     rows, lines = script.compare_folders(tmp_path / "before", tmp_path / "after")
@@ -88,7 +88,7 @@ def test_tensors_are_compared_bit_by_bit(script, folders, value, size):
     assert rows[0] == ["networks", "1", "0", size] and "1 differences, the first: a" in line
 
 
-def test_another_shape_and_a_missing_tensor_are_differences(script, folders):
+def test_a_different_shape_and_a_missing_tensor_are_differences(script, folders):
     (path,) = folders[1].rglob("*.pth.tar")
     torch.save({"net": {"a": torch.zeros(4), "c": torch.zeros(1)}}, path)
     found = [difference.where for difference in script.compare_nets(next(folders[0].rglob("*.pth.tar")), path)]

@@ -1,4 +1,4 @@
-"""The demo as a whole: what it promises, on this machine."""
+"""The complete demo on this machine: its time and its results."""
 
 import json
 import os

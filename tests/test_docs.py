@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: its commands run as they stand, and every figure in it is what they give."""
+"""docs/benchmarks.md: its commands are run unchanged, and every figure equals their result."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def figures(reports, folder, tracker, *metrics):
 
 
 @pytest.mark.slow  # half a minute; tests/evaluation checks the published figures themselves
-def test_every_figure_is_what_its_command_gives(reports):
+def test_every_figure_equals_the_result_of_its_command(reports):
     one_pass = ("PR", "NPR", "SR")
     table = TEXT[TEXT.index("## Every figure") :]
     for folder, tracker, metrics in (
@@ -57,7 +57,7 @@ def test_every_figure_is_what_its_command_gives(reports):
             assert f"{comparison['difference']:+.2f} ± {half:.2f} (p" in words
 
 
-def test_every_benchmark_stands_in_the_table():
+def test_every_benchmark_is_in_the_table():
     table = TEXT[TEXT.index("## Benchmarks") : TEXT.index("## Protocols")]
     named = set(re.findall(r"`([^`/]+)`", table))
     assert set(BENCHMARKS) <= named and set(PROTOCOLS) <= set(re.findall(r"`(\w+)`", TEXT))

@@ -1,4 +1,4 @@
-"""The helpers that run commands, and what holds for all tests."""
+"""The helpers that run commands, and properties of all tests."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ import torch
 
 from tests.processes import children_of, kill_with_children, run, run_tracking
 
-# Its child is in a session of its own: a signal to the group of its parent does not end it.
+# Its child has its own session, so that a signal to the group of its parent does not end it.
 HANGS = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"], start_new_session=True)

@@ -1,4 +1,4 @@
-"""The README's commands and its Python example are run as they stand."""
+"""The README's commands and its Python example are run unchanged."""
 
 import re
 import shlex
@@ -24,7 +24,7 @@ SMALL = ["--train_sequences", "4", "--test_sequences", "2", "--train_frames", "1
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder in which all commands of the README have run, on a smaller set than theirs."""
+    """A folder in which all commands of the README have run, on a smaller data set."""
     folder = tmp_path_factory.mktemp("readme")
     environment = {"TRANSCMD_DATA": str(folder / "data" / "demo")}
     for line in COMMANDS:
@@ -55,7 +55,7 @@ def check_chain(workplace):
     state = torch.load(epoch_path(folder / "debug_distill", 2), weights_only=True)
     assert {name.split(".")[1] for name in state["task"] if name.startswith("losses.")} >= {"SCFD", "MPSD"}
     exported = read_checkpoint(workplace / "output/debug_distill.safetensors")["net"]
-    assert exported.keys() == plain.keys()  # what helped to train it is not shipped
+    assert exported.keys() == plain.keys()  # parts that only training needs are not included
     picture = cv2.imread(str(workplace / "output/visualised/debug_pretrain.png"))
     assert picture.shape == (22 + 9 * 192, 7 * 192, 3)
 
@@ -70,7 +70,7 @@ def check_python_example(workplace, monkeypatch):
 
 
 def test_the_commands_and_the_example_of_the_readme_work(workplace, monkeypatch):
-    """One test, so that the commands run once, whatever process runs it."""
+    """One test, so that the commands run only once."""
     check_plain_commands(workplace)
     check_chain(workplace)
     check_python_example(workplace, monkeypatch)

@@ -38,7 +38,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class DrawnAugmentation:
-    """One outcome of `Augmentation.draw`."""
+    """One outcome of `Augmentation.draw`. Brightness factors are 1 for unchanged images."""
 
     flip: bool
     brightness: tuple[float, float]  # factors of the RGB and of the auxiliary image

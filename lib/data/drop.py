@@ -47,7 +47,7 @@ class Drop:
         """Parses a specification.
 
         Args:
-            seed: used if the text contains no seed.
+            seed: used if the text contains no seed; an integer of at least 0.
 
         Raises:
             ValueError: the text is not a valid specification.
@@ -126,7 +126,13 @@ class Drop:
 
 
 class Dropper:
-    """Replaces the missing images of one sequence. Frames must be passed in order. Without a drop, nothing changes."""
+    """Replaces the missing images of one sequence. Frames must be passed in order. Without a drop, nothing changes.
+
+    Args:
+        name: name of the sequence.
+        frames: number of frames.
+        start: index of the frame that initialises the tracker.
+    """
 
     def __init__(self, drop: Drop | None, name: str, frames: int, start: int = 0):
         self.drop, self.name = drop, name

@@ -15,7 +15,10 @@ from lib.structures import Frame, Sample, modality_index
 
 @dataclass(frozen=True)
 class Processing:
-    """Crops both frames around their jittered boxes, applies the same augmentation to both, and converts to tensors."""
+    """Crops both frames around their jittered boxes, applies the same augmentation to both, and converts to tensors.
+
+    A call raises ValueError if a box is not finite or has no area, or if the modality is unknown.
+    """
 
     template: CropSpec
     search: CropSpec

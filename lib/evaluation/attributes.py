@@ -70,6 +70,9 @@ def find_folder(folder: Path, sequences: list[str], subfolders_only: bool = Fals
 
     Args:
         subfolders_only: search only subfolders, because `folder` contains annotations with the same file names.
+
+    Raises:
+        ValueError: a file is not UTF-8 text.
     """
     for candidate in (Path(folder) / name for name in FOLDERS[subfolders_only:]):
         if (candidate / NAMES).is_file():

@@ -12,7 +12,7 @@ from lib.utils.files import write_text
 
 
 class Curve(NamedTuple):
-    """Points of a curve."""
+    """Points of a curve, x as thresholds or per cent, y in per cent."""
 
     x: list[float]  # thresholds; recall in per cent for a precision-recall curve
     y: list[float]  # per cent

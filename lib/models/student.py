@@ -48,7 +48,7 @@ class Student(PairNetwork):
 
     @property
     def joint_layers(self) -> frozenset[int]:
-        """The interaction layers, see the class."""
+        """Numbers of the interaction layers, counted from 1."""
         return self.interaction_layers
 
     def encode(

@@ -26,7 +26,7 @@ QUALITY = 80  # of the JPEG, 0 to 100
 
 
 class Moment(NamedTuple):
-    """A picture of a failure of one tracker."""
+    """A picture of a failure of one tracker at one frame."""
 
     sequence: str
     tracker: str

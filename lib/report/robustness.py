@@ -9,7 +9,7 @@ from lib.evaluation.report import Report
 
 
 class RobustnessCurve(NamedTuple):
-    """The scores of one tracker over K drop rates."""
+    """The scores of one tracker, in per cent, over K drop rates in [0, 1]."""
 
     tracker: str  # name without the label of the drop that test.py appends
     condition: str  # the drop without its rate, see `Drop.condition`

@@ -75,6 +75,9 @@ def worst_moments(evaluation: Evaluation, traces: dict[str, dict[str, np.ndarray
 
     Args:
         traces: tracker → sequence → (N,) overlap in [0, 1], NaN if the target is absent.
+
+    Raises:
+        ValueError: a picture cannot be encoded.
     """
     if not (truth.sequences and traces):
         return []

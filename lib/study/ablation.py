@@ -81,7 +81,7 @@ class Ablation:
         return run_child(tracking_command("make_demo_data.py", "--output", root, *sizes))
 
     def train(self) -> Iterator[str]:
-        """Trains all unfinished runs; yields a line for each failed run."""
+        """Trains all unfinished runs; yields a line for each failed run. Raises ValueError as `train_seed`."""
         for seed in self.seeds:
             for config in self.train_seed(seed):
                 yield f"failed: {config}, seed {seed}: see {self.log(config, seed)}"

@@ -76,7 +76,7 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
 
 
 def concatenate(batches: list[Sample]) -> Sample:
-    """Concatenates batches of B1, B2, … samples to one batch."""
+    """Concatenates batches along dimension B, for all tensors of shape (B, ...)."""
     fields = zip(*batches, strict=True)
     return Sample(
         *(Pair(*map(torch.cat, zip(*f, strict=True))) if isinstance(f[0], Pair) else torch.cat(f) for f in fields)
@@ -84,5 +84,5 @@ def concatenate(batches: list[Sample]) -> Sample:
 
 
 def take_rows(sample: Sample, rows: list[int]) -> Sample:
-    """Returns a batch of the samples with the given indices."""
+    """Returns a batch of the samples with the given indices in dimension B."""
     return Sample(*(Pair(*(image[rows] for image in f)) if isinstance(f, Pair) else f[rows] for f in sample))

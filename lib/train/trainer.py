@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """Options of the training loop; see the TRAIN keys with the same names."""
+    """Options of the training loop, in epochs and steps; see the TRAIN keys with the same names."""
 
     epochs: int
     seed: int

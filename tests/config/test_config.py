@@ -1,4 +1,4 @@
-"""The configuration: every key declared is read and every key read is declared; what is wrong is named."""
+"""The configuration: every declared key is read, every key that is read is declared, and error texts name the cause."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def test_every_key_that_is_read_is_declared():
 
 
 def test_every_declared_key_is_read():
-    """Its name stands somewhere in the code, with a dot before it or in quotes."""
+    """Its name occurs in the code, after a dot or in quotes."""
     code = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
-    for key in set(LEAVES) - {f"TRAIN.DISTILL.{name}" for name in DISTILL_LOSSES}:  # read by looping over the table
+    for key in set(LEAVES) - {f"TRAIN.DISTILL.{name}" for name in DISTILL_LOSSES}:  # read by a loop over the table
         name = key.rpartition(".")[2]
         assert re.search(rf"\.{name}\b|[\"']{name}[\"']", code), f"nothing reads {key}"
 
@@ -83,7 +83,7 @@ def test_lists_in_the_schema_name_keys_of_the_right_type():
     assert set(schema.FREE_FORM) <= TABLES and set(schema.PATHS) <= TABLES | set(LEAVES)
 
 
-def test_every_number_has_one_range_or_must_equal_a_key_that_has_one():
+def test_every_number_has_one_range_or_must_equal_a_key_with_a_range():
     numbers = {key for key, value in LEAVES.items() if type(value) in (int, float)}
     ranged = [key for keys in RANGES.values() for key in keys]
     assert len(ranged) == len(set(ranged))
@@ -130,7 +130,7 @@ def test_a_dumped_experiment_is_read_back_unchanged(load, path):
     assert [key for key, _ in flatten(again)] == [key for key, _ in flatten(cfg)]
 
 
-def test_a_dump_holds_plain_types_and_is_a_copy():
+def test_a_dump_contains_plain_types_and_is_a_copy():
     cfg = load_config("transcmd", "tiny")
     plain = to_plain(cfg)
     assert type(plain) is type(plain["DATA"]["TRAIN"]) is dict and yaml.safe_load(dump_config(cfg)) == plain
@@ -223,13 +223,13 @@ def test_an_error_in_a_file_names_the_file(load, tmp_path, text, problem):
         ("TRAIN=3", "TRAIN: expected keys below it, got 3"),
     ],
 )
-def test_an_error_on_the_command_line_names_its_set(load, override, problem):
+def test_an_error_on_the_command_line_names_the_set_option(load, override, problem):
     message = refusal(load, "", override)
     assert message.startswith(f"--set {override}: ") and problem in message
 
 
 @pytest.mark.parametrize("name", RANGES)
-def test_numbers_outside_their_range_are_refused_and_its_bounds_accepted(load, name):
+def test_numbers_outside_their_range_are_refused_and_the_bounds_are_accepted(load, name):
     bad = {"POSITIVE": (0, -1), "NOT_NEGATIVE": (-1,), "FRACTIONS": (-0.001, 1.001)}[name]
     text = {"POSITIVE": "greater than 0", "NOT_NEGATIVE": "at least 0", "FRACTIONS": "between 0 and 1"}[name]
     for key in RANGES[name]:
@@ -261,18 +261,18 @@ def test_numbers_outside_their_range_are_refused_and_its_bounds_accepted(load, n
         (["DATA.AUGMENT.DROP_RGB=0.6", "DATA.AUGMENT.DROP_AUX=0.6"], "DROP_RGB + DROP_AUX exceed 1"),
     ],
 )
-def test_keys_that_contradict_each_other_are_refused(load, overrides, problem):
+def test_conflicting_keys_are_refused(load, overrides, problem):
     assert problem in refusal(load, "", *overrides)
 
 
-def test_keys_that_agree_are_accepted(load):
+def test_consistent_keys_are_accepted(load):
     cfg = load(
         "", "DATA.SEARCH.SIZE=320", "TEST.SEARCH_SIZE=320", "DATA.VAL.DATASETS_NAME=[]", "DATA.VAL.DATASETS_RATIO=[]"
     )
     assert cfg.TEST.SEARCH_SIZE == cfg.DATA.SEARCH.SIZE == 320 and cfg.DATA.VAL.DATASETS_NAME == []
 
 
-def test_an_emptied_list_keeps_the_type_of_its_items(load):
+def test_an_empty_list_keeps_the_type_of_its_items(load):
     emptied = "DATA: {VAL: {DATASETS_NAME: [], DATASETS_RATIO: []}}"
     message = refusal(load, emptied, "DATA.VAL.DATASETS_RATIO=[much]", "DATA.VAL.DATASETS_NAME=[LasHeR_val]")
     assert "DATA.VAL.DATASETS_RATIO[0]: expected float, got str 'much'" in message
@@ -302,7 +302,7 @@ layers = st.dictionaries(
 
 @settings(max_examples=100, deadline=None)
 @given(layers)
-def test_any_file_is_accepted_or_refused_by_name(tmp_path_factory, layer):
+def test_any_file_is_accepted_or_refused_with_its_name(tmp_path_factory, layer):
     tree = {}
     for key, value in layer.items():
         *parents, leaf = key.split(".")
@@ -333,7 +333,7 @@ def test_floats_may_be_written_in_any_usual_form(load, text):
     assert load("DATA: {MEAN: [5e-1, 0, 1]}").DATA.MEAN == [0.5, 0.0, 1.0]
 
 
-def test_an_experiment_may_have_a_base_and_a_base_may_not(load, tmp_path):
+def test_an_experiment_may_have_a_base_but_a_base_may_not(load, tmp_path):
     (tmp_path / "base.yaml").write_text("TRAIN: {LR: 2e-4, SEED: 5}\nDATA: {ROOTS: {LasHeR: /a, VisEvent: /b}}")
     cfg = load("BASE: base.yaml\nTRAIN: {SEED: 6}\nDATA: {ROOTS: {LasHeR: /c}}", "TRAIN.BATCH_SIZE=7")
     assert (cfg.TRAIN.LR, cfg.TRAIN.SEED, cfg.TRAIN.BATCH_SIZE) == (2e-4, 6, 7)

@@ -1,4 +1,4 @@
-"""Rules against what others compute: published figures, the package rgbt, MATLAB, slow loops; and the protocols."""
+"""Rules compared with published figures, the package rgbt, MATLAB and slow loops; and the protocols."""
 
 import json
 import math
@@ -57,7 +57,7 @@ def test_visevent_under_pytrackings_rules(reference):
 def test_stc_gives_the_independent_figures(reference):
     annotations = annotations_from_folder(reference / "gt/STC")
     assert [a.name for a in annotations[:2]] == ["athlete_move", "athlete_static"], "GT_ stands before every name"
-    folders = {name: reference / "results/STC" / name for name in ("DiMP", "OTR")}  # one of them prefixed
+    folders = {name: reference / "results/STC" / name for name in ("DiMP", "OTR")}  # with a prefix in one result
     report = evaluate(STC, annotations, folders)
     assert report.sequences == 36
     for name in folders:
@@ -65,7 +65,7 @@ def test_stc_gives_the_independent_figures(reference):
 
 
 def test_lasher_can_be_scored_without_the_frames_that_have_no_target(reference):
-    """`strict` against the figures that a computation written apart gives for APFNet."""
+    """`strict` compared with figures of an independent computation for APFNet."""
     annotations = annotations_from_folder(reference / "gt/LasHeR_test")
     folder = reference / "results/LasHeR/APFNet"
     found = named(score(LASHER.under("strict"), folder, annotations).trackers["t"].scores)
@@ -88,7 +88,7 @@ def test_results_that_are_too_long_are_cut_and_named(tmp_path):
 
 
 def test_lasher_agrees_with_matlab_point_by_point(reference):
-    """Every point of every sequence's curve, for the trackers whose boxes are there."""
+    """Every point of every sequence's curve, for the trackers with available boxes."""
     from scipy import io
 
     annotations = annotations_from_folder(reference / "gt/LasHeR_test")
@@ -167,7 +167,7 @@ def test_vtuav_equals_a_slow_loop(tmp_path_factory, seed, corners):
         count = int(rng.integers(1, 6))
         rgb = np.concatenate([rng.uniform(0, 80, (count, 2)), rng.uniform(5, 40, (count, 2))], axis=1).round(1)
         aux = rgb + rng.normal(0, 3, (count, 4)).round(1)
-        aux[:, 2:] = aux[:, 2:].clip(1)  # a box without a width is no annotation
+        aux[:, 2:] = aux[:, 2:].clip(1)  # a box without a width is not an annotation
         rows = np.repeat(rgb, 10, axis=0)[: 10 * count - int(rng.integers(0, 10))] + 0.0
         rows[:, :2] += rng.normal(0, 12, (len(rows), 2))
         name = f"s{index}"
@@ -238,7 +238,7 @@ def test_rows_that_are_no_box_are_counted_in_the_report(tmp_path):
     assert "t: 2 rows in 1 results are no box." in score(LASHER, tmp_path, [annotate(GT)]).notes
 
 
-def test_pytracking_fills_short_results_and_takes_rgb_alone(tmp_path):
+def test_pytracking_fills_short_results_and_uses_only_rgb(tmp_path):
     annotation = replace(annotate(GT), aux_boxes_xywh=np.array(GT, float) + [30, 0, 0, 0])
     save(tmp_path, annotation, [*GT[:2], [40, 10, 20, 20]])
     report = score(RGBT234.under("pytracking"), tmp_path, [annotation])
@@ -247,14 +247,14 @@ def test_pytracking_fills_short_results_and_takes_rgb_alone(tmp_path):
     assert official.trackers["t"].scores["MPR"] == 100
 
 
-def test_strict_leaves_the_given_frame_out_of_long_term_scores(tmp_path):
+def test_strict_excludes_the_initial_frame_from_long_term_scores(tmp_path):
     annotation = annotate(GT)
     save(tmp_path, annotation, [GT[0], *[[900, 900, 5, 5]] * 3])
     assert score(DEPTHTRACK, tmp_path, [annotation]).trackers["t"].scores["Re"] == 25
     assert score(DEPTHTRACK.under("strict"), tmp_path, [annotation]).trackers["t"].scores["Re"] == 0
 
 
-def test_a_sequence_without_a_frame_that_counts_is_left_out_and_reported(tmp_path):
+def test_a_sequence_without_counted_frames_is_excluded_and_reported(tmp_path):
     empty = annotate([[0, 0, 0, 0]] * 4, name="empty")
     for annotation in (annotate(GT), empty):
         save(tmp_path, annotation, GT)
@@ -294,7 +294,7 @@ def test_unknown_protocols_are_named():
         LASHER.under("otb")
 
 
-# --- whose results ----------------------------------------------------------------------------------------------------
+# --- results and annotations of different benchmarks ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_annotations_of_another_benchmark_are_recognised(reference):
             score(BENCHMARKS[benchmark], reference / "results" / results, annotations)
 
 
-def test_signatures_are_names_of_one_benchmark_alone(reference):
+def test_signatures_are_names_of_only_one_benchmark(reference):
     names = {
         "LasHeR": {path.stem for path in (reference / "gt/LasHeR_attr/AttriSeqsTxt").glob("*.txt")},
         "RGBT234 or RGBT210": {path.name for path in (reference / "gt/RGBT234").iterdir()},
@@ -382,7 +382,7 @@ def test_scores_by_attribute_are_those_of_the_sequences_that_have_it(reference):
 
 def test_attributes_in_other_formats_and_broken_ones(tmp_path):
     for index, name in enumerate("ab"):
-        (tmp_path / f"{name}.txt").write_text("1,2,3,4\n1,2,3,4\n")  # annotations are no flags
+        (tmp_path / f"{name}.txt").write_text("1,2,3,4\n1,2,3,4\n")  # annotations are not flags
         (tmp_path / "att").mkdir(exist_ok=True)
         (tmp_path / "att" / f"{name}.txt").write_text(f"{index}\n1\n\n")
     assert find_folder(tmp_path, ["a", "b"]) == tmp_path / "att"
@@ -392,7 +392,7 @@ def test_attributes_in_other_formats_and_broken_ones(tmp_path):
         read_attributes(tmp_path, ("X", "Y"), ["a", "c"])
     with pytest.raises(ValueError, match=r"a\.txt: expected 3 flags of 0 and 1, got 2: '0 1'"):
         read_attributes(tmp_path, ("X", "Y", "Z"), ["a", "b"])
-    (tmp_path / "AttriSeqsTxt").mkdir()  # LasHeR's order, in whatever data set
+    (tmp_path / "AttriSeqsTxt").mkdir()  # LasHeR's order in every data set
     (tmp_path / "AttriSeqsTxt/c.txt").write_text("0,1" + ",0" * 17)
     assert [n for n, flags in read_attributes(tmp_path, ("X", "Y"), ["c"]).items() if flags.any()] == ["PO"]
     (tmp_path / "one").mkdir()
@@ -405,5 +405,5 @@ def test_attributes_in_other_formats_and_broken_ones(tmp_path):
         read_attributes(tmp_path / "none", (), ["a"])
     assert find_folder(tmp_path / "none", ["a"]) is None
     (tmp_path / "gt").mkdir()
-    (tmp_path / "gt/a.txt").write_text("0,0,0,0\n" * 5)  # never there: an annotation all the same
+    (tmp_path / "gt/a.txt").write_text("0,0,0,0\n" * 5)  # never present, but still an annotation
     assert find_folder(tmp_path / "gt", ["a"], subfolders_only=True) is None

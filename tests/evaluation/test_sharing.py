@@ -1,4 +1,4 @@
-"""What is shared among protocols and between scores and page: files are read once, overlaps are computed once."""
+"""Data shared between protocols, scores and page: files are read once, overlaps are computed once."""
 
 from collections import Counter
 from pathlib import Path
@@ -54,7 +54,7 @@ def slow_trace(annotation, boxes):
 @given(seed=st.integers(0, 2**32 - 1))
 @pytest.mark.parametrize("protocol", ["official", "pytracking"])
 @pytest.mark.parametrize("benchmark", [RGBT234, GTOT, LASHER, VISEVENT], ids=lambda row: row.name)
-def test_shared_overlaps_are_bit_for_bit_those_computed_again(tmp_path_factory, benchmark, protocol, seed):
+def test_shared_overlaps_are_identical_to_recomputed_overlaps(tmp_path_factory, benchmark, protocol, seed):
     folder, benchmark = tmp_path_factory.mktemp("results"), benchmark.under(protocol)
     annotations = make_results(folder, seed)
     loaded = load_results(benchmark, annotations, {"t": ResultFolder("t", folder)}, allow_missing=True)
@@ -85,11 +85,11 @@ def test_overlaps_are_computed_once_for_all_protocols_and_the_page(tmp_path, mon
 
 
 @pytest.mark.parametrize("benchmark", [LASHER, DEPTHTRACK], ids=lambda row: row.name)
-def test_every_file_is_read_once_whatever_the_protocols(tmp_path, monkeypatch, benchmark):
+def test_every_file_is_read_once_for_all_protocols(tmp_path, monkeypatch, benchmark):
     annotations = [annotate(GT, name=name) for name in ("ant", "bee", "cat")]
     for annotation in annotations:
         save(tmp_path, annotation)
-    (tmp_path / "cat.txt").write_text("1,2,x,4\n")  # a broken file is read once, too
+    (tmp_path / "cat.txt").write_text("1,2,x,4\n")  # an invalid file is also read only once
     reads, original = Counter(), Path.read_text
 
     def read_text(path, *arguments, **options):
@@ -121,7 +121,7 @@ def test_each_protocol_checks_lengths_by_its_own_rule(tmp_path):
     assert [evaluation.report.sequences for evaluation in evaluations] == [2, 1, 2]
 
 
-def test_what_is_shared_cannot_be_written_to(tmp_path):
+def test_shared_arrays_are_read_only(tmp_path):
     save(tmp_path, annotate(GT))
     results = ResultFolder("t", tmp_path)
     for protocol in ("official", "strict"):

@@ -1,4 +1,4 @@
-"""Distillation: its losses, its balance, its task; and what every stage must bear, alone and in several processes."""
+"""Distillation: its losses, balance and task; and properties of all stages, in one and in several processes."""
 
 import copy
 import functools
@@ -35,13 +35,13 @@ from tests.samples import DEGENERATE, random_output, random_sample, take
 NETWORK = FeatureSpec(width=64, depth=2, template_tokens=4, matched_layers=(1, 2), paths=PATHS)
 WIDE = FeatureSpec(
     width=32, depth=2, template_tokens=4, matched_layers=(1, 2), paths=PATHS
-)  # of another width than the student
+)  # with a different width than the student
 MIXED = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """An untrained teacher's, whose score maps have clear peaks."""
+    """The checkpoint of an untrained teacher whose score maps have clear peaks."""
     path = tmp_path_factory.mktemp("teacher") / "teacher.pth.tar"
     seed_step(1)
     teacher = build_model(load_config("transcmd", "debug_teacher"))
@@ -51,7 +51,7 @@ def checkpoint(tmp_path_factory):
 
 
 def sharpen(model: nn.Module) -> None:
-    """Rounding must not decide where the peak is."""
+    """Makes the peak of the score map independent of rounding."""
     with torch.no_grad():
         model.head.score[-1].weight.mul_(100)
 
@@ -90,18 +90,18 @@ def identity(loss: nn.Module) -> nn.Module:
 
 
 def example(batch: int = 4, width: int = 64) -> tuple:
-    """Student, teacher, sample; the teacher is right about the first sample, wrong about the last, else in between."""
+    """Student, teacher, sample; the teacher is right for the first sample, wrong for the last, else between."""
     sample = random_sample(batch)
     student, teacher = random_output(batch), random_output(batch, width, paths=PATHS)
     boxes = sample.search_box.clone()
     boxes[-1] = torch.tensor([0.1, 0.1, 0.05, 0.05])
     boxes[batch // 2 : -1, 2:] *= 0.9
-    boxes[1:2, 2:] *= 0.6 if batch > 2 else 1  # an overlap of 0.36: to be trusted, but not good
+    boxes[1:2, 2:] *= 0.6 if batch > 2 else 1  # an overlap of 0.36: above MIN_TEACHER_IOU, but low
     return student, teacher._replace(boxes=boxes), sample
 
 
 def trusting(output: TrackOutput, sample) -> TrackOutput:
-    """The output, with boxes that are right."""
+    """Returns the output with correct boxes."""
     return output._replace(boxes=sample.search_box)
 
 
@@ -110,7 +110,7 @@ def trusting(output: TrackOutput, sample) -> TrackOutput:
 
 def test_split_is_orthogonal_token_by_token():
     torch.manual_seed(0)
-    # Of much smaller features, `normalize`'s epsilon would shorten some: equal lengths are what makes it orthogonal.
+    # With much smaller features, the epsilon of `normalize` would shorten some; orthogonality needs equal lengths.
     rgb, aux = (normalize(torch.randn(3, 20, 64) * scale + shift) for scale, shift in ((2, 0.3), (0.5, -5)))
     common, specific = split(rgb, aux)
     assert (common * specific).sum(dim=-1).abs().max() < 1e-4 * 64
@@ -349,7 +349,7 @@ def test_scfd_is_symmetric_in_the_modalities():
         spatial_divergence(torch.ones(1, 4, 2).cumsum(1), -torch.eye(4, 2)[None]),
     )
     one_sided = loss(swap(student), teacher, sample, 0.0)[0]
-    assert (one_sided - expected).abs() > 1e-3  # the sign of the difference does matter between the two
+    assert (one_sided - expected).abs() > 1e-3  # the sign of the difference between the two matters
 
 
 def test_scfd_also_matches_samples_that_the_teacher_gets_wrong():
@@ -366,7 +366,7 @@ def test_path_weights_sum_to_one_and_have_a_minimum(progress):
     pi = select_paths(reach, distance, progress)
     torch.testing.assert_close(pi.sum(dim=1), torch.ones(50))
     assert pi.min() >= 0.05 and pi[0].argmax() == 0
-    if progress >= 0.5:  # how hard a path is to learn no longer matters
+    if progress >= 0.5:  # learnability no longer matters
         assert torch.equal(pi, select_paths(reach, distance * 0, progress))
         torch.testing.assert_close(pi[1], torch.full((3,), 1 / 3))
     else:
@@ -388,7 +388,7 @@ def test_samples_on_which_the_teacher_fails_do_not_count_in_mpsd():
 
 
 def test_no_gradient_flows_through_the_path_selection():
-    """A path is not made likelier by coming closer to it: pi is taken as given."""
+    """The student must not change the weights of the paths: pi is a constant."""
     student, teacher, sample = example(1)
     teacher = trusting(teacher, sample)
     loss, own = make_loss("MPSD"), student.features["fused"].requires_grad_()
@@ -441,7 +441,7 @@ def test_balance_scales_the_median_to_the_nearer_bound(ratios, factor):
 
 
 def observed(balance: Balance, ratio: float, steps: int) -> list[dict[str, Tensor]]:
-    """Steps in which loss "a" has that share of the tracking loss's gradient, and "b" has none."""
+    """Makes steps in which loss "a" has the given share of the tracking loss's gradient and "b" has no gradient."""
     parameter, seen = nn.Parameter(torch.tensor([3.0, 4.0])), []
     for _ in range(steps):
         losses = {"a": ratio * parameter.sum(), "b": torch.zeros(()) * parameter.sum()}
@@ -455,7 +455,7 @@ def observed(balance: Balance, ratio: float, steps: int) -> list[dict[str, Tenso
 def test_balance_measures_the_last_steps_of_its_window(total, start, end):
     balance = Balance(("a", "b"), total)
     seen = observed(balance, 0.2, max(end + 5, 100))
-    between = {i for i in range(99, len(seen), 100)}  # shares are logged all the way
+    between = {i for i in range(99, len(seen), 100)}  # shares are logged in the complete training
     assert [i for i, values in enumerate(seen) if values] == sorted({*range(start, end), *between})
     assert seen[start]["a"].item() == pytest.approx(0.1)
     assert seen[99]["a"].item() == pytest.approx(0.3 if end <= 99 else 0.1)  # as scaled
@@ -508,7 +508,7 @@ def test_gradient_norm_changes_neither_gradients_nor_graph():
     norm = gradient_norm(loss, parameters)
     assert norm.item() == pytest.approx(math.sqrt(9 + 9 + 16)) and not norm.requires_grad
     assert all(parameter.grad is None for parameter in parameters)
-    loss.backward()  # the graph is still there
+    loss.backward()  # the graph was not freed
     assert parameters[0].grad.tolist() == [3, 3]
     assert gradient_norm(torch.zeros(()), parameters) == 0
     assert gradient_norm(loss * 1.0, parameters[2:]) == 0
@@ -533,7 +533,7 @@ def test_shares_of_gradients_survive_mixed_precision(checkpoint, dtype):
 
 
 def trusted_sample(task, batch: int = 4):
-    """A sample whose targets are where the teacher says for all but the last, so that MPSD has something to teach."""
+    """A sample with targets at the teacher's predictions, except the last, so that MPSD has gradients."""
     sample = random_sample(batch)
     with torch.no_grad():
         boxes = task.teacher(sample.template, sample.search, sample.modality).boxes
@@ -567,7 +567,7 @@ def test_teacher_does_not_change(checkpoint):
     assert moved
 
 
-def test_a_checkpoint_holds_the_projections_and_not_the_teacher(checkpoint):
+def test_a_checkpoint_contains_the_projections_but_not_the_teacher(checkpoint):
     task = make_task("distill", checkpoint)
     names = set(task.own_state())
     assert not any(name.startswith(("teacher.", "model.")) for name in names)
@@ -576,7 +576,7 @@ def test_a_checkpoint_holds_the_projections_and_not_the_teacher(checkpoint):
     task.balance.factors.fill_(3)
     with torch.no_grad():
         task.losses["SCFD"].project[0].weight.add_(1)
-        task.teacher.modality_embed.add_(1)  # is not saved: comes from its own checkpoint
+        task.teacher.modality_embed.add_(1)  # not saved; loaded from its own checkpoint
     other.restore(task.model.state_dict(), task.own_state())
     assert (other.balance.factors == 3).all()
     assert torch.equal(other.losses["SCFD"].project[0].weight, task.losses["SCFD"].project[0].weight)
@@ -595,7 +595,7 @@ def test_terms_are_weighted_and_balanced(checkpoint):
     scaled = task(sample, 0.0)[0]
     for name, factor in {"SCFD": 2.0, "MPSD": 1.0, "COSINE": 0.5, "focal": 1.0}.items():
         torch.testing.assert_close(scaled[name], factor * plain[name])
-    assert set(task.losses) == {"SCFD", "MPSD", "COSINE"}  # what has no weight is not built
+    assert set(task.losses) == {"SCFD", "MPSD", "COSINE"}  # a loss without a weight is not built
 
 
 @pytest.mark.parametrize("freeze", ["['encoder.blocks.1.']", "['encoder.']"])
@@ -627,7 +627,7 @@ def test_distillation_measures_its_balance_and_keeps_it(checkpoint):
 
 @pytest.mark.parametrize("stage", TASKS)
 def test_every_parameter_gets_a_gradient(stage, checkpoint):
-    """Which DistributedDataParallel would refuse."""
+    """DistributedDataParallel requires a gradient for every parameter."""
     task = make_task(stage, checkpoint).train()
     sum(task(random_sample(), 0.0)[0].values()).backward()
     assert [name for name, p in task.named_parameters() if p.requires_grad and p.grad is None] == []
@@ -645,7 +645,7 @@ def test_degenerate_samples_give_finite_losses_and_gradients(stage, case, precis
         terms, logs = task(sample, 0.9)
         loss = torch.stack(list(terms.values())).sum()
     assert all(torch.isfinite(term) for term in terms.values()), terms
-    shares = ("share/", "iou")  # a share may be of nothing
+    shares = ("share/", "iou")  # the denominator of a share can be 0
     assert all(torch.isfinite(value) for name, value in logs.items() if not name.startswith(shares)), logs
     loss.backward()
     for name, parameter in task.named_parameters():
@@ -690,7 +690,7 @@ def gradients_of(stage: str, checkpoint, rows: slice, parallel: bool) -> dict[st
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
     call = DistributedDataParallel(task) if parallel else task
-    for _ in range(2):  # the wrapper notices idle parameters in the second
+    for _ in range(2):  # the wrapper detects parameters without gradient in the second step
         task.zero_grad()
         torch.stack(list(call(sample, 0.9)[0].values())).sum().backward()
     gradients = {name: p.grad for name, p in task.named_parameters() if p.requires_grad}
@@ -727,7 +727,7 @@ def test_two_processes_give_the_same_gradients_as_one(tmp_path, checkpoint, monk
     found = [torch.load(tmp_path / f"gradients{rank}.pth", weights_only=True) for rank in range(2)]
     factors = [each["distill"].pop("factors") for each in (*found, expected)]
     assert torch.equal(factors[0], factors[1])
-    torch.testing.assert_close(factors[0], factors[2], rtol=0.5, atol=0)  # a mean of norms is no norm of means
+    torch.testing.assert_close(factors[0], factors[2], rtol=0.5, atol=0)  # a mean of norms is not the norm of the mean
     for stage, gradients in expected.items():
         for each in found:
             assert each[stage].keys() == gradients.keys()

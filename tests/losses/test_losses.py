@@ -51,7 +51,7 @@ def test_a_perfect_prediction_has_almost_no_loss():
 
 
 def test_the_batch_loss_is_the_mean_of_the_samples():
-    """So that gradient accumulation and several processes give what one large batch gives."""
+    """Gradient accumulation and several processes therefore give the same result as one large batch."""
     loss, output, sample = TrackingLoss(), random_output(3), make_sample(BOXES)
     whole = loss(output, sample)
     parts = []

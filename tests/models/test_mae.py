@@ -1,4 +1,4 @@
-"""The masked autoencoder: scores, masks, patches, reconstruction, and that one modality helps the other."""
+"""The masked autoencoder: scores, masks, patches, reconstruction, and the use of the other modality."""
 
 import math
 
@@ -48,7 +48,7 @@ def test_masks_hide_exact_counts_and_no_location_twice(cells, template, first, s
     search, templates = mask[:, :, template:].sum(dim=2), mask[:, :, :template].sum(dim=2)
     assert {tuple(sorted(row)) for row in search.tolist()} == {(second, first)}
     assert {tuple(sorted(row)) for row in templates.tolist()} == {(0, template // 4)}
-    assert torch.equal(search.argmax(dim=1), templates.argmax(dim=1))  # templates: of the modality that is masked most
+    assert torch.equal(search.argmax(dim=1), templates.argmax(dim=1))  # templates: only of the first modality
     assert 16 < search.argmax(dim=1).sum() < 48  # RGB of some samples, the auxiliary modality of others
 
 
@@ -75,7 +75,7 @@ def test_overlap_does_not_depend_on_the_scale_of_the_scores(scale):
     "scores",
     [
         torch.ones(400, 256),
-        torch.ones(400, 256) + torch.linspace(0, 1e-6, 256),  # an order, but of rounding errors
+        torch.ones(400, 256) + torch.linspace(0, 1e-6, 256),  # differences are only rounding errors
         torch.zeros(400, 256),
         torch.linspace(0, 1e-7, 256).expand(400, -1),  # below what counts
     ],
@@ -89,14 +89,14 @@ def test_equal_scores_give_a_random_choice(scores):
 
 
 def test_locations_with_a_score_of_zero_do_not_hide_the_others():
-    """A score of zero is far from all others in the logarithm, which the floor under it limits."""
+    """The logarithm of zero is far from all others; the minimum score limits this."""
     scores = log_normal_scores(200, 256)
     scores[:, :3] = 0
     torch.manual_seed(0)
     assert choose_masks(scores, 64, 1.0, **RATIOS).overlap.mean() > 0.65
 
 
-def test_curriculum_is_random_for_a_third_then_rises():
+def test_curriculum_is_random_for_the_first_third_then_rises():
     values = [curriculum(step / 12) for step in range(13)]
     assert values[:5] == [0, 0, 0, 0, 0] and values[8:] == [1, 1, 1, 1, 1]
     assert values[5:8] == pytest.approx([0.25, 0.5, 0.75])
@@ -201,7 +201,7 @@ def test_patches_are_assembled_to_the_same_image(stride):
 
 @pytest.mark.parametrize(("channel", "row", "column"), [(0, 0, 0), (1, 3, 5), (2, 15, 2)])
 def test_patches_are_in_the_order_of_the_tokens(channel, row, column):
-    """A patch embedding whose kernel picks one pixel sees what stands there in the patches."""
+    """A patch embedding with a kernel that selects one pixel gives the value of this pixel in the patches."""
     embed = PatchEmbed(img_size=None, patch_size=16, in_chans=3, embed_dim=1)
     with torch.no_grad():
         embed.proj.weight.zero_()[0, channel, row, column] = 1
@@ -231,8 +231,8 @@ def test_patches_without_contrast_are_flat():
     assert is_flat(patches).tolist() == [True, True, True, False, False]
 
 
-def test_reconstruction_loss_by_hand():
-    """Two patches of RGB are masked, one of them flat; of the auxiliary modality one; the rest does not matter."""
+def test_reconstruction_loss_equals_that_computed_by_hand():
+    """Two patches of RGB are masked, one of them flat, and one of the auxiliary modality; others do not count."""
     patches = torch.stack([pattern(0.2), pattern(0.0), pattern(0.3)]).expand(1, 2, 3, 12).clone()
     mask = torch.tensor([[[True, True, False], [False, False, True]]])
     target = torch.tensor([1.0, -1.0, 1.0, -1.0]).repeat(3)
@@ -262,7 +262,7 @@ def test_reconstruction_loss_of_a_batch_is_the_mean_of_its_samples():
     torch.testing.assert_close(task(sample, 0.0)[0]["reconstruction"], torch.stack(alone).mean())
 
 
-# what is hidden
+# masking
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -311,7 +311,7 @@ def test_prediction_of_a_modality_uses_its_own_output_layer():
     assert torch.equal(prediction[..., 0, 0], kinds.float()) and (prediction.std(dim=(2, 3)) == 0).all()
 
 
-def test_decoder_lets_both_modalities_see_each_other():
+def test_decoder_attends_to_both_modalities():
     decoder = make_task().mae.decoder
     tokens, kinds = torch.randn(1, 2, 20, 64), torch.tensor([[0, 1]])
     changed = tokens.clone()
@@ -405,17 +405,17 @@ def test_progress_sets_the_exponent(monkeypatch):
 
 
 def test_evaluation_replaces_the_other_modality_by_that_of_another_sample():
-    """Of each modality the error counts that it has when the other one is another sample's."""
+    """The error of each modality is measured with the other modality of a different sample."""
     task, sample = make_task().eval(), random_sample(3)
     with torch.no_grad():
         for parameter in task.mae.decoder.parameters():
-            parameter.mul_(5)  # so that what it is given matters
+            parameter.mul_(5)  # so that the output depends on the input
         torch.manual_seed(0)
         values = task.evaluate(sample)
         torch.manual_seed(0)
         result = task.mae(task.model, sample, 1.0)
         error = 0
-        for m, order in enumerate(((0, 2), (2, 0))):  # whose RGB and whose auxiliary images sample 0 is given
+        for m, order in enumerate(((0, 2), (2, 0))):  # samples whose RGB and auxiliary images replace those of sample 0
             mixed = [
                 Pair(pair.rgb[order[0]][None], pair.aux[order[1]][None]) for pair in (sample.template, sample.search)
             ]

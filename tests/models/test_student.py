@@ -1,4 +1,4 @@
-"""The student, its parts, and the weights that go in."""
+"""The student, its parts, and loading of weights."""
 
 import io
 import math
@@ -76,7 +76,7 @@ def test_modalities_interact_only_in_interaction_layers(student):
     template, search, modality = inputs(1)
     changed = search._replace(aux=255 - search.aux)
     before, after = (student(template, s, modality).features for s in (search, changed))
-    assert torch.equal(before["block01/rgb"], after["block01/rgb"])  # block 1 sees each modality alone
+    assert torch.equal(before["block01/rgb"], after["block01/rgb"])  # in block 1, modalities do not interact
     assert not torch.allclose(before["block02/rgb"], after["block02/rgb"])  # block 2 is joint
 
 
@@ -109,7 +109,7 @@ def test_wrong_interaction_layer_is_refused():
 
 
 @pytest.mark.parametrize("name", FUSIONS)
-def test_fusions_train_also_with_a_blank_modality(name):
+def test_fusions_have_gradients_with_a_blank_modality(name):
     fusion = FUSIONS[name].build(16, 4, 8)
     rgb = torch.randn(2, 20, 16, requires_grad=True)
     fused, _ = fusion(rgb, torch.zeros(2, 20, 16))
@@ -150,7 +150,7 @@ def test_decoding_inverts_encoding_of_boxes():
     torch.testing.assert_close(decode(encode_score(boxes, height, width), size_map, offset_map), boxes)
 
 
-def test_numpy_and_torch_decode_alike():
+def test_numpy_and_torch_decode_to_equal_boxes():
     generator = torch.Generator().manual_seed(1)
     score, size, offset = (torch.rand(1, c, 6, 9, generator=generator) for c in (1, 2, 2))
     box, peak = decode_peak(score[0, 0].numpy(), size[0].numpy(), offset[0].numpy(), np.ones((6, 9)))
@@ -220,7 +220,7 @@ def test_weights_without_any_matching_key_are_an_error(student):
 
 
 class Settings:
-    """Stands for what OSTrack pickles into its checkpoints."""
+    """Represents the settings that OSTrack stores in its checkpoints with pickle."""
 
     def __reduce__(self):
         return (print, ("this code must never run",))

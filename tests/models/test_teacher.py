@@ -24,7 +24,7 @@ def teacher():
 
 @pytest.fixture
 def open_teacher(teacher):
-    """A teacher whose streams do exchange."""
+    """A teacher with open gates, so that its streams exchange."""
     open_gates(teacher)
     return teacher
 
@@ -85,7 +85,7 @@ def test_number_of_trainable_parameters_is_the_sum_of_the_parts(monkeypatch, con
 
 
 def plain_streams(model, sample) -> dict[str, Tensor]:
-    """Features of the two streams, each on its own."""
+    """Returns the features of the two streams without exchange."""
     rows = (torch.zeros_like(sample.modality), sample.modality)
     features = {}
     for m, name in enumerate(("rgb", "aux")):
@@ -261,7 +261,7 @@ def test_a_sample_does_not_depend_on_its_batch(open_teacher):
 
 
 def test_equal_modalities_differ_only_by_their_embedding(teacher):
-    """Both streams start in one basis: what differs between them must not come from the initialisation."""
+    """Both streams start with equal weights, so that differences do not come from the initialisation."""
     sample = random_sample(1)
     same = [Pair(pair.rgb, pair.rgb) for pair in (sample.template, sample.search)]
     features = teacher(*same, torch.tensor([0])).features

@@ -1,4 +1,4 @@
-"""Weights of other projects: read without running their code, converted, and every key accounted for."""
+"""Weights of other projects: read without running their code, converted, and every key reported."""
 
 import logging
 import os
@@ -39,7 +39,7 @@ class EncoderAlone(nn.Module):
 
 
 def load_into(vit: ViT, net):
-    """Converts `net` into a model of nothing but an encoder."""
+    """Converts `net` and loads it into a model that consists of an encoder."""
     model = EncoderAlone(vit.eval())
     net, converted = convert(net, model, "file")
     return load_fitting(model, net, "file", converted)
@@ -47,7 +47,7 @@ def load_into(vit: ViT, net):
 
 @torch.no_grad()
 def search_features(vit: ViT, image):
-    """What the encoder makes of a search crop alone: tokens, prefix last."""
+    """Returns the encoder's tokens of a search crop, prefix last."""
     tokens = vit.patch_embed(image) + vit.search_position
     if vit.prefix is not None:
         tokens = torch.cat([tokens, vit.prefix.expand(len(tokens), -1, -1)], dim=1)
@@ -64,7 +64,7 @@ def timm_features(model, image):
 
 
 def randomised(model, seed=0):
-    """Every parameter and buffer drawn anew, so that none equals another's initial value."""
+    """Draws every parameter and buffer at random, so that no two have equal values."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point():
@@ -198,7 +198,7 @@ def test_prefix_tokens_that_the_model_lacks_are_reported_as_unused():
     assert report.unused == ["cls_token", "reg_token"] and report.missing == ["encoder.prefix"]
 
 
-def test_other_width_and_depth_are_reported():
+def test_different_width_and_depth_are_reported():
     with pytest.raises(
         ValueError, match=r"no tensor fits.*shape .*encoder\.prefix \(1, 1, 32\) in the file, \(1, 1, 64\)"
     ):
@@ -441,7 +441,7 @@ def test_vipt_prompts_are_reported_as_unused(tmp_path, monkeypatch, caplog):
     assert left >= prompts.keys() and len([key for key in left if key.startswith("backbone.")]) == 5
 
 
-def test_what_is_missing_must_be_named(tmp_path, monkeypatch):
+def test_missing_parameters_must_be_listed(tmp_path, monkeypatch):
     net = ostrack_net()
     del net["backbone.blocks.1.norm2.bias"]
     path = save_as_ostrack(tmp_path / "o.pth.tar", net, monkeypatch)
@@ -451,7 +451,7 @@ def test_what_is_missing_must_be_named(tmp_path, monkeypatch):
     start(teacher_config(path), finetune=str(path))
 
 
-def test_what_has_another_shape_must_be_named(tmp_path, monkeypatch):
+def test_parameters_with_a_different_shape_must_be_listed(tmp_path, monkeypatch):
     path = save_as_ostrack(tmp_path / "o.pth.tar", ostrack_net(channels=32), monkeypatch)
     with pytest.raises(ValueError, match=r"head\.score\.0\.weight \(32, 64, 3, 3\) in the file, \(16, 64, 3, 3\)"):
         start(teacher_config(path))
@@ -504,7 +504,7 @@ def test_code_in_a_file_is_not_run(tmp_path, monkeypatch, capsys, name):
     save_as_ostrack(path, ostrack_net(), monkeypatch, evil=EVIL[name](victim))
     assert read_foreign(path).tensors.keys() == ostrack_net().keys()
     with pytest.raises(ValueError, match=r"evil\.pth\.tar: refused.*would run code"):
-        read_checkpoint(path)  # as tracking/test.py does: what read_foreign bore with is forgotten
+        read_checkpoint(path)  # as in tracking/test.py: the exceptions of read_foreign no longer apply
     assert not victim.exists() and "never" not in capsys.readouterr().out
 
 
@@ -517,14 +517,14 @@ def test_a_file_that_torch_refuses_is_refused_with_one_line(tmp_path, monkeypatc
     assert not victim.exists() and "\n" not in str(caught.value)
 
 
-def test_the_malicious_test_files_do_run_code_when_loaded_without_protection(tmp_path):
+def test_the_malicious_test_files_run_code_when_loaded_without_protection(tmp_path):
     for name, evil in (EVIL | REFUSED).items():
         torch.save({"evil": evil(tmp_path / name)}, tmp_path / "evil.pth")
         torch.load(tmp_path / "evil.pth", weights_only=False)
         assert (tmp_path / name).exists()
 
 
-def test_a_foreign_file_must_hold_a_network(tmp_path, monkeypatch):
+def test_a_foreign_file_must_contain_a_network(tmp_path, monkeypatch):
     path = save_as_ostrack(tmp_path / "o.pth.tar", nn.Linear(2, 2), monkeypatch)  # the module itself
     with pytest.raises(ValueError, match=r"o\.pth\.tar: contains no network"):
         read_foreign(path)

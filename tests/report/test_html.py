@@ -1,4 +1,4 @@
-"""report.html without a browser: what is embedded, that data stay data, and which moments are picked and drawn."""
+"""report.html without a browser: embedded data, escaping of markup, and selection and drawing of moments."""
 
 import base64
 import json
@@ -81,7 +81,7 @@ def test_numbers_are_kept_and_traces_rounded_to_per_cent(tmp_path):
     report = make_report()
     data = read_data(page(tmp_path, report, make_traces(report)))
     assert data["title"] == "LasHeR, 2 of 245 sequences"
-    assert [sequence["name"] for sequence in data["sequences"]] == ["dog", "car"]  # the worst first
+    assert [sequence["name"] for sequence in data["sequences"]] == ["dog", "car"]  # the worst sequence first
     first, second = data["trackers"]
     assert (first["name"], first["scores"], first["intervals"][2]) == ("first", [65.0, 60.0, 60.0], [58.0, 63.0])
     assert first["sequences"][2] == [30.0, 60.0] and second["attributes"][2] == [11.0]
@@ -91,7 +91,7 @@ def test_numbers_are_kept_and_traces_rounded_to_per_cent(tmp_path):
     np.testing.assert_allclose(values[8:] / 100, make_traces(report)["second"]["dog"][8:], atol=0.00501)
 
 
-def test_trackers_stand_in_the_order_of_the_ranking_with_the_styles_of_the_figures(tmp_path):
+def test_trackers_are_sorted_by_rank_with_the_styles_of_the_figures(tmp_path):
     names = [f"tracker{place}" for place in range(12)]
     report = make_report(names)
     shuffled = replace(report, trackers=dict(reversed(report.trackers.items())))
@@ -101,7 +101,7 @@ def test_trackers_stand_in_the_order_of_the_ranking_with_the_styles_of_the_figur
     assert found[0]["dash"] == [] and len(found[1]["dash"]) == len(DASHES[1][1])
 
 
-def test_metrics_that_read_one_curve_share_a_plot(tmp_path):
+def test_metrics_of_the_same_curve_share_a_plot(tmp_path):
     plots = read_data(page(tmp_path, make_report()))["plots"]
     assert [plot["title"] for plot in plots] == ["Precision (PR)", "Success (OP50, SR)"]
     assert plots[1]["marks"] == [{"metric": "OP50", "at": 0.5}]
@@ -129,7 +129,7 @@ def test_dropped_images_are_named_in_short_labels_and_in_curves(tmp_path):
     assert read_data(page(tmp_path, report))["robustness"] == []
 
 
-def test_the_page_holds_the_same_numbers_as_the_tables(tmp_path):
+def test_the_page_contains_the_same_numbers_as_the_tables(tmp_path):
     """Rounded once: 8.2251 is 8.23 in both, and not 8.225 first and 8.22 then."""
     report = make_report()
     first = replace(report.trackers["first"], scores={"PR": 65.0, "OP50": 8.2251, "SR": 60.0})
@@ -162,7 +162,7 @@ def test_the_script_builds_no_markup_and_loads_nothing():
     assert "default-src 'none'" in text and not re.search(r"<(script|img|iframe)[^>]* src=|<link[^>]*stylesheet", text)
 
 
-def test_a_report_with_scores_alone_makes_a_page(tmp_path):
+def test_a_page_can_be_made_from_scores_only(tmp_path):
     scores = {"A": 70.0, "R": 80.0, "EAO": float("nan")}
     report = Report("VOT", "", ("A", "R", "EAO"), 1, 1, True, (), (), {"t": TrackerScores(scores, {"a": scores}, {})})
     data = read_data(page(tmp_path, report))
@@ -180,7 +180,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
 
 
 def trace(frames: int = 200, **lost) -> np.ndarray:
-    """Overlap of 0.8 but for runs of (first, last) lost frames; NaN for absent ones."""
+    """Returns an overlap of 0.8, except in runs (first, last) of lost frames, and NaN in absent frames."""
     overlap = np.full(frames, 0.8, np.float32)
     for name, (first, last) in lost.items():
         overlap[first : last + 1] = np.nan if name == "absent" else 0
@@ -200,7 +200,7 @@ def test_absent_frames_neither_count_nor_interrupt():
 def test_moments_that_others_track_come_before_those_that_all_lose():
     hard, alone = trace(lost=(0, 29)), trace(lost=(100, 119))
     traces = {"t": {"a": hard, "b": alone}, "u": {"a": hard, "b": trace()}}
-    traces["u"]["b"][110] = 0.9  # the frame to look at: the other tracker does best there
+    traces["u"]["b"][110] = 0.9  # the shown frame: the other tracker is best there
     assert find_moments(traces, 1) == [("b", "t", 110)]
 
 
@@ -269,7 +269,7 @@ def test_unreadable_images_are_skipped_with_a_warning(caplog):
     "boxes",
     [
         [[60, 40, 20, 10], [90, 50, 20, 10]],
-        [[0, 0, 5, 5], [1900, 1070, 20, 10]],  # from corner to corner: all of the image
+        [[0, 0, 5, 5], [1900, 1070, 20, 10]],  # from corner to corner: the complete image
         [[60, 40, 20, 10], [-5000, 9000, 20, 10]],  # a box far outside
         [[60, 40, 20, 10], [np.nan] * 4],
         [[0, 0, 0, 0], [np.nan] * 4],

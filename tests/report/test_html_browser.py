@@ -1,4 +1,4 @@
-"""report.html in a real browser: what a reader clicks does what it says, without an error and without a request."""
+"""report.html in a real browser: all controls work, without an error and without a network request."""
 
 import json
 import shutil
@@ -24,12 +24,12 @@ FLAGS = (
 )
 NAMES = ("first", "second", EVIL, *(f"tracker{place}" for place in range(7)))
 SEQUENCES = ("a", "dog", EVIL)
-BACKGROUND = ("chrome-extension:", "chrome:")  # the browser's own business
+BACKGROUND = ("chrome-extension:", "chrome:")  # internal requests of the browser
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """Headless Chromium that records its console and all requests. Its absence fails: a skip would go unseen."""
+    """Headless Chromium that records its console and all requests. A missing browser is a failure, not a skip."""
     try:
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
@@ -65,7 +65,7 @@ def report_page(tmp_path_factory):
 
 
 class Page:
-    """The opened page, by what one does with it."""
+    """The opened page with the actions of a user."""
 
     def __init__(self, driver, path):
         self.driver, self.path = driver, path
@@ -89,7 +89,7 @@ class Page:
         Select(self.all(selector)[0]).select_by_visible_text(text)
 
     def hover(self, selector: str, across: float, then=lambda chain: chain) -> None:
-        """Moves the pointer to a part of the element's width, half way down."""
+        """Moves the pointer to a part of the element's width, at half of its height."""
         from selenium.webdriver.common.action_chains import ActionChains
 
         target = self.all(selector)[0]
@@ -108,7 +108,7 @@ class Page:
 
 @pytest.fixture
 def opened(browser, report_page):
-    """The page; after each test: nothing on the console, and no request but for the file and what lies inside it."""
+    """The page; after each test: nothing on the console, and no request except for the file and embedded data."""
     page = Page(browser, report_page)
     yield page
     assert browser.get_log("browser") == []
@@ -237,7 +237,7 @@ def test_nothing_is_wider_than_the_page(opened, width):
         opened.driver.refresh()
         root = "document.documentElement"
         inner, outer = opened.driver.execute_script(f"return [{root}.scrollWidth, {root}.clientWidth]")
-        assert inner == outer and width - 20 < outer <= width  # but for a scroll bar
+        assert inner == outer and width - 20 < outer <= width  # except for a scroll bar
     finally:
         opened.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

@@ -1,4 +1,4 @@
-"""What a report says beside the scores: how sure they are, who is better, tables in every form, and its figures."""
+"""Contents of a report besides scores: intervals, comparisons, tables in every format, and figures."""
 
 import csv
 import json
@@ -24,10 +24,10 @@ from lib.report.tables import headline, latex, page, protocols, sequences
 from tests.evaluation.test_evaluation import GT, annotate, make_report, save, score, three_sequences
 from tests.processes import ROOT, run_tracking
 
-# --- how sure ---------------------------------------------------------------------------------------------------------
+# --- uncertainty ------------------------------------------------------------------------------------------------------
 
 
-def test_resamples_draw_as_many_sequences_as_there_are_and_repeat():
+def test_resamples_draw_all_sequences_with_replacement_and_are_reproducible():
     weights = resampled_weights(7, resamples=50)
     assert weights.shape == (50, 7) and (weights.sum(axis=1) == 7).all() and (weights >= 0).all()
     np.testing.assert_array_equal(weights, resampled_weights(7, resamples=50))
@@ -35,7 +35,7 @@ def test_resamples_draw_as_many_sequences_as_there_are_and_repeat():
 
 
 def test_intervals_of_a_mean_are_those_of_theory():
-    """For a mean over 400 sequences the bootstrap must come close to ± 1.96 standard errors, and cover as often."""
+    """For a mean over 400 sequences the bootstrap must be near ± 1.96 standard errors, with the same coverage."""
     rng, covered = np.random.default_rng(0), 0
     weights = resampled_weights(400, resamples=600)
     for _ in range(200):
@@ -112,7 +112,7 @@ def lasher(shared):
     return official.with_beside([pytracking])
 
 
-def test_every_form_of_the_table_holds_the_same_numbers(lasher, tmp_path):
+def test_every_format_of_the_table_has_the_same_numbers(lasher, tmp_path):
     paths = {path.name: path for path in save_tables(lasher, tmp_path)}
     assert set(paths) == {"report.json", "report.md", "report.csv", "report.tex", "sequences.csv", "attributes.csv"}
     rows = list(csv.reader(paths["report.csv"].open()))
@@ -129,7 +129,7 @@ def test_every_form_of_the_table_holds_the_same_numbers(lasher, tmp_path):
     assert len(list(csv.reader(paths["sequences.csv"].open()))) == 246
 
 
-def test_protocols_stand_side_by_side_and_in_words(lasher):
+def test_protocols_are_listed_side_by_side_and_described(lasher):
     table = protocols(lasher)
     assert table[0][:5] == ["Tracker", "PR official", "PR pytracking", "NPR official", "NPR pytracking"]
     assert table[1][:3] == ["MTNet", "60.75", "60.42"]
@@ -153,14 +153,14 @@ def test_the_worst_sequences_come_first(lasher):
     assert float(first[1]) == pytest.approx(sum(values) / 3, abs=0.01)
 
 
-def test_latex_takes_any_name_and_marks_the_best_of_each_column():
+def test_latex_accepts_any_name_and_marks_the_best_of_each_column():
     text = latex([["Tracker", "PR", "FPS"], ["a_b & 50 % {x}", "9.50", "-"], ["c\\d#1$^~", "10.25", "-"]])
     assert r"a\_b \& 50 \% \{x\} & 9.50 & - \\" in text
     assert r"c\textbackslash{}d\#1\$\textasciicircum{}\textasciitilde{} & \textbf{10.25} & - \\" in text
     assert text.startswith(r"\begin{tabular}{lrr}")
 
 
-def test_incomplete_reports_say_so_everywhere(tmp_path):
+def test_incomplete_reports_are_marked_everywhere(tmp_path):
     annotations = three_sequences()
     for tracker in ("one", "two"):
         for annotation in annotations[: 3 if tracker == "one" else 2]:
@@ -191,7 +191,7 @@ def run(*arguments):
 
 
 def test_one_command_writes_the_whole_report(shared, tmp_path):
-    """Nothing but annotations and result folders, as people publish them."""
+    """Needs only annotations and result folders, as they are published."""
     reference = shared / "reference"
     done = run(
         *("--benchmark", "LasHeR", "--annotations", reference / "gt/LasHeR_test"),

@@ -1,4 +1,4 @@
-"""Archives of results: what is packed is read back, so are published ones; broken and hostile ones are refused."""
+"""Archives of results: packed and published archives are read; damaged and malicious archives are refused."""
 
 import bz2
 import gzip
@@ -48,7 +48,7 @@ def unpacked(path, tracker=""):
     return {name: content.decode() for name, content in unpack_results(path, tracker).files.items()}
 
 
-# there and back
+# pack and unpack
 
 
 @settings(max_examples=40, deadline=None)
@@ -57,7 +57,7 @@ def unpacked(path, tracker=""):
     seed=st.integers(0, 2**32 - 1),
     names=st.sets(st.sampled_from(NAMES), min_size=1),
 )
-def test_what_is_packed_is_unpacked(tmp_path_factory, form, seed, names):
+def test_packed_results_are_unpacked_unchanged(tmp_path_factory, form, seed, names):
     folder, rng = tmp_path_factory.mktemp("there"), np.random.default_rng(seed)
     for name in sorted(names):
         frames = int(rng.integers(1, 30))
@@ -132,7 +132,7 @@ def test_codes_of_the_toolkit_are_packed_and_unpacked(tmp_path):
     assert unpacked(tmp_path / "y.zip")["car_score.txt"] == "0.000000\n0.500000\n"
 
 
-def test_runs_from_anchors_are_packed_as_they_are(tmp_path):
+def test_runs_from_anchors_are_packed_unchanged(tmp_path):
     folder = tmp_path / "results/Tiny/baseline/car"
     folder.mkdir(parents=True)
     contents = {
@@ -225,14 +225,14 @@ def test_published_archives_of_one_tracker(tmp_path):
     assert result.sequences == 2 and [text.split("/")[-1] for text in result.left_out] == ["readme.txt: not a result"]
 
 
-def test_a_name_is_cut_off_only_where_all_have_it_and_a_folder_too(tmp_path):
+def test_a_prefix_is_removed_only_if_all_files_and_a_folder_have_it(tmp_path):
     flat = {"OTR_car.txt": "1 2 3 4\n", "OTR_man.txt": "1 2 3 4\n"}
     assert set(unpacked(zip_of(tmp_path / "otr.zip", **flat))) == {"car.txt", "man.txt"}
     assert set(unpacked(zip_of(tmp_path / "x.zip", **flat))) == set(flat)
     assert set(unpacked(zip_of(tmp_path / "otr.tmp", **flat, **{"man.txt": "1 2 3 4\n"}))) == {*flat, "man.txt"}
 
 
-def test_several_trackers_get_folders_and_one_can_be_taken(tmp_path):
+def test_several_trackers_get_folders_and_one_can_be_selected(tmp_path):
     members = {
         "results/A/LasHeR/car.txt": b"1 2 3 4\n",
         "results/B/LasHeR/car.txt": b"5 6 7 8\n",
@@ -418,7 +418,7 @@ def failed(done, *parts):
     assert all(part in lines[0] for part in parts), lines[0]
 
 
-def test_the_command_packs_what_was_tracked_and_reads_it_back(run_command, demo_data, tmp_path):
+def test_the_command_packs_results_and_reads_them_back(run_command, demo_data, tmp_path):
     done = run_command("test.py", "static", "debug", "--dataset_name", "DepthTrack", "--drop", "aux:0.5")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "output/test/tracking_results/static/debug_drop_aux-0.5-random-blackout/DepthTrack"

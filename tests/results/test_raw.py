@@ -19,7 +19,7 @@ def write(folder, name, frames=3):
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), frames=st.integers(1, 40))
-def test_what_is_written_is_read_back(tmp_path_factory, seed, frames):
+def test_written_results_are_read_back(tmp_path_factory, seed, frames):
     folder, rng = tmp_path_factory.mktemp("results"), np.random.default_rng(seed)
     boxes, times, scores = rng.uniform(-50, 3000, (frames, 4)), rng.uniform(1e-4, 2, frames), rng.random(frames)
     write_result(folder, "a b`c", boxes, times, scores)
@@ -35,7 +35,7 @@ def test_written_rows_are_tabs_and_four_decimals(tmp_path):
     assert (tmp_path / "car_time.txt").read_text() == "0.012346\n"
 
 
-def test_boxes_are_written_last_and_nothing_is_left_half_done(tmp_path, monkeypatch):
+def test_boxes_are_written_last_and_no_incomplete_file_remains(tmp_path, monkeypatch):
     def fail_on_boxes(path, text, write_text=results.write_text):
         if path.name == "car.txt":
             raise OSError("disk full")

@@ -50,7 +50,7 @@ def test_differences_are_paired_by_seed():
 
 def test_table_plot_and_file_are_written(tmp_path):
     done = rows(scratch=[0.2, 0.4], joint=[0.3, 0.6], cosine=[0.5])
-    done.insert(2, Row("cmae", *ROWS["cmae"]))  # not run yet
+    done.insert(2, Row("cmae", *ROWS["cmae"]))  # without a run
     text = to_markdown(done)
     assert "| + joint attention | 45.00 ± 15.00 | 45.0 | 35.0 | 55.0 | from scratch | +15.00 ± 5.00 | 2 |" in text
     assert "+ CMAE" not in text
@@ -61,7 +61,7 @@ def test_table_plot_and_file_are_written(tmp_path):
     assert all(path.stat().st_size > 5000 for path in draw_ladder(again, tmp_path / "ladder"))
 
 
-def test_the_whole_distillation_is_compared_with_none():
+def test_the_complete_distillation_is_compared_with_training_without_a_teacher():
     text = to_markdown(rows(cmae=[0.2, 0.4], response=[0.3, 0.6]))
     assert text.splitlines()[-1] == "+ response (all) against + CMAE: +15.00 ± 5.00"
     assert "against + CMAE:" not in to_markdown(rows(cmae=[0.2, 0.4]))
@@ -74,7 +74,7 @@ def test_every_row_has_an_experiment_and_a_reference():
         assert cfg.TEST.EPOCH == 0 and cfg.TRAIN.EPOCH * cfg.DATA.TRAIN.SAMPLE_PER_EPOCH >= 1500 * cfg.TRAIN.BATCH_SIZE
 
 
-def test_each_row_differs_from_the_one_before_in_what_it_adds_alone():
+def test_each_row_differs_from_its_reference_only_in_the_added_part():
     def flat(name):
         cfg = load_config("transcmd", f"ablation/{name}")
         return dict(loader.flatten(cfg))
@@ -99,7 +99,7 @@ def test_each_row_differs_from_the_one_before_in_what_it_adds_alone():
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments/transcmd").rglob("*.yaml")), ids=lambda p: p.stem)
-def test_every_experiment_can_be_read_and_so_can_what_it_needs(path):
+def test_every_experiment_and_its_prerequisites_can_be_read(path):
     name = str(path.relative_to(ROOT / "experiments/transcmd").with_suffix(""))
     order = training_order("transcmd", name, [])
     assert order[-1] == name and len(order) == len(set(order))
@@ -119,7 +119,7 @@ def test_a_chain_ignores_the_prerequisites_of_a_finished_run():
 
 
 @pytest.mark.parametrize("kind", ["rgbt", "rgbd", "rgbe"])
-def test_students_of_one_task_have_the_teacher_of_that_task(kind):
+def test_students_of_a_task_have_the_teacher_of_this_task(kind):
     student = load_config("transcmd", f"tiny_{kind}")
     teacher = load_config("transcmd", student.TRAIN.TEACHER.CONFIG)
     assert student.TRAIN.TEACHER.CONFIG == f"teacher_base_{kind}"
@@ -145,7 +145,7 @@ def test_the_teacher_in_the_repository_is_found_from_any_folder(tmp_path, monkey
     assert find_weights("teacher_nano.safetensors") == ROOT / "pretrained_models/teacher_nano.safetensors"
 
 
-def test_rows_of_other_settings_are_not_mixed(run_command, tmp_path):
+def test_rows_with_different_settings_are_not_mixed(run_command, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/settings.json").write_text('{"set": ["TRAIN.LR=1"], "teacher": "", "train_sequences": 200}')
     done = run_command("ablation.py", "--save_dir", "out", "--rows", "scratch")
@@ -154,12 +154,12 @@ def test_rows_of_other_settings_are_not_mixed(run_command, tmp_path):
     assert done.returncode == 1 and "--teacher no.pth: no such checkpoint" in done.stderr
 
 
-def test_an_experiment_cannot_need_itself(monkeypatch):
+def test_an_experiment_cannot_be_its_own_prerequisite(monkeypatch):
     with pytest.raises(ValueError, match="debug needs debug: an experiment cannot be its own prerequisite"):
         training_order("transcmd", "debug", ["MODEL.PRETRAIN_CONFIG=debug"])
 
 
-def test_finished_means_the_last_epoch_that_was_asked_for(tmp_path):
+def test_a_run_is_finished_after_its_last_configured_epoch(tmp_path):
     last, earlier = tmp_path / "TransCMD_ep0003.pth.tar", tmp_path / "TransCMD_ep0002.pth.tar"
     assert not is_finished(last)
     (tmp_path / "config.yaml").write_text("TRAIN: {EPOCH: 3}\n")
@@ -168,7 +168,7 @@ def test_finished_means_the_last_epoch_that_was_asked_for(tmp_path):
 
 @pytest.mark.slow
 def test_the_command_runs_resumes_and_reports(tmp_path):
-    """Two rows at a size that teaches nothing: what is finished is kept, what is missing is run."""
+    """Two very short rows: finished runs are kept, missing runs are trained."""
     small = ["DATA.ROOT=" + str(tmp_path / "data"), "DATA.TRAIN.SAMPLE_PER_EPOCH=64", "DATA.VAL.SAMPLE_PER_EPOCH=48"]
     command = [sys.executable, str(ROOT / "tracking/ablation.py"), "--save_dir", str(tmp_path / "out"), "--seeds", "1"]
     command += ["--jobs", "2", "--train_sequences", "6", *(word for pair in small for word in ("--set", pair))]

@@ -1,4 +1,4 @@
-"""The pictures of masks, reconstructions and paths show what they say."""
+"""The pictures of masks, reconstructions and paths are correct."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_dark_and_faint_samples_are_found():
     assert dict(zip(picked, labels, strict=True)) == {4: "dark or flat RGB", 7: "faint auxiliary", 0: ""}
 
 
-def test_a_score_lies_on_its_corner_of_the_crop():
+def test_a_score_is_drawn_at_its_corner_of_the_crop():
     image, score_map = np.zeros((64, 64, 3), np.uint8), np.zeros((8, 8))
     score_map[3, 5] = 1
     for at_corners, expected in ((False, (28, 44)), (True, (24, 40))):

@@ -150,7 +150,7 @@ def test_network_settings_without_parameters_are_checked_as_well(tmp_path):
         load_tracker("debug", tmp_path / "x.pth", device="cpu", overrides=["MODEL.BACKBONE.INTERACTION_LAYERS=[]"])
 
 
-def test_frames_of_another_kind_are_refused(checkpoint):
+def test_frames_with_a_wrong_shape_or_type_are_refused(checkpoint):
     tracker, frame = load_tracker("debug", checkpoint, device="cpu"), spot(100, 80, 40, 30)
     with pytest.raises(ValueError, match=r"track\(\) was called before initialize"):
         tracker.track(frame)
@@ -166,7 +166,7 @@ def fingerprint(checkpoint, *settings: str) -> str:
     return build_tracker(Request("transcmd", "debug", settings, checkpoint)).fingerprint
 
 
-def test_a_fingerprint_covers_weights_and_settings_and_not_where_they_lie(tmp_path, checkpoint):
+def test_a_fingerprint_covers_weights_and_settings_but_not_paths(tmp_path, checkpoint):
     same, other = tmp_path / "same.pth.tar", tmp_path / "other.pth.tar"
     same.write_bytes(checkpoint.read_bytes())
     torch.manual_seed(1)
@@ -178,7 +178,7 @@ def test_a_fingerprint_covers_weights_and_settings_and_not_where_they_lie(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["transcmd", *UNTRAINED])
-def test_what_is_built_travels_to_other_processes(name, checkpoint):
+def test_a_built_tracker_can_be_sent_to_other_processes(name, checkpoint):
     built = pickle.loads(pickle.dumps(build_tracker(Request(name, "debug", checkpoint=checkpoint))))
     tracker = built.make("rgbt", "cpu")
     tracker.initialize(spot(100, 80, 40, 30), np.array([100, 80, 40, 30]))
@@ -244,7 +244,7 @@ def test_nanotrack_follows_its_target_and_is_the_same_in_every_process(nanotrack
     assert report.trackers["nanotrack"].scores["SR"] > report.trackers["static"].scores["SR"] + 10
 
 
-def test_nanotrack_says_what_it_lacks(tmp_path, monkeypatch):
+def test_missing_requirements_of_nanotrack_are_named(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"pretrained_models/nanotrack_backbone_sim\.onnx: no such file"):
         build_tracker(Request("nanotrack"))
     for part in ("backbone", "head"):
@@ -281,7 +281,7 @@ def make_counting(device: str) -> Counting:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_results_are_complete_and_hold_decimals(tmp_path, sequences, workers):
+def test_results_are_complete_and_have_decimals(tmp_path, sequences, workers):
     for name, items in sequences.items():
         assert run_sequences(items, static_job(tmp_path / name), workers) == {}
         for sequence in items:
@@ -292,7 +292,7 @@ def test_results_are_complete_and_hold_decimals(tmp_path, sequences, workers):
             assert (read_numbers(tmp_path / name / f"{sequence.name}_score.txt") == 1).all()
 
 
-def test_finished_sequences_are_skipped_only_if_whole_and_of_the_same_weights(tmp_path, sequences):
+def test_finished_sequences_are_skipped_only_if_complete_and_with_the_same_weights(tmp_path, sequences):
     items, job = sequences["LasHeR"], static_job(tmp_path, make_tracker=make_counting)
 
     def run(job) -> int:
@@ -310,11 +310,11 @@ def test_finished_sequences_are_skipped_only_if_whole_and_of_the_same_weights(tm
     path.unlink()
     assert run(job) == 1
     assert run(static_job(tmp_path, make_tracker=make_counting, fingerprint="other weights")) == 2
-    (tmp_path / "run.json").write_text("{")  # nothing is known of the files any more
+    (tmp_path / "run.json").write_text("{")  # the record of the files is missing
     assert run(job) == 2
 
 
-def test_results_of_other_data_or_without_scores_are_not_finished(tmp_path, sequences):
+def test_results_of_different_data_or_without_scores_are_not_finished(tmp_path, sequences):
     first, second = sequences["LasHeR"]
     assert run_sequences([first], static_job(tmp_path)) == {}
     moved = first.__class__(**{**vars(first), "boxes_xywh": first.boxes_xywh + 1})
@@ -334,7 +334,7 @@ def test_results_of_two_runs_are_not_scored_as_one(tmp_path, sequences):
         evaluate(LASHER, annotations_from_sequences([first, second]), {"static": tmp_path})
 
 
-def test_a_failed_sequence_leaves_no_older_result(tmp_path, sequences):
+def test_a_failed_sequence_has_no_older_result(tmp_path, sequences):
     first, _ = sequences["LasHeR"]
     run_sequences([first], static_job(tmp_path))
     broken = first.__class__(**{**vars(first), "aux_keys": ("gone.jpg",) * len(first)})
@@ -398,7 +398,7 @@ def test_debug_draws_every_tracked_frame(tmp_path, sequences, checkpoint, mode):
         assert video.get(cv2.CAP_PROP_FRAME_COUNT) == len(sequence) - 1
 
 
-def test_drawn_boxes_lie_where_they_should():
+def test_boxes_are_drawn_at_the_correct_position():
     frame = Frame(np.zeros((240, 320, 3), np.uint8), np.zeros((240, 320, 3), np.uint8))
     picture = draw_frame(frame, np.array([100, 60, 50, 40]), np.array([200, 150, 30, 30]), "")
     assert picture.shape == (240, 640, 3)

@@ -1,4 +1,4 @@
-"""A teacher's answers from disk are those it would give, and only ever those."""
+"""Cached outputs of a teacher equal its outputs, and are used only for the same input."""
 
 import copy
 
@@ -37,7 +37,7 @@ def test_cached_outputs_equal_those_of_the_teacher_bit_for_bit(teacher, tmp_path
         expected = answer(teacher, sample)
         first = answer(CachedTeacher(teacher, tmp_path), sample)
         kept = CachedTeacher(teacher, tmp_path)
-        monkeypatch.setattr(kept.net, "forward", None)  # it must not be asked again
+        monkeypatch.setattr(kept.net, "forward", None)  # the teacher must not be called again
         again = answer(kept, sample)
     assert len(list(tmp_path.iterdir())) == 1
     for got in (first, again):
@@ -46,7 +46,7 @@ def test_cached_outputs_equal_those_of_the_teacher_bit_for_bit(teacher, tmp_path
             assert flat(got)[name].dtype == value.dtype and torch.equal(flat(got)[name], value), name
 
 
-def test_another_batch_teacher_or_precision_has_its_own_entry(teacher, tmp_path):
+def test_a_different_batch_teacher_or_precision_has_its_own_entry(teacher, tmp_path):
     sample, cached = random_sample(), CachedTeacher(teacher, tmp_path)
     answer(cached, sample)
     other = copy.deepcopy(teacher)

@@ -22,7 +22,10 @@ MULTI_START = {"A": None, "R": None, "EAO": None}  # metrics
 
 @dataclass(frozen=True)
 class MultiStartRule(Rule):
-    """The rule of short-term tracking in the VOT challenge since 2020: runs from anchors, forward or backward."""
+    """The rule of short-term tracking in the VOT challenge since 2020: runs from anchors, forward or backward.
+
+    Lengths are in frames, overlaps in [0, 1].
+    """
 
     low: int = 115  # EAO averages the expected overlap over lengths from low to high, frames
     high: int = 755
@@ -38,7 +41,7 @@ class MultiStartRule(Rule):
         return load_runs(benchmark, annotations, results)
 
     def score(self, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]) -> Scored:
-        """Returns EAO, accuracy and robustness, per cent, see `Rule.score`."""
+        """Returns EAO, accuracy and robustness, per cent, see `Rule.score`. Raises ValueError as `run_overlaps`."""
         return score_multi_start(self, annotations, outputs)
 
     def under(self, protocol: str, benchmark: Benchmark) -> Benchmark:

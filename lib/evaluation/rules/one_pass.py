@@ -22,7 +22,10 @@ from lib.utils.boxes import iou_xywh, is_valid
 
 @dataclass(frozen=True)
 class OnePassRule(Rule):
-    """The rule of one-pass evaluation. The defaults are those of the MATLAB toolkits derived from LaSOT's toolkit."""
+    """The rule of one-pass evaluation. The defaults are those of the MATLAB toolkits derived from LaSOT's toolkit.
+
+    Overlaps are in [0, 1], centre errors in pixels, normalised errors relative to the target's size.
+    """
 
     replace_first_row: bool = True  # replace the first row of the result by the annotation
     repair_rows: bool = True  # replace an invalid result row by the row before it

@@ -36,7 +36,7 @@ FIRST_MODALITIES = ("rgb", "rgbt", "rgbd", "rgbe")  # modalities of the rows in 
 
 
 class NetworkFile(NamedTuple):
-    """The network of a weight file, with the current parameter names."""
+    """The network of a weight file, with the current parameter names. Tensors have the dtype of the file."""
 
     tensors: dict[str, Tensor]
     converted: dict[str, str]  # name → conversion as text, for tensors that are not plain copies
