@@ -6,6 +6,6 @@ any part of a frame) → sensors (the two images) → sequence (the interface of
 """
 
 from lib.data.synthetic.v2.sequence import DrawnSequence
-from lib.data.synthetic.v2.textures import Textures, is_excluded
+from lib.data.synthetic.v2.textures import TextureKeys, Textures
 
-__all__ = ["DrawnSequence", "Textures", "is_excluded"]
+__all__ = ["DrawnSequence", "TextureKeys", "Textures"]

@@ -140,9 +140,9 @@ class Scene:
             centre = np.where(fixed[:, None], in_image, centre)
         return _affine(linear, centre)
 
-    def boxes_xywh(self) -> np.ndarray:
-        """Returns the target's box in every frame, (FRAMES, 4) float64, cut off at the image's border."""
-        t, layers, row = np.arange(FRAMES), self.layers, self.target
+    def boxes_xywh(self, t: np.ndarray) -> np.ndarray:
+        """Returns the target's box at the times t, (F,) → (F, 4) float64, cut off at the image's border."""
+        layers, row = self.layers, self.target
         matrix = self.places(t, slice(row, row + 1))[:, 0]
         points = layers.things[row].contour
         (size, waves), phase = layers.bend[row], layers.bend_phase.rows(row).at(t)
@@ -253,7 +253,7 @@ def _make_layers(
     step = 2 * SPREAD / CELLS
     cells = np.stack(np.divmod(np.arange(CELLS * CELLS), CELLS), axis=-1)
     spots = (cells + rng.random(cells.shape)) * step - SPREAD
-    spots = spots[(rng.random(len(spots)) < 0.75) & (np.abs(spots).max(axis=1) > 0.45)]
+    spots = spots[(rng.random(len(spots)) < 0.9) & (np.abs(spots).max(axis=1) > 0.45)]
     target, count = len(spots), len(spots) + 1 + int(rng.random() < OCCLUDED)
     things = [thing if draw < 0.3 else _choose_thing(rng, textures) for draw in rng.random(count)]
     things[target] = thing

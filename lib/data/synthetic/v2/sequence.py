@@ -7,7 +7,7 @@ import functools
 import cv2
 import numpy as np
 
-from lib.data.crop import Crop, CropSpec, square_around
+from lib.data.crop import Crop, Cropper, CropSpec, square_around
 from lib.data.synthetic.v2 import render, sensors
 from lib.data.synthetic.v2.render import WHOLE, View
 from lib.data.synthetic.v2.scene import FRAMES, MODALITIES, Scene, make_scene
@@ -42,7 +42,7 @@ class DrawnSequence:
 
     @property
     def boxes_xywh(self) -> np.ndarray:
-        return self.scene.boxes_xywh()[self.frames.start : self.frames.stop : self.frames.step]
+        return self.scene.boxes_xywh(np.array(self.frames))
 
     @property
     def visible(self) -> np.ndarray:
@@ -62,6 +62,10 @@ class DrawnSequence:
     def frame(self, index: int) -> Frame:
         """Draws both images of a frame, (HEIGHT, WIDTH, 3) uint8."""
         return draw_view(self.scene, self.frames[index], WHOLE)
+
+    def cropper(self, index: int) -> Cropper:
+        """Returns a function that draws a crop of a frame, see `crop`."""
+        return functools.partial(self.crop, index)
 
     def crop(self, index: int, box_xywh: np.ndarray, spec: CropSpec) -> tuple[Frame, Crop]:
         """Draws a crop of a frame, as `crop_pair` would cut it out, without the rest of the frame.

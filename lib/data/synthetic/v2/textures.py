@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import logging
-import re
+import pickle
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from lib.data.datasets.folders import IMAGE_SUFFIXES, find_folder, split_names
 from lib.data.image import decode_color
 from lib.data.storage import Store
 from lib.data.synthetic import appearance
 
-CUTOUTS, PHOTOGRAPHS = ("cutouts", "textures/cutouts"), ("backgrounds", "textures/backgrounds")
-STILLS = ("stills", "real/stills")  # optional
 MIN_CUTOUT, MIN_PHOTOGRAPH = 24, 48  # shorter side, pixels
 MIN_COVER = 0.05  # share of a cut-out's pixels that are opaque
 PIECES = 300  # rounded pieces of photographs that serve as things
 DRAWN = 24  # things drawn by the code of version 1, beside the cut-outs
 CONTOUR = 48  # points of a contour, at most
-
-# RoadScene stills that the test clips are made of, and those that were taken within NEIGHBOURS numbers of them.
-TEST_STILLS = (211, 4424, 4688, 4943, 5857, 5893, 6282, 6570)
-NEIGHBOURS = 30
-TEST_CLIPS = ("LasHeR", "DepthTrack", "VisEvent")  # folders of test clips beside the stills
-
-logger = logging.getLogger(__name__)
 
 
 class Thing(NamedTuple):
@@ -49,60 +39,44 @@ class Picture(NamedTuple):
     thermal: np.ndarray | None = None  # (H, W) uint8
 
 
-def is_excluded(key: str) -> bool:
-    """Returns whether a picture must not be trained on, because the test clips show it or the same scene."""
-    parts = key.split("/")
-    number = re.search(r"FLIR_(?:video_)?(\d+)\.\w+$", parts[-1])
-    near = number is not None and min(abs(int(number[1]) - test) for test in TEST_STILLS) <= NEIGHBOURS
-    return near or any(part in TEST_CLIPS for part in parts)
+class TextureKeys(NamedTuple):
+    """The pictures of one split, as keys of a store."""
+
+    split: str
+    cutouts: tuple[str, ...]
+    photographs: tuple[str, ...]
+    stills: tuple[str, ...]  # visible pictures, "…/vi/NAME"; the thermal ones are "…/ir/NAME"
 
 
 class Textures:
-    """The pictures of one split, decoded. A tenth of the pictures, selected by name, is held out for "val".
+    """The pictures of one split, decoded: all are checked before training starts.
 
-    A cut-out and its own photograph have the same name and are in the same split, as are stills of nearly equal
-    numbers. Pickling keeps the store only; the pictures are then read again when they are first used.
+    A process that receives a pickled copy reads the pictures again, once.
 
-    Args:
-        store: a folder with cutouts/ and backgrounds/, and optionally stills/ (<source>/vi and <source>/ir); or one
-            with textures/ and real/stills/.
-        split: "train" or "val".
+    Attributes:
+        things: cut-outs, and things drawn as in version 1. `pieces`: rounded pieces of the photographs.
+        index: sha256 of the pictures' keys.
 
     Raises:
-        FileNotFoundError: a folder is missing or has no picture.
+        FileNotFoundError: a picture is missing.
         ValueError: a picture cannot be decoded, is too small, or is a cut-out without alpha; names the file.
     """
 
-    def __init__(self, store: Store, split: str):
-        if split not in ("train", "val"):
-            raise ValueError(f"{store.name}: no split '{split}'; expected train or val")
-        self.store, self.split = store, split
-        self._load()
-
-    def _load(self) -> None:
-        cutouts, photographs = (_list_pictures(self.store, *folders) for folders in (CUTOUTS, PHOTOGRAPHS))
-        chosen = set(split_names(sorted({_stem(key) for key in cutouts + photographs}), self.split, None))
-        cutouts, photographs = ([key for key in keys if _stem(key) in chosen] for keys in (cutouts, photographs))
-        if not photographs:
-            raise ValueError(f"{self.store.name}: no photograph is left for split '{self.split}'; add photographs")
-        stills = _list_stills(self.store, self.split)
-        self.index = hashlib.sha256("\n".join([*cutouts, *photographs, *stills]).encode()).hexdigest()
-        self.things = [read_thing(self.store, key) for key in cutouts] + _draw_things(self.split)
-        self.photographs = [Picture(_stem(key), _read_photograph(self.store, key)) for key in photographs]
+    def __init__(self, store: Store, keys: TextureKeys):
+        self.store, self.keys, self.split = store, keys, keys.split
+        self.index = hashlib.sha256(repr(keys).encode()).hexdigest()
+        self.things = [read_thing(store, key) for key in keys.cutouts] + _draw_things(keys.split)
+        self.photographs = [Picture(_stem(key), _read_photograph(store, key)) for key in keys.photographs]
         self.pieces = _cut_pieces(self.photographs)
-        self.stills = [_read_still(self.store, key) for key in stills]
+        self.stills = [_read_still(store, key) for key in keys.stills]
 
-    def __getstate__(self) -> dict:
-        return {"store": self.store, "split": self.split}
+    def __reduce__(self):
+        return _open_pickled, (pickle.dumps(self.store), self.keys)
 
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
 
-    def __getattr__(self, name: str):
-        if name not in ("things", "pieces", "photographs", "stills", "index") or "store" not in self.__dict__:
-            raise AttributeError(name)
-        self._load()
-        return self.__dict__[name]
+@functools.lru_cache(maxsize=4)
+def _open_pickled(store: bytes, keys: TextureKeys) -> Textures:
+    return Textures(pickle.loads(store), keys)
 
 
 def make_thing(name: str, rgb: np.ndarray, alpha: np.ndarray) -> Thing:
@@ -160,7 +134,7 @@ def read_thing(store: Store, key: str) -> Thing:
     alpha = image[..., 3]
     if (alpha > 127).mean() < MIN_COVER:
         raise ValueError(
-            f"{where}: {(alpha > 127).mean():.1%} of the cut-out is opaque, expected at least {MIN_COVER:.0%}; remove it"
+            f"{where}: {(alpha > 127).mean():.1%} of the cut-out is opaque, expected {MIN_COVER:.0%} or more; remove it"
         )
     return make_thing(_stem(key), image[..., 2::-1], alpha)
 
@@ -188,33 +162,6 @@ def _check_size(image: np.ndarray, least: int, where: str) -> None:
     height, width = image.shape[:2]
     if min(height, width) < least:
         raise ValueError(f"{where}: {width}x{height} pixels, expected a shorter side of at least {least}; remove it")
-
-
-def _list_pictures(store: Store, *folders: str) -> list[str]:
-    folder = find_folder(store, *folders)
-    keys = [f"{folder}/{name}" for name in store.list(folder) if name.lower().endswith((*IMAGE_SUFFIXES, ".webp"))]
-    keys = [key for key in keys if not is_excluded(key)]
-    if not keys:
-        raise FileNotFoundError(f"{store.name}/{folder}: no picture (webp, png, jpg, bmp) in the folder; add some")
-    return keys
-
-
-def _list_stills(store: Store, split: str) -> list[str]:
-    """Returns the keys of the visible pictures of the stills of a split, without those of the test clips."""
-    try:
-        folder = find_folder(store, *STILLS)
-    except FileNotFoundError:
-        logger.warning("%s: no stills; thermal backgrounds are derived from photographs alone", store.name)
-        return []
-    keys = [
-        f"{folder}/{source}/vi/{name}"
-        for source in store.list(folder)
-        for name in store.list(f"{folder}/{source}/vi")
-        if name.lower().endswith(IMAGE_SUFFIXES)
-    ]
-    groups = {key: re.sub(r"\d\d\.\w+$", "", key) if "FLIR" in key else key for key in keys if not is_excluded(key)}
-    chosen = set(split_names(sorted(set(groups.values())), split, None)) if groups else set()
-    return [key for key, group in groups.items() if group in chosen]
 
 
 def _cut_pieces(photographs: list[Picture]) -> list[Thing]:
