@@ -57,7 +57,7 @@ class Job(NamedTuple):
     split: str
     index: int
     frames: int
-    renderer: Renderer
+    renderer: Renderer = DrawingRenderer()
 
     @property
     def folder(self) -> str:

@@ -49,7 +49,7 @@ def salient_patch(rng: np.random.Generator, picture: Picture, side: float) -> tu
 
 
 def _contrast(image: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Returns for each (h, w) place how much a window differs from the most similar of its four neighbours.
+    """Returns for each (h, w) place how much a window differs from the most similar of its eight neighbours.
 
     Compared are means and standard deviations, so that a textured piece of a plain area counts as well.
     """
@@ -60,6 +60,6 @@ def _contrast(image: np.ndarray, window: np.ndarray) -> np.ndarray:
     x, y = (int(n) for n in window * 3 // 4 + 1)
     around = np.pad(values, ((y, y), (x, x), (0, 0)), "edge")
     height, width = image.shape[:2]
-    corners = ((y, 0), (y, 2 * x), (0, x), (2 * y, x))
+    corners = [(r, c) for r in (0, y, 2 * y) for c in (0, x, 2 * x) if (r, c) != (y, x)]
     gaps = [np.abs(values - around[r : r + height, c : c + width]).sum(axis=-1) for r, c in corners]
     return np.minimum.reduce(gaps)

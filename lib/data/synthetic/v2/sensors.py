@@ -103,9 +103,9 @@ def _depth(scene: Scene, t: int, view: View, aux: np.ndarray) -> np.ndarray:
     patches = _noise(aux.shape, (scene.key[-2] * 37 + view.y, view.x), smooth=True)
     missing = (patches > 2.3 - 1.8 * fault.strength(t, "holes")) | (_noise(aux.shape, starts[1]) > 2.9)
     if sensor["edge_holes"]:
-        reach = max(1, round(3 * view.scale))
-        missing[:, reach:] |= (aux[:, reach:] - aux[:, :-reach] > 0.06 * aux[:, reach:]) & (
-            patches[:, reach:] < 2 * sensor["edge_holes"] - 1
+        width = max(1, round(3 * view.scale))
+        missing[:, width:] |= (aux[:, width:] - aux[:, :-width] > 0.06 * aux[:, width:]) & (
+            patches[:, width:] < 2 * sensor["edge_holes"] - 1
         )
     depth[missing] = 0
     return np.clip(depth, 0, DEPTH_LIMIT_MM, out=depth).astype(np.uint16)
