@@ -1,6 +1,10 @@
 """Time to make one training sample, per data set, and where it goes; medians. Reads the demo data (`make demo`).
 
 python benchmarks/data_loading.py --config demo
+
+Drawn data (samples draw their crops alone, "reading" draws four whole images):
+python benchmarks/data_loading.py --set DATA.ROOTS.Synthetic=DIR --set DATA.TRAIN.DATASETS_NAME=[Synthetic_train] \
+    --set DATA.TRAIN.DATASETS_RATIO=[1]
 """
 
 import argparse

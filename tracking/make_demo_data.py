@@ -9,8 +9,12 @@ import argparse
 
 import _init_paths  # noqa: F401
 
+from lib.data.datasets.synthetic import list_textures
+from lib.data.storage import open_store
 from lib.data.synthetic import DATASETS, write_datasets
 from lib.data.synthetic.preview import write_preview
+from lib.data.synthetic.v2 import Textures
+from lib.data.synthetic.v2.write import TextureRenderer
 from lib.utils.cli import run_command
 
 
@@ -18,6 +22,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", default="data/demo", help="folder to write (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--version", type=int, default=1, choices=(1, 2), help="2: made of photographs (--textures)")
+    parser.add_argument("--textures", metavar="DIR", help="folder with cutouts/ and backgrounds/, for --version 2")
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=DATASETS, metavar="NAME")
     parser.add_argument("--train_sequences", type=int, default=100, help="per data set (default: %(default)s)")
     parser.add_argument("--test_sequences", type=int, default=8, help="per data set (default: %(default)s)")
@@ -28,13 +34,23 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--force", action="store_true", help="replace the data that OUTPUT/manifest.json records")
     parser.add_argument("--preview", metavar="FILE.png", help="also draw an overview of some test sequences")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if (args.version == 2) != bool(args.textures):
+        parser.error("--version 2 and --textures DIR go together")
+    if args.version == 2 and args.preview:
+        parser.error("--preview shows version 1 alone; remove it or --version 2")
+    return args
 
 
 def main() -> None:
     args = vars(parse_args())
     preview, output = args.pop("preview"), args.pop("output")
     args["datasets"] = tuple(args["datasets"])
+    version, textures = args.pop("version"), args.pop("textures")
+    if version == 2:
+        store = open_store(textures, "textures")
+        keys = {"train": list_textures(store, "train"), "test": list_textures(store, "val")}
+        args["renderer"] = TextureRenderer({split: Textures(store, of_split) for split, of_split in keys.items()})
     write_datasets(output, **args)
     if preview:
         write_preview(preview, args["seed"], args["datasets"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
@@ -27,6 +28,10 @@ class Crop(NamedTuple):
     image: np.ndarray  # (S, S, 3) uint8
     origin: np.ndarray  # (2,) float64: x, y of the crop's top-left corner, image pixels
     scale: float  # crop pixels per image pixel
+
+
+# (box xywh in image pixels, spec) → the crops of both modalities and their geometry, as `crop_pair` of a frame gives.
+Cropper = Callable[[np.ndarray, CropSpec], tuple[Frame, Crop]]
 
 
 class Square(NamedTuple):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from lib.data.augment import Augmentation, jitter_box
-from lib.data.crop import CropSpec, box_to_crop, crop_pair
+from lib.data.crop import Cropper, CropSpec, box_to_crop, crop_pair
 from lib.data.tensors import pair_tensors
 from lib.structures import Frame, Sample, modality_index
 
@@ -26,9 +27,9 @@ class Processing:
 
     def __call__(
         self,
-        template: Frame,
+        template: Frame | Cropper,
         template_box: np.ndarray,
-        search: Frame,
+        search: Frame | Cropper,
         search_box: np.ndarray,
         modality: str,
         rng: np.random.Generator,
@@ -36,6 +37,7 @@ class Processing:
         """Returns one sample without a batch dimension, or None if the jitter moved the target's centre out of a crop.
 
         Args:
+            template, search: the frames, or functions that cut or draw any crop of them.
             template_box, search_box: (4,) xywh in image pixels.
             modality: a key of MODALITIES.
             rng: source of the augmentation and the jitter.
@@ -45,9 +47,10 @@ class Processing:
         """
         augment = self.augmentation.draw(rng)
         crops = []
-        for frame, box, spec in ((template, template_box, self.template), (search, search_box, self.search)):
+        for source, box, spec in ((template, template_box, self.template), (search, search_box, self.search)):
             jittered_box = jitter_box(box, spec.center_jitter, spec.scale_jitter, rng)
-            pair, crop = crop_pair(frame, jittered_box, spec)
+            crop_source = source if callable(source) else partial(crop_pair, source)
+            pair, crop = crop_source(jittered_box, spec)
             box_cxcywh = box_to_crop(box, crop)
             if not ((box_cxcywh[:2] > 0) & (box_cxcywh[:2] < 1)).all():
                 return None

@@ -75,7 +75,8 @@ class PairSampler(Dataset):
         for _ in range(MAX_DRAWS):
             sequence, template, search = self.draw(rng)
             boxes = sequence.boxes_xywh
-            frames = sequence.frame(template), sequence.frame(search)
+            # A sequence that is drawn draws the crops alone; one on disk reads whole frames.
+            frames = [getattr(sequence, "cropper", sequence.frame)(index) for index in (template, search)]
             sample = self.processing(frames[0], boxes[template], frames[1], boxes[search], sequence.modality, rng)
             if sample is not None:
                 return sample

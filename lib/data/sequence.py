@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from lib.data.image import DECODERS, decode_color
+from lib.data.image import DECODERS
 from lib.data.storage import Store
 from lib.structures import MODALITIES, Frame, modality_index
 
@@ -17,6 +17,8 @@ from lib.structures import MODALITIES, Frame, modality_index
 class Sequence:
     """A video in two aligned modalities. For RGB alone, `aux_keys` repeats `rgb_keys`.
 
+    A key of None says that this modality is missing in a frame: its image is black.
+
     Raises:
         ValueError: the modality is unknown, or images, boxes and visibility flags differ in number.
     """
@@ -24,8 +26,8 @@ class Sequence:
     name: str
     modality: str  # a key of MODALITIES
     store: Store = field(repr=False)
-    rgb_keys: SequenceOf[str] = field(repr=False)
-    aux_keys: SequenceOf[str] = field(repr=False)
+    rgb_keys: SequenceOf[str | None] = field(repr=False)
+    aux_keys: SequenceOf[str | None] = field(repr=False)
     boxes_xywh: np.ndarray = field(repr=False)  # (N, 4) float64, as annotated; NaN or zeros if the target is absent
     visible: np.ndarray = field(repr=False)  # (N,) bool: the target is visible and its box is valid
     aux_boxes_xywh: np.ndarray | None = field(default=None, repr=False)  # if each modality has its own annotation
@@ -58,14 +60,22 @@ class Sequence:
             FileNotFoundError: an image is missing.
             ValueError: an image is truncated or cannot be decoded.
         """
-        rgb = decode_color(self.store.read(self.rgb_keys[index]), f"{self.store.name}/{self.rgb_keys[index]}")
+        rgb_key, aux_key = self.rgb_keys[index], self.aux_keys[index]
+        if rgb_key is None:
+            aux = self._read(aux_key, MODALITIES[self.modality].decoder)
+            return Frame(np.zeros_like(aux), aux)
+        rgb = self._read(rgb_key, "color")
+        if aux_key is None:
+            return Frame(rgb, np.zeros_like(rgb))
         if self.modality == "rgb":
             return Frame(rgb, rgb)
-        aux_key = self.aux_keys[index]
-        aux = DECODERS[MODALITIES[self.modality].decoder](self.store.read(aux_key), f"{self.store.name}/{aux_key}")
+        aux = self._read(aux_key, MODALITIES[self.modality].decoder)
         if aux.shape != rgb.shape:
             aux = cv2.resize(aux, (rgb.shape[1], rgb.shape[0]))
         return Frame(rgb, aux)
+
+    def _read(self, key: str, decoder: str) -> np.ndarray:
+        return DECODERS[decoder](self.store.read(key), f"{self.store.name}/{key}")
 
     def every_nth(self, n: int) -> Sequence:
         """Returns this sequence with every n-th frame only, starting with the first frame."""
@@ -87,5 +97,5 @@ class Sequence:
         return int(np.argmax(self.visible))
 
 
-def _first_key(keys: SequenceOf[str]) -> str:
-    return keys[0] if keys else "an empty folder"
+def _first_key(keys: SequenceOf[str | None]) -> str:
+    return str(keys[0]) if keys else "an empty folder"

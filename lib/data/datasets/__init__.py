@@ -10,10 +10,12 @@ from typing import NamedTuple
 from lib.data.datasets.coco import coco
 from lib.data.datasets.coesot import coesot
 from lib.data.datasets.depthtrack import depthtrack, rgbd1k, stc, vot_rgbd
+from lib.data.datasets.drones import drones
 from lib.data.datasets.got10k import got10k
 from lib.data.datasets.lasher import lasher
 from lib.data.datasets.lasot import lasot
 from lib.data.datasets.rgbt234 import gtot, rgbt210, rgbt234
+from lib.data.datasets.synthetic import synthetic
 from lib.data.datasets.trackingnet import trackingnet
 from lib.data.datasets.visevent import visevent
 from lib.data.datasets.vtuav import vtuav
@@ -55,6 +57,8 @@ DATASETS = {
     "VOT-RGBD2022": DatasetEntry(vot_rgbd, ("test",)),
     "STC": DatasetEntry(stc, ("test",)),
     "COESOT": DatasetEntry(coesot),
+    "Drones": DatasetEntry(drones, ("train", "val")),
+    "Synthetic": DatasetEntry(synthetic, ("train", "val")),  # its folder holds textures, see data/README.md
     # RGB only, for pretraining
     "LaSOT": DatasetEntry(lasot, ("train",)),
     "GOT10k": DatasetEntry(got10k, ("train", "val")),

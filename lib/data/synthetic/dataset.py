@@ -10,8 +10,8 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from lib.data.synthetic.scene import DATASETS, GENERATOR_VERSION, SPLITS
-from lib.data.synthetic.write import SPLIT_FOLDERS, Job, write_sequence
+from lib.data.synthetic.scene import DATASETS, SPLITS
+from lib.data.synthetic.write import SPLIT_FOLDERS, DrawingRenderer, Job, Renderer, write_sequence
 from lib.utils.cli import ignore_interrupt, worker_context
 from lib.utils.files import write_text
 
@@ -33,6 +33,7 @@ def write_datasets(
     test_frames: int = 60,
     workers: int = 0,
     force: bool = False,
+    renderer: Renderer | None = None,
 ) -> dict:
     """Writes training and test sets below `root`. Does nothing if they already exist with the same arguments.
 
@@ -41,6 +42,7 @@ def write_datasets(
         train_frames, test_frames: per sequence.
         workers: number of processes, 0 for one per core. The data do not depend on it.
         force: delete the files listed in the manifest of `root` and write new ones. No other file is deleted.
+        renderer: the version of the generator; None: version 1.
 
     Returns:
         The manifest: generator_version, arguments, sha256 of the whole set, written (paths), sequences (path → sha256).
@@ -53,16 +55,15 @@ def write_datasets(
     counts, frames = {"train": train_sequences, "test": test_sequences}, {"train": train_frames, "test": test_frames}
     _check(datasets, seed, counts, frames, workers)
     names = [name for name in DATASETS if name in datasets]
-    wanted = {
-        "generator_version": GENERATOR_VERSION,
-        "arguments": {"seed": seed, "datasets": names, "sequences": counts, "frames": frames},
-    }
+    renderer = renderer or DrawingRenderer()
+    arguments = {"seed": seed, "datasets": names, "sequences": counts, "frames": frames, **renderer.arguments()}
+    wanted = {"generator_version": renderer.version, "arguments": arguments}
     found = read_manifest(root)
     if found and not force and {key: found.get(key) for key in wanted} == wanted:
-        logger.info("%s is complete: generator version %d, sha256 %s", root, GENERATOR_VERSION, found["sha256"])
+        logger.info("%s is complete: generator version %d, sha256 %s", root, renderer.version, found["sha256"])
         return found
     jobs = [
-        Job(str(root), name, seed, split, index, frames[split])
+        Job(str(root), name, seed, split, index, frames[split], renderer)
         for name in names
         for split in SPLITS
         for index in range(counts[split])
@@ -80,7 +81,7 @@ def write_datasets(
     manifest = wanted | {"sha256": total, "written": written, "sequences": sequences}
     write_text(root / MANIFEST, json.dumps(manifest, indent=1))
     (root / UNFINISHED).unlink()
-    logger.info("%s: generator version %d, sha256 %s", root, GENERATOR_VERSION, total)
+    logger.info("%s: generator version %d, sha256 %s", root, renderer.version, total)
     return manifest
 
 

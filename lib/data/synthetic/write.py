@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 
 from lib.data.synthetic.render import Rendered, render_scene
-from lib.data.synthetic.scene import SPLITS, Scene, make_scene, sequence_name
+from lib.data.synthetic.scene import GENERATOR_VERSION, SPLITS, Scene, make_scene, sequence_name
 
 SPLIT_FOLDERS = {
     "LasHeR": ("trainingset", "testingset"),
@@ -23,6 +23,31 @@ JPEG = (cv2.IMWRITE_JPEG_QUALITY, 90)
 PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 
+class Renderer(Protocol):
+    """Renders a sequence of one version of the generator. It can be pickled."""
+
+    version: int
+
+    def arguments(self) -> dict:
+        """Returns what the data depend on beside the arguments of the call, for the manifest."""
+
+    def __call__(self, dataset: str, seed: int, split: str, index: int, frames: int) -> tuple[Scene, Rendered]:
+        """Returns the description (name, frames and key are used) and the arrays of a sequence."""
+
+
+class DrawingRenderer:
+    """Version 1: everything is drawn, no file is read."""
+
+    version = GENERATOR_VERSION
+
+    def arguments(self) -> dict:
+        return {}
+
+    def __call__(self, dataset: str, seed: int, split: str, index: int, frames: int) -> tuple[Scene, Rendered]:
+        scene = make_scene(dataset, seed, split, index, frames)
+        return scene, render_scene(scene)
+
+
 class Job(NamedTuple):
     """One sequence to write. Its content is a pure function of these fields."""
 
@@ -32,6 +57,7 @@ class Job(NamedTuple):
     split: str
     index: int  # number of the sequence in the split, from 0
     frames: int  # number of frames
+    renderer: Renderer = DrawingRenderer()
 
     @property
     def folder(self) -> str:
@@ -56,8 +82,7 @@ def write_sequence(job: Job) -> str:
         OSError: a file cannot be written.
     """
     cv2.setNumThreads(1)
-    scene = make_scene(job.dataset, job.seed, job.split, job.index, job.frames)
-    rendered = render_scene(scene)
+    scene, rendered = job.renderer(job.dataset, job.seed, job.split, job.index, job.frames)
     folder = Path(job.root, job.folder)
     folder.mkdir(parents=True, exist_ok=True)
     {"LasHeR": _lasher, "DepthTrack": _depthtrack, "VisEvent": _visevent}[job.dataset](folder, scene, rendered)
