@@ -29,9 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--test_sequences", type=int, default=8, help="per data set (default: %(default)s)")
     parser.add_argument("--train_frames", type=int, default=20, help="per sequence (default: %(default)s)")
     parser.add_argument("--test_frames", type=int, default=60, help="per sequence (default: %(default)s)")
-    parser.add_argument(
-        "--workers", type=int, default=0, help="processes; 0: one per core; the data do not depend on it"
-    )
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core, the data stay the same")
     parser.add_argument("--force", action="store_true", help="replace the data that OUTPUT/manifest.json records")
     parser.add_argument("--preview", metavar="FILE.png", help="also draw an overview of some test sequences")
     args = parser.parse_args()
