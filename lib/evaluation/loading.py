@@ -188,7 +188,7 @@ def _frames(frames: int, every: int) -> str:
 def _read_scores(results: ResultFolder, path: Path, frames: int) -> np.ndarray:
     companion = results.companion(path, "_score")
     if companion is None:
-        raise ValueError(f"no confidence file beside {path}")
+        raise ValueError(f"no confidence file next to {path}")
     scores = results.read(companion, read_confidences if is_vot(path) else read_numbers)
     if len(scores) != frames:
         raise ValueError(f"{len(scores)} rows for {frames} frames in {companion}")

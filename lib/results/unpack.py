@@ -196,8 +196,8 @@ class _Group:
         self.sequences += len({name.partition("/")[0] for name in runs})
         for name in [name for name in self.members if re.fullmatch(r"(.+)/\1_001\.(txt|bin)", name)]:
             sequence = name.partition("/")[0]
-            beside = {s: [f"{sequence}/{sequence}{e}" for e in endings] for s, endings in VOT_COMPANIONS.items()}
-            self._add(sequence, name, beside, with_codes=True)
+            companions = {s: [f"{sequence}/{sequence}{e}" for e in endings] for s, endings in VOT_COMPANIONS.items()}
+            self._add(sequence, name, companions, with_codes=True)
         plain = [name.removesuffix(".txt") for name in self.members if "/" not in name and self._holds_boxes(name)]
         length = self._prefix_length(plain)
         for stem in plain:
@@ -221,13 +221,13 @@ class _Group:
         lengths = [len(p) + 1 for p in self.prefixes if all(s.lower().startswith(f"{p.lower()}_") for s in stems)]
         return max(lengths, default=0)
 
-    def _add(self, sequence: str, name: str, beside: dict[str, list[str]], with_codes: bool = False) -> None:
+    def _add(self, sequence: str, name: str, companions: dict[str, list[str]], with_codes: bool = False) -> None:
         self.used.add(name)
         boxes = self._boxes(name, with_codes)
         if not self._put(f"{sequence}.txt", boxes_text(boxes), name):
             return
         self.sequences += 1
-        for suffix, candidates in beside.items():
+        for suffix, candidates in companions.items():
             found = next((c for c in candidates if c in self.members and not self._holds_boxes(c)), None)
             if found is None:
                 continue

@@ -98,7 +98,7 @@ def _refuse_other_drops(record: dict, job: Job) -> None:
     if others:
         stored, current = (f"drop {text}" if text else "no drop" for text in (others[0], str(job.drop or "")))
         raise ValueError(
-            f"{job.folder} contains results with {stored}, not with {current}; change --name or remove them"
+            f"{job.folder} contains results with {stored}, got a run with {current}; change --name or remove them"
         )
 
 
@@ -146,17 +146,20 @@ def is_finished(sequence: Sequence, job: Job, record: dict) -> bool:
         return False
     try:
         path = job.folder / f"{sequence.name}.txt"
-        lengths = {len(read_boxes(path)), *(len(read_numbers(_beside(path, suffix))) for suffix in RESULT_SUFFIXES)}
+        lengths = {
+            len(read_boxes(path)),
+            *(len(read_numbers(_companion_path(path, suffix))) for suffix in RESULT_SUFFIXES),
+        }
         if job.drop:
             codes = job.drop.schedule(sequence.name, len(sequence), sequence.first_visible)
-            if not np.array_equal(read_numbers(_beside(path, DROP_SUFFIX)), codes):
+            if not np.array_equal(read_numbers(_companion_path(path, DROP_SUFFIX)), codes):
                 return False
         return lengths == {len(sequence)}
     except (ValueError, FileNotFoundError):
         return False
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def _companion_path(path: Path, suffix: str) -> Path:
     return path.with_name(path.stem + suffix + path.suffix)
 
 

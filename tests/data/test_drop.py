@@ -327,7 +327,7 @@ def test_sequences_are_finished_only_with_the_same_drop(tmp_path, sequences):
     frames = sum(map(len, sequences))
     looked(sequences, tmp_path, "aux:0.3")
     for text in ("aux:0.4", "aux:0.3:random:blackout:1", "aux:0.3:block", "rgb:0.3", "aux", None):
-        with pytest.raises(ValueError, match="contains results with drop aux:0.3:random:blackout:0, not with"):
+        with pytest.raises(ValueError, match="results with drop aux:0.3:random:blackout:0, got a run with"):
             looked(sequences, tmp_path, text)
         folder = tmp_path / str(text)
         assert len(looked(sequences, folder, text)) == frames and looked(sequences, folder, text) == []
@@ -367,7 +367,7 @@ def test_the_command_makes_a_folder_for_each_drop_and_resumes(run_command, tmp_p
     done = run_command(*command, "aux:0.3", "--drop", "rgb", "--name", "mine")
     assert done.returncode == 0 and (root / "mine_drop_rgb/LasHeR/run.json").is_file(), done.stderr
     done = run_command("test.py", "static", "debug", "--dataset_name", "LasHeR", "--name", "mine_drop_rgb")
-    assert done.returncode == 1 and "with drop rgb, not with no drop" in done.stderr
+    assert done.returncode == 1 and "with drop rgb, got a run with no drop" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -476,7 +476,7 @@ def test_confidences_must_exist_and_be_as_long_as_the_results(tmp_path):
     (tmp_path / "ant_score.txt").unlink()
     (tmp_path / "bee_score.txt").write_text("1\n1\n")
     with pytest.raises(
-        ValueError, match=r"no confidence file beside .*ant\.txt.* 2 rows for 4 frames in .*bee_score\.txt"
+        ValueError, match=r"no confidence file next to .*ant\.txt.* 2 rows for 4 frames in .*bee_score\.txt"
     ):
         score(DEPTHTRACK, tmp_path, annotations)
     assert score(LASHER, tmp_path, annotations).sequences == 2, "LasHeR needs none"
