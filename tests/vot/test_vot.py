@@ -473,4 +473,4 @@ def test_commands_print_the_next_steps_and_what_is_wrong(run_command, tmp_path):
     failed = run_command("make_vot_workspace.py", "transcmd", "debug", "--dataset", "DepthTrack")
     assert failed.returncode == 1 and "no such checkpoint; train it with" in failed.stderr
     alone = run_command("vot_tracker.py", "static", "debug")
-    assert alone.returncode == 1 and "start this by `vot evaluate`" in alone.stderr.splitlines()[-1]
+    assert alone.returncode == 1 and "start this command with `vot evaluate`" in alone.stderr.splitlines()[-1]
