@@ -5,6 +5,7 @@ A later source replaces values of an earlier one. Unknown keys are errors.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import os
@@ -159,18 +160,21 @@ def _merge(cfg: EasyDict, layer: dict, source: str, schema, defaults: EasyDict, 
 
 def _typed(value: Any, default: Any, name: str, source: str, schema) -> Any:
     """Returns `value` with the type of `default`. Float accepts int, and text because YAML 1.1 reads 1e-4 as text."""
-    kind = type(default)
-    if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
-        try:
-            value = float(value)
-        except (ValueError, OverflowError):
-            pass
+    kind, value = type(default), as_float(value) if type(default) is float else value
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
         raise ConfigError(f"{source}: {name}: expected {kind.__name__}, got {type(value).__name__} {value!r}")
     if name in schema.TEXT_LISTS:
         default = [""]
     if kind is list and default and type(default[0]) in (int, float, str):
         return [_typed(item, default[0], f"{name}[{i}]", source, schema) for i, item in enumerate(value)]
+    return value
+
+
+def as_float(value: Any) -> Any:
+    """Returns an int, or a text that is a number, as float; other values unchanged."""
+    if type(value) in (int, str):
+        with contextlib.suppress(ValueError, OverflowError):
+            return float(value)
     return value
 
 

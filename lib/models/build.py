@@ -57,7 +57,12 @@ def load_trained_model(cfg, checkpoint: str | Path) -> nn.Module:
         FileNotFoundError: the checkpoint is missing.
         ValueError: the file is not a checkpoint, or its network differs from `cfg`, even if all shapes are equal.
     """
-    model, content = build_model(cfg), read_checkpoint(checkpoint)
+    return load_trained_content(cfg, read_checkpoint(checkpoint), checkpoint)
+
+
+def load_trained_content(cfg, content: dict[str, Any], checkpoint: str | Path) -> nn.Module:
+    """As `load_trained_model`, from the content of a checkpoint that was read already."""
+    model = build_model(cfg)
     load_exact(model, network_of(content, checkpoint).tensors, str(checkpoint))
     check_settings(content, cfg, checkpoint)
     return model

@@ -44,8 +44,8 @@ def track_datasets(
         ValueError: the tracker cannot be made, e.g. because its weights have a different network; nothing is changed.
         KeyboardInterrupt: the run was stopped; finished sequences are kept.
     """
-    for sequences in datasets.values():  # fails here, and not in every worker, if the tracker cannot be made
-        built.make(sequences[0].modality, "cpu")  # workers need the GPUs
+    for modality in dict.fromkeys(sequences[0].modality for sequences in datasets.values()):
+        built.make(modality, "cpu")  # fails here, and not in every worker, which need the GPUs
     failed = {}
     for drop, (name, sequences) in itertools.product(drops, datasets.items()):
         fingerprint = hashlib.sha256(f"{built.fingerprint} {drop or ''}".encode()).hexdigest()[:16]

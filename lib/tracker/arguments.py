@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lib.config.loader import ConfigError
+from lib.config.loader import ConfigError, as_float
 from lib.utils.paths import PROJECT
 
 OWN = "TRACKER."  # prefix of tracker arguments in --set
@@ -69,10 +69,9 @@ def _typed(text: str, default: Any, setting: str) -> Any:
         return Path(os.path.expanduser(text))
     try:
         value = yaml.safe_load(text)
-        if type(default) is float and type(value) in (int, str):  # YAML 1.1 reads 1e-4 as text
-            value = float(value)
     except (yaml.YAMLError, ValueError):
         value = text
+    value = as_float(value) if type(default) is float else value  # YAML 1.1 reads 1e-4 as text
     if type(value) is not type(default):
         kind = "a path" if isinstance(default, Path) else type(default).__name__
         raise ConfigError(f"--set {setting}: expected {kind}, got {type(value).__name__} {value!r}")

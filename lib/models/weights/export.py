@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from lib.models.build import load_trained_model
-from lib.models.weights.read import network_of, read_checkpoint, write_net
+from lib.models.build import load_trained_content
+from lib.models.weights.read import read_checkpoint, write_net
 
 
 def export_network(cfg, checkpoint: Path, output: Path, dtype: str, overwrite: bool = False) -> int:
@@ -29,9 +29,8 @@ def export_network(cfg, checkpoint: Path, output: Path, dtype: str, overwrite: b
         raise ValueError(f"--output {output}: expected a name that ends in .safetensors")
     if output.exists() and not overwrite:
         raise FileExistsError(f"{output} exists already: choose a different --output, or replace it with --overwrite")
-    load_trained_model(cfg, checkpoint)
     content = read_checkpoint(checkpoint)
-    net = network_of(content, checkpoint).tensors
+    net = load_trained_content(cfg, content, checkpoint).state_dict()
     write_net(output, net, portable(content.get("config", {})), getattr(torch, dtype))
     return len(net)
 
