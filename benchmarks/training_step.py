@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from lib.config.loader import load_config
-from lib.structures import MODALITIES, Pair, Sample, to_device
+from lib.structures import MAX_DISTRACTORS, MODALITIES, Pair, Sample, to_device
 from lib.train.build import RunInfo, build_task
 from lib.train.optim import build_optimizer
 from lib.utils.cli import run_command
@@ -61,7 +61,8 @@ def random_sample(batch: int, template_size: int, search_size: int) -> Sample:
 
     box = torch.tensor([[0.5, 0.5, 0.25, 0.25]]).repeat(batch, 1)
     modality = torch.arange(batch) % len(MODALITIES)
-    return Sample(pair(template_size), pair(search_size), box, box, modality)
+    present, unknown = torch.ones(batch, dtype=torch.bool), torch.zeros(batch, MAX_DISTRACTORS, 4)
+    return Sample(pair(template_size), pair(search_size), box, box, modality, present, unknown)
 
 
 def clock(device: torch.device) -> float:

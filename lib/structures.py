@@ -65,6 +65,9 @@ class Pair(NamedTuple):
     aux: Tensor  # (B, 3, S, S) uint8
 
 
+MAX_DISTRACTORS = 16  # other things in a search crop whose boxes a sample holds
+
+
 class Sample(NamedTuple):
     """A batch of B training examples. A single example has no dimension B. Boxes are fractions of their crop."""
 
@@ -73,6 +76,8 @@ class Sample(NamedTuple):
     template_box: Tensor  # (B, 4) float32 cxcywh
     search_box: Tensor  # (B, 4) float32 cxcywh
     modality: Tensor  # (B,) int64, see `modality_index`
+    present: Tensor  # (B,) bool; False: the template shows something that is not in the search crop
+    distractors: Tensor  # (B, MAX_DISTRACTORS, 4) float32 cxcywh in the search crop; zeros: none or unknown
 
 
 class TrackOutput(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lib.structures import Pair, Sample, TrackOutput
+from lib.structures import MAX_DISTRACTORS, Pair, Sample, TrackOutput
 
 TEMPLATE, SEARCH = 32, 64  # pixels, as in debug.yaml
 
@@ -18,7 +18,14 @@ def random_sample(batch: int = 4, seed: int = 0) -> Sample:
     """Noise in both modalities; the kinds of modality alternate."""
     torch.manual_seed(seed)
     box = torch.cat([torch.rand(batch, 2) * 0.4 + 0.3, torch.rand(batch, 2) * 0.3 + 0.2], dim=1)
-    return Sample(random_pair(batch, TEMPLATE), random_pair(batch, SEARCH), box, box, torch.arange(batch) % 4)
+    return make_sample(random_pair(batch, TEMPLATE), random_pair(batch, SEARCH), box, torch.arange(batch) % 4)
+
+
+def make_sample(template: Pair, search: Pair, boxes: Tensor, modality: Tensor) -> Sample:
+    """A batch in which every target is present, at the same place in both crops, without known distractors."""
+    batch = len(boxes)
+    unknown = torch.zeros(batch, MAX_DISTRACTORS, 4)
+    return Sample(template, search, boxes, boxes, modality, torch.ones(batch, dtype=torch.bool), unknown)
 
 
 def change_images(sample: Sample, change) -> Sample:

@@ -30,6 +30,7 @@ DEFAULTS = EasyDict(
         CACHE="",  # folder of training samples drawn in advance (tracking/ablation.py); "": no cache
         MAX_SAMPLE_INTERVAL=200,  # largest distance between template and search frame, frames
         SAMPLER_MODE="causal",  # causal: the search frame follows the template; any: either order
+        NEGATIVES=0.0,  # share of training samples with the template of another sequence: the target is absent
         TRAIN=dict(
             DATASETS_NAME=["LasHeR_train"],
             DATASETS_RATIO=[1.0],  # relative number of samples per data set
@@ -39,6 +40,10 @@ DEFAULTS = EasyDict(
             DATASETS_NAME=["LasHeR_val"],  # held-out training sequences; a test set is an error
             DATASETS_RATIO=[1.0],
             SAMPLE_PER_EPOCH=10000,
+        ),
+        PROXY=dict(  # held-out real pairs that every validation also measures, each data set apart
+            DATASETS_NAME=[],
+            SAMPLE_PER_EPOCH=512,  # pairs per data set
         ),
         TEMPLATE=dict(SIZE=128, FACTOR=2.0, CENTER_JITTER=0.0, SCALE_JITTER=0.0),  # side = FACTOR * sqrt(w * h)
         SEARCH=dict(SIZE=256, FACTOR=4.0, CENTER_JITTER=3.0, SCALE_JITTER=0.25),
@@ -136,8 +141,8 @@ CHOICES: dict[str, Collection[str]] = {
     "TRAIN.AMP_DTYPE": ("bfloat16", "float16"),
 }
 POSITIVE = (
-    "DATA.MAX_SAMPLE_INTERVAL DATA.TRAIN.SAMPLE_PER_EPOCH DATA.VAL.SAMPLE_PER_EPOCH DATA.TEMPLATE.SIZE "
-    "DATA.TEMPLATE.FACTOR DATA.SEARCH.SIZE DATA.SEARCH.FACTOR MODEL.BACKBONE.STRIDE MODEL.FUSION.RANK "
+    "DATA.MAX_SAMPLE_INTERVAL DATA.TRAIN.SAMPLE_PER_EPOCH DATA.VAL.SAMPLE_PER_EPOCH "
+    "DATA.PROXY.SAMPLE_PER_EPOCH DATA.TEMPLATE.SIZE DATA.TEMPLATE.FACTOR DATA.SEARCH.SIZE DATA.SEARCH.FACTOR MODEL.BACKBONE.STRIDE MODEL.FUSION.RANK "
     "MODEL.HEAD.NUM_CHANNELS TRAIN.EPOCH TRAIN.BATCH_SIZE TRAIN.LR TRAIN.PRINT_INTERVAL TRAIN.VAL_EPOCH_INTERVAL "
     "TRAIN.SAVE_EPOCH_INTERVAL TRAIN.PRETRAIN.DECODER.WIDTH TRAIN.PRETRAIN.DECODER.HEADS"
 ).split()
@@ -149,11 +154,16 @@ NOT_NEGATIVE = (
     "MODEL.BACKBONE.PREFIX_TOKENS MODEL.BACKBONE.LAYER_SCALE TEST.EPOCH"
 ).split()
 FRACTIONS = (
-    "DATA.AUGMENT.FLIP DATA.AUGMENT.BRIGHTNESS DATA.AUGMENT.GRAYSCALE DATA.AUGMENT.DROP_RGB DATA.AUGMENT.DROP_AUX "
+    "DATA.NEGATIVES DATA.AUGMENT.FLIP DATA.AUGMENT.BRIGHTNESS DATA.AUGMENT.GRAYSCALE DATA.AUGMENT.DROP_RGB "
+    "DATA.AUGMENT.DROP_AUX "
     "TRAIN.SCHEDULER.DECAY_RATE TRAIN.DROP_PATH_RATE TRAIN.PRETRAIN.MASK_RATIO TRAIN.PRETRAIN.OTHER_RATIO "
     "TRAIN.PRETRAIN.TEMPLATE_RATIO"
 ).split()
-TEXT_LISTS = ("TRAIN.FREEZE", "MODEL.PRETRAIN_MISSING")  # lists of text with an empty default
+TEXT_LISTS = (
+    "TRAIN.FREEZE",
+    "MODEL.PRETRAIN_MISSING",
+    "DATA.PROXY.DATASETS_NAME",
+)  # lists of text with an empty default
 FREE_FORM = ("DATA.ROOTS",)  # tables with keys that the user chooses
 # Folders. In a YAML file they are relative to the project, on the command line to the current folder.
 PATHS = ("DATA.ROOT", "DATA.ROOTS", "DATA.CACHE", "TRAIN.TEACHER.CACHE")

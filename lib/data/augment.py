@@ -57,8 +57,12 @@ class DrawnAugmentation:
         rgb = np.zeros_like(rgb) if self.drop_rgb else cv2.convertScaleAbs(rgb, alpha=self.brightness[0])
         aux = np.zeros_like(aux) if self.drop_aux else cv2.convertScaleAbs(aux, alpha=self.brightness[1])
         if self.flip:
-            rgb, aux, box_cxcywh = rgb[:, ::-1], aux[:, ::-1], box_cxcywh * [-1, 1, 1, 1] + [1, 0, 0, 0]
-        return Frame(rgb, aux), box_cxcywh
+            rgb, aux = rgb[:, ::-1], aux[:, ::-1]
+        return Frame(rgb, aux), self.boxes(box_cxcywh)
+
+    def boxes(self, boxes_cxcywh: np.ndarray) -> np.ndarray:
+        """Returns (..., 4) cxcywh boxes of the augmented crop, as fractions of the crop."""
+        return boxes_cxcywh * [-1, 1, 1, 1] + [1, 0, 0, 0] if self.flip else boxes_cxcywh
 
 
 def jitter_box(box_xywh: np.ndarray, center: float, scale: float, rng: np.random.Generator) -> np.ndarray:

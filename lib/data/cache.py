@@ -18,10 +18,11 @@ import torch
 from torch.utils.data import Dataset
 
 from lib.data.sampler import PairSampler, SampleKey
-from lib.structures import Pair, Sample
+from lib.structures import MAX_DISTRACTORS, Pair, Sample
 from lib.utils.cli import ignore_interrupt, worker_context
 from lib.utils.files import write_text
 
+ARRAYS = ("template", "search", "boxes", "modality", "present", "distractors")
 CHUNK = 64  # samples per task of a worker process
 
 
@@ -53,8 +54,10 @@ class CachedSampler(Dataset):
         if key.epoch not in self.epochs:
             raise IndexError(f"{self.folder}: the cache has no epoch {key.epoch}, only {sorted(self.epochs)}")
         arrays = _open_arrays(self.folder / f"epoch{key.epoch:04d}", "r")
-        template, search, boxes, modality = (torch.from_numpy(np.array(array[key.index])) for array in arrays)
-        return Sample(Pair(*template), Pair(*search), *boxes, modality[0])
+        template, search, boxes, modality, present, distractors = (
+            torch.from_numpy(np.array(array[key.index])) for array in arrays
+        )
+        return Sample(Pair(*template), Pair(*search), *boxes, modality[0], present[0], distractors)
 
 
 def write_cache(sampler: PairSampler, folder: Path, settings: dict, epochs: Sequence[int], workers: int) -> None:
@@ -107,9 +110,9 @@ def _create_arrays(folder: Path, sampler: PairSampler) -> None:
     count = len(sampler)
     shapes = [(count, 2, 3, size, size) for size in sizes]
     for name, shape, kind in zip(
-        ("template", "search", "boxes", "modality"),
-        (*shapes, (count, 2, 4), (count, 1)),
-        (np.uint8, np.uint8, np.float32, np.int64),
+        ARRAYS,
+        (*shapes, (count, 2, 4), (count, 1), (count, 1), (count, MAX_DISTRACTORS, 4)),
+        (np.uint8, np.uint8, np.float32, np.int64, bool, np.float32),
         strict=True,
     ):
         np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, shape).flush()
@@ -117,14 +120,15 @@ def _create_arrays(folder: Path, sampler: PairSampler) -> None:
 
 def _write_chunk(sampler: PairSampler, folder: Path, epoch: int, start: int) -> None:
     cv2.setNumThreads(1)
-    template, search, boxes, modality = _open_arrays(folder, "r+")
+    template, search, boxes, modality, present, distractors = _open_arrays(folder, "r+")
     for index in range(start, min(start + CHUNK, len(sampler))):
         sample = sampler[SampleKey(epoch, index)]
         template[index] = np.stack([image.numpy() for image in sample.template])
         search[index] = np.stack([image.numpy() for image in sample.search])
         boxes[index] = np.stack([sample.template_box.numpy(), sample.search_box.numpy()])
-        modality[index] = sample.modality.item()
+        modality[index], present[index] = sample.modality.item(), sample.present.item()
+        distractors[index] = sample.distractors.numpy()
 
 
 def _open_arrays(folder: Path, mode: str) -> list[np.ndarray]:
-    return [np.load(folder / f"{name}.npy", mmap_mode=mode) for name in ("template", "search", "boxes", "modality")]
+    return [np.load(folder / f"{name}.npy", mmap_mode=mode) for name in ARRAYS]

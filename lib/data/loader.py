@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 import cv2
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from lib.data.augment import Augmentation
 from lib.data.cache import CachedSampler, write_cache
@@ -15,6 +15,7 @@ from lib.data.crop import CropSpec
 from lib.data.datasets import build_store, find_dataset, load_dataset
 from lib.data.processing import Processing
 from lib.data.sampler import EpochSampler, PairSampler
+from lib.data.sequence import Sequence
 from lib.utils.cli import ignore_interrupt
 
 logger = logging.getLogger(__name__)
@@ -44,20 +45,31 @@ def build_loaders(
             sampler = CachedSampler(Path(cfg.DATA.CACHE) / part, cache_settings(cfg))
         else:
             sampler = build_sampler(cfg, part, augmentation)
-        batch_size = min(cfg.TRAIN.BATCH_SIZE, max(1, len(sampler) // world_size))
-        loaders.append(
-            DataLoader(
-                sampler,
-                batch_size,
-                sampler=EpochSampler(len(sampler), rank, world_size),
-                num_workers=cfg.TRAIN.NUM_WORKER,
-                drop_last=part == "TRAIN",
-                pin_memory=pin_memory,
-                persistent_workers=part == "TRAIN" and cfg.TRAIN.NUM_WORKER > 0,
-                worker_init_fn=_initialise_worker,
-            )
-        )
+        loaders.append(_build_loader(cfg, sampler, part, rank, world_size, pin_memory))
     return tuple(loaders)
+
+
+def build_proxy_loaders(cfg, rank: int = 0, world_size: int = 1, pin_memory: bool = False) -> dict[str, DataLoader]:
+    """Returns a validation loader for each data set of DATA.PROXY, by its name. See `build_loaders`."""
+    loaders = {}
+    for name in cfg.DATA.PROXY.DATASETS_NAME:
+        sampler = _pair_sampler(cfg, "PROXY", Augmentation(), [_load(cfg, "PROXY", name)], [1.0])
+        loaders[name] = _build_loader(cfg, sampler, "PROXY", rank, world_size, pin_memory)
+    return loaders
+
+
+def _build_loader(cfg, sampler: Dataset, part: str, rank: int, world_size: int, pin_memory: bool) -> DataLoader:
+    training = part == "TRAIN"
+    return DataLoader(
+        sampler,
+        min(cfg.TRAIN.BATCH_SIZE, max(1, len(sampler) // world_size)),
+        sampler=EpochSampler(len(sampler), rank, world_size),
+        num_workers=cfg.TRAIN.NUM_WORKER,
+        drop_last=training,
+        pin_memory=pin_memory,
+        persistent_workers=training and cfg.TRAIN.NUM_WORKER > 0,
+        worker_init_fn=_initialise_worker,
+    )
 
 
 def fill_cache(cfg, workers: int) -> None:
@@ -78,7 +90,7 @@ def fill_cache(cfg, workers: int) -> None:
 
 def cache_settings(cfg) -> dict:
     """Returns the settings that the samples of a run depend on, as plain values."""
-    settings = {key: value for key, value in cfg.DATA.items() if key not in ("CACHE", "ROOT", "ROOTS")}
+    settings = {key: value for key, value in cfg.DATA.items() if key not in ("CACHE", "ROOT", "ROOTS", "PROXY")}
     return json.loads(json.dumps({**settings, "SEED": cfg.TRAIN.SEED}))
 
 
@@ -90,25 +102,40 @@ def build_augmentation(cfg) -> Augmentation:
 
 def build_sampler(cfg, part: str, augmentation: Augmentation) -> PairSampler:
     """Returns the pair sampler of `part`, "TRAIN" or "VAL". Raises ValueError if this part of DATA lists a test set."""
-    data, datasets = cfg.DATA[part], []
-    for name in data.DATASETS_NAME:
-        if find_dataset(name).split == "test":
-            raise ValueError(f"DATA.{part}.DATASETS_NAME: {name} is a test set; did you mean {name}_{part.lower()}?")
-        sequences = load_dataset(name, build_store(cfg, name))
-        logger.info("%s: %d sequences, %d frames", name, len(sequences), sum(map(len, sequences)))
-        datasets.append(sequences)
+    data = cfg.DATA[part]
+    datasets = [_load(cfg, part, name) for name in data.DATASETS_NAME]
+    return _pair_sampler(cfg, part, augmentation, datasets, data.DATASETS_RATIO)
+
+
+def _load(cfg, part: str, name: str) -> list[Sequence]:
+    if find_dataset(name).split not in ("train", "val"):
+        raise ValueError(
+            f"DATA.{part}.DATASETS_NAME: {name} is a test set; did you mean "
+            f"{find_dataset(name).root}_{'train' if part == 'TRAIN' else 'val'}?"
+        )
+    sequences = load_dataset(name, build_store(cfg, name))
+    logger.info("%s: %d sequences, %d frames", name, len(sequences), sum(map(len, sequences)))
+    return sequences
+
+
+def _pair_sampler(
+    cfg, part: str, augmentation: Augmentation, datasets: list[list[Sequence]], ratios: list[float]
+) -> PairSampler:
     specs = [
         CropSpec(spec.SIZE, spec.FACTOR, spec.CENTER_JITTER, spec.SCALE_JITTER)
         for spec in (cfg.DATA.TEMPLATE, cfg.DATA.SEARCH)
     ]
+    training = part == "TRAIN"
     return PairSampler(
         datasets,
-        data.DATASETS_RATIO,
+        ratios,
         Processing(*specs, augmentation),
-        data.SAMPLE_PER_EPOCH,
+        cfg.DATA[part].SAMPLE_PER_EPOCH,
         cfg.DATA.MAX_SAMPLE_INTERVAL,
         causal=cfg.DATA.SAMPLER_MODE == "causal",
-        seed=cfg.TRAIN.SEED + (0 if part == "TRAIN" else 1),
+        seed=cfg.TRAIN.SEED + (0 if training else 1),
+        negatives=cfg.DATA.NEGATIVES if training else 0.0,
+        with_distractors=not training,
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from lib.data.augment import Augmentation, jitter_box
 from lib.data.crop import Cropper, CropSpec, box_to_crop, crop_pair
 from lib.data.tensors import pair_tensors
-from lib.structures import Frame, Sample, modality_index
+from lib.structures import MAX_DISTRACTORS, Frame, Sample, modality_index
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Processing:
         search_box: np.ndarray,
         modality: str,
         rng: np.random.Generator,
+        present: bool = True,
+        distractors: np.ndarray | None = None,
     ) -> Sample | None:
         """Returns one sample without a batch dimension, or None if the jitter moved the target's centre out of a crop.
 
@@ -41,12 +43,15 @@ class Processing:
             template_box, search_box: (4,) xywh in image pixels.
             modality: a key of MODALITIES.
             rng: source of the augmentation and the jitter.
+            present: whether the template's target is in the search frame.
+            distractors: (K, 4) xywh in pixels of the search frame, boxes of other things if they are known.
 
         Raises:
             ValueError: a box is not finite or has no area, or the modality is unknown.
         """
         augment = self.augmentation.draw(rng)
         crops = []
+        others = np.empty((0, 4))
         for source, box, spec in ((template, template_box, self.template), (search, search_box, self.search)):
             jittered_box = jitter_box(box, spec.center_jitter, spec.scale_jitter, rng)
             crop_source = source if callable(source) else partial(crop_pair, source)
@@ -54,6 +59,8 @@ class Processing:
             box_cxcywh = box_to_crop(box, crop)
             if not ((box_cxcywh[:2] > 0) & (box_cxcywh[:2] < 1)).all():
                 return None
+            if spec is self.search and distractors is not None:
+                others = augment.boxes(box_to_crop(distractors, crop))
             crops.append(augment(pair, box_cxcywh))
         (template_pair, template_cxcywh), (search_pair, search_cxcywh) = crops
         return Sample(
@@ -62,4 +69,20 @@ class Processing:
             template_box=torch.tensor(template_cxcywh, dtype=torch.float32),
             search_box=torch.tensor(search_cxcywh, dtype=torch.float32),
             modality=torch.tensor(modality_index(modality)),
+            present=torch.tensor(present),
+            distractors=torch.from_numpy(pad_distractors(others)),
         )
+
+
+def pad_distractors(boxes_cxcywh: np.ndarray) -> np.ndarray:
+    """Returns the boxes that reach into the crop, (K, 4) → (MAX_DISTRACTORS, 4) float32 cxcywh, zeros for the rest.
+
+    If there are more, those with the largest part in the crop are kept.
+    """
+    half = boxes_cxcywh[:, 2:] / 2
+    low, high = ((boxes_cxcywh[:, :2] + sign * half).clip(0, 1) for sign in (-1, 1))
+    area = (high - low).prod(axis=1)
+    kept = np.argsort(-area, kind="stable")[: min(MAX_DISTRACTORS, int((area > 0).sum()))]
+    padded = np.zeros((MAX_DISTRACTORS, 4), np.float32)
+    padded[: len(kept)] = boxes_cxcywh[kept]
+    return padded

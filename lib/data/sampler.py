@@ -12,7 +12,7 @@ from lib.data.processing import Processing
 from lib.data.sequence import Sequence
 from lib.structures import Sample
 
-MAX_DRAWS = 50  # attempts per sample to keep the target inside both crops
+MAX_DRAWS = 50  # attempts per sample to keep the target inside both crops, and to find another sequence
 
 
 class SampleKey(NamedTuple):
@@ -33,6 +33,9 @@ class PairSampler(Dataset):
         ratios: relative share of samples drawn from each data set.
         max_interval: largest distance between the template and the search frame, in frames.
         causal: the search frame does not precede the template frame.
+        negatives: share of samples whose template is from another sequence of the same modality, so that the target is
+            absent.
+        with_distractors: put the boxes of other things into the samples, of sequences that know them.
 
     Raises:
         ValueError: no sequence of a data set has two visible frames.
@@ -47,6 +50,8 @@ class PairSampler(Dataset):
         max_interval: int,
         causal: bool = True,
         seed: int = 0,
+        negatives: float = 0.0,
+        with_distractors: bool = False,
     ):
         self.datasets = [[s for s in sequences if s.visible.sum() >= 2] for sequences in datasets]
         for number, (usable, given) in enumerate(zip(self.datasets, datasets, strict=True)):
@@ -60,6 +65,8 @@ class PairSampler(Dataset):
         self.max_interval = max_interval
         self.causal = causal
         self.seed = seed
+        self.negatives = negatives
+        self.with_distractors = with_distractors
 
     def __len__(self) -> int:
         return self.samples_per_epoch
@@ -74,10 +81,22 @@ class PairSampler(Dataset):
         rng = np.random.default_rng((self.seed, key.epoch, key.index))
         for _ in range(MAX_DRAWS):
             sequence, template, search = self.draw(rng)
-            boxes = sequence.boxes_xywh
+            source = sequence
+            if self.negatives and rng.random() < self.negatives:
+                source, template = self.draw_other(rng, sequence, template)
             # A sequence that is drawn draws the crops alone; one on disk reads whole frames.
-            frames = [getattr(sequence, "cropper", sequence.frame)(index) for index in (template, search)]
-            sample = self.processing(frames[0], boxes[template], frames[1], boxes[search], sequence.modality, rng)
+            frames = [getattr(s, "cropper", s.frame)(index) for s, index in ((source, template), (sequence, search))]
+            known = self.with_distractors and hasattr(sequence, "distractors_xywh")
+            sample = self.processing(
+                frames[0],
+                source.boxes_xywh[template],
+                frames[1],
+                sequence.boxes_xywh[search],
+                sequence.modality,
+                rng,
+                present=source is sequence,
+                distractors=sequence.distractors_xywh(search) if known else None,
+            )
             if sample is not None:
                 return sample
         raise ValueError(
@@ -90,10 +109,7 @@ class PairSampler(Dataset):
 
         Both frames are visible. They are the same frame if no other visible frame lies within `max_interval`.
         """
-        sequences = self.datasets[
-            min(int(np.searchsorted(self.shares, rng.random(), side="right")), len(self.datasets) - 1)
-        ]
-        sequence = sequences[rng.integers(len(sequences))]
+        sequence = self._draw_sequence(rng)
         visible = np.flatnonzero(sequence.visible)
         template = visible[rng.integers(len(visible))]
         near = visible[(np.abs(visible - template) <= self.max_interval) & (visible != template)]
@@ -103,6 +119,23 @@ class PairSampler(Dataset):
         if self.causal and search < template:
             template, search = search, template
         return sequence, int(template), int(search)
+
+    def draw_other(self, rng: np.random.Generator, sequence: Sequence, template: int) -> tuple[Sequence, int]:
+        """Draws another sequence of the same modality and the index of a visible frame.
+
+        Returns `sequence` and `template` if MAX_DRAWS attempts found none: the data set may have a single sequence.
+        """
+        for _ in range(MAX_DRAWS):
+            other = self._draw_sequence(rng)
+            if other is not sequence and other.modality == sequence.modality:
+                visible = np.flatnonzero(other.visible)
+                return other, int(visible[rng.integers(len(visible))])
+        return sequence, template
+
+    def _draw_sequence(self, rng: np.random.Generator) -> Sequence:
+        share = int(np.searchsorted(self.shares, rng.random(), side="right"))
+        sequences = self.datasets[min(share, len(self.datasets) - 1)]
+        return sequences[rng.integers(len(sequences))]
 
 
 class EpochSampler(Sampler):

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from lib.config.loader import dump_config
-from lib.data.loader import build_loaders
+from lib.data.loader import build_loaders, build_proxy_loaders
 from lib.models.weights.convert import convert
 from lib.models.weights.read import read_foreign
 from lib.models.weights.report import load_fitting
@@ -28,7 +28,7 @@ from lib.utils.trees import flatten, to_plain
 logger = logging.getLogger(__name__)
 
 # Settings below DATA, MODEL and TRAIN that may change when a run is resumed.
-MAY_CHANGE = ("ROOT", "CACHE", "NUM_WORKER", "PRINT_INTERVAL", "VAL", "SAVE_EPOCH_INTERVAL", "TEACHER.CACHE")
+MAY_CHANGE = ("ROOT", "CACHE", "NUM_WORKER", "PRINT_INTERVAL", "VAL", "PROXY", "SAVE_EPOCH_INTERVAL", "TEACHER.CACHE")
 
 
 def train(
@@ -70,14 +70,15 @@ def train(
         torch.set_float32_matmul_precision("high")
     run_logger = RunLogger(save_dir, script, config, enabled=distributed.is_main())
     try:
-        loaders = build_loaders(cfg, distributed.rank(), distributed.world_size(), pin_memory=device.type == "cuda")
+        sharing = distributed.rank(), distributed.world_size(), device.type == "cuda"
+        loaders, proxies = build_loaders(cfg, *sharing), build_proxy_loaders(cfg, *sharing)
         seed_step(cfg.TRAIN.SEED)
         task = build_task(cfg, RunInfo(script, Path(save_dir), cfg.TRAIN.EPOCH * len(loaders[0])))
         if not (resume and latest):
             start_from(task, cfg, script, save_dir, finetune)
         task.to(device)
         logger.info("%s: %.3f M trainable parameters, on %s", config, count_parameters(task.model) / 1e6, device)
-        trainer = build_trainer(cfg, task, loaders, checkpoints, run_logger, device)
+        trainer = build_trainer(cfg, task, loaders, checkpoints, run_logger, device, proxies)
         if overwrite and distributed.is_main():
             checkpoints.clear()
         elif resume and latest:
@@ -94,7 +95,9 @@ def train(
         run_logger.close()
 
 
-def build_trainer(cfg, task: Task, loaders, checkpoints, run_logger, device: torch.device) -> Trainer:
+def build_trainer(
+    cfg, task: Task, loaders, checkpoints, run_logger, device: torch.device, proxies: dict | None = None
+) -> Trainer:
     """Returns the training loop of a task, which must be on `device`. Raises ValueError if nothing is trainable."""
     optimizer = build_optimizer(cfg, task)
     return Trainer(
@@ -115,6 +118,7 @@ def build_trainer(cfg, task: Task, loaders, checkpoints, run_logger, device: tor
         ),
         device,
         to_plain(cfg),
+        proxies,
     )
 
 

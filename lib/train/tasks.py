@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from lib.losses.reconstruction import is_flat, reconstruction_loss
-from lib.losses.tracking import TrackingLoss, box_iou
+from lib.losses.tracking import TrackingLoss, box_iou, mean_over
 from lib.models.mae import CMAE
 from lib.models.masking import curriculum
-from lib.structures import Sample, TrackOutput
+from lib.structures import Pair, Sample, TrackOutput
 from lib.train.balance import Balance
 
 Terms = dict[str, Tensor]
@@ -97,9 +97,10 @@ class TrackTask(Task):
         """See `Task.forward`. Also logs the mean IoU in [0, 1] and the per-path IoU."""
         output = self.model(sample.template, sample.search, sample.modality)
         terms = tracking_terms(self.loss, output, sample, self.weights)
-        logs = {"iou": box_iou(output.boxes.detach(), sample.search_box).mean()}
+        present = sample.present.float()
+        logs = {"iou": mean_over(present, box_iou(output.boxes.detach(), sample.search_box))}
         for name, path in output.paths.items():
-            logs[f"iou_{name}"] = box_iou(path.boxes.detach(), sample.search_box).mean()
+            logs[f"iou_{name}"] = mean_over(present, box_iou(path.boxes.detach(), sample.search_box))
         return terms, {**logs, **gate_size(self.model)}
 
     def evaluate(self, sample: Sample) -> Terms:
@@ -189,8 +190,8 @@ class DistillTask(Task):
             teacher = self.teacher(*inputs)
         terms = tracking_terms(self.tracking, output, sample, self.weights)
         logs = {
-            "iou": box_iou(output.boxes.detach(), sample.search_box).mean(),
-            "iou_teacher": box_iou(teacher.boxes, sample.search_box).mean(),
+            "iou": mean_over(sample.present.float(), box_iou(output.boxes.detach(), sample.search_box)),
+            "iou_teacher": mean_over(sample.present.float(), box_iou(teacher.boxes, sample.search_box)),
         }
         distilled = {}
         for name, loss in self.losses.items():
@@ -233,12 +234,50 @@ def tracking_terms(loss: TrackingLoss, output: TrackOutput, sample: Sample, weig
 
 
 def box_quality(model: nn.Module, sample: Sample) -> Terms:
-    """Returns the IoU of the predicted box, the AUC and the per-path IoU, (B,) each in [0, 1].
+    """Returns the quality of the predicted boxes and how much the template matters, (B,) each.
 
-    The AUC is the success rate averaged over the thresholds 0, 0.05, ..., 1.
+    Returns:
+        "iou", "auc": of the predicted box, in [0, 1]; the AUC is the mean success rate at the thresholds 0, 0.05, …, 1.
+        "iou_PATH": IoU of each fusion path, in [0, 1].
+        "on_distractor": 1 if the predicted centre lies on another thing and not on the target, else 0.
+        "score": peak of the score map, in (0, 1).
+        "iou_drop", "score_drop": how much IoU and score fall when the template shows the target of another sample of
+            the same modality. About 0: the network finds things, not this thing.
     """
     output = model(sample.template, sample.search, sample.modality)
     iou = box_iou(output.boxes, sample.search_box)
     thresholds = torch.linspace(0, 1, 21, device=iou.device)
     paths = {f"iou_{name}": box_iou(path.boxes, sample.search_box) for name, path in output.paths.items()}
-    return {"iou": iou, "auc": (iou[:, None] > thresholds).float().mean(dim=1), **paths}
+    rows = roll_within(sample.modality)
+    swapped = model(Pair(*(images[rows] for images in sample.template)), sample.search, sample.modality)
+    score, other_score = (o.score_map.flatten(1).amax(dim=1) for o in (output, swapped))
+    centre = output.boxes[:, None, :2]
+    on_target = is_inside(centre, sample.search_box[:, None])[:, 0]
+    on_distractor = is_inside(centre, sample.distractors).any(dim=1) & ~on_target
+    return {
+        "iou": iou,
+        "auc": (iou[:, None] > thresholds).float().mean(dim=1),
+        **paths,
+        "on_distractor": on_distractor.float(),
+        "score": score,
+        "iou_drop": iou - box_iou(swapped.boxes, sample.search_box),
+        "score_drop": score - other_score,
+    }
+
+
+def roll_within(kinds: Tensor) -> Tensor:
+    """Returns for each sample the index of the next sample of the same kind, in a cycle: (B,) int64 → (B,) int64."""
+    order = kinds.argsort(stable=True)
+    following = order.clone()
+    for kind in kinds.unique():
+        members = kinds[order] == kind
+        following[members] = order[members].roll(-1)
+    rows = torch.empty_like(order)
+    rows[order] = following
+    return rows
+
+
+def is_inside(points: Tensor, boxes_cxcywh: Tensor) -> Tensor:
+    """Returns whether points (..., 2) lie in boxes (..., 4), both in the same unit: (...) bool; an empty box has none."""
+    half = boxes_cxcywh[..., 2:] / 2
+    return (((points - boxes_cxcywh[..., :2]).abs() <= half) & (half > 0)).all(dim=-1)

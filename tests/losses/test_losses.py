@@ -7,14 +7,15 @@ import torch
 
 from lib.losses.tracking import TrackingLoss, focal_loss
 from lib.models.box_coder import encode_score
-from lib.structures import Pair, Sample, TrackOutput
+from lib.structures import Sample, TrackOutput
 from lib.train.tasks import box_iou
 from lib.utils.boxes import cxcywh_to_xywh, iou_xywh
+from tests import samples
 
 
 def make_sample(boxes: torch.Tensor) -> Sample:
-    images = torch.zeros(len(boxes), 3, 8, 8, dtype=torch.uint8)
-    return Sample(Pair(images, images), Pair(images, images), boxes, boxes, torch.ones(len(boxes), dtype=torch.int64))
+    pair = samples.random_pair(len(boxes), 8)
+    return samples.make_sample(pair, pair, boxes, torch.ones(len(boxes), dtype=torch.int64))
 
 
 def make_output(score_map, size_map, offset_map, boxes) -> TrackOutput:

@@ -18,7 +18,7 @@ from lib.structures import Pair, Sample
 from lib.train.build import RunInfo, build_task
 from lib.train.optim import build_optimizer, build_scheduler
 from lib.utils.misc import seed_step
-from tests.samples import change_images, random_sample
+from tests.samples import change_images, make_sample, random_sample
 
 RATIOS = {"mask_ratio": 0.5, "other_ratio": 0.1, "template_ratio": 0.25}
 MODELS = ("student", "teacher")
@@ -439,7 +439,7 @@ def textured_pair(batch: int, size: int) -> Pair:
 
 def textured_sample(batch: int) -> Sample:
     box = torch.full((batch, 4), 0.5)
-    return Sample(textured_pair(batch, 32), textured_pair(batch, 64), box, box, torch.arange(batch) % 3 + 1)
+    return make_sample(textured_pair(batch, 32), textured_pair(batch, 64), box, torch.arange(batch) % 3 + 1)
 
 
 @pytest.mark.slow

@@ -163,8 +163,10 @@ def test_a_non_finite_loss_stops_training_and_names_its_terms(cfg, tmp_path):
 
 def test_validation_reports_each_modality(cfg, tmp_path):
     values = make_trainer(cfg, tmp_path).validate()
-    assert set(values) == {f"{m}/{k}" for m in ("rgbt", "rgbd", "rgbe") for k in ("iou", "auc")}
-    assert all(0 <= value <= 1 for value in values.values())
+    names = ("iou", "auc", "on_distractor", "score", "iou_drop", "score_drop")
+    assert set(values) == {f"{m}/{k}" for m in ("rgbt", "rgbd", "rgbe") for k in names}
+    assert all(-1 <= value <= 1 for value in values.values())
+    assert all(0 <= value <= 1 for name, value in values.items() if not name.endswith("_drop"))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -15,7 +15,7 @@ from lib.data.datasets.got10k import got10k
 from lib.data.datasets.lasher import lasher
 from lib.data.datasets.lasot import lasot
 from lib.data.datasets.rgbt234 import gtot, rgbt210, rgbt234
-from lib.data.datasets.synthetic import synthetic
+from lib.data.datasets.synthetic import stills, synthetic
 from lib.data.datasets.trackingnet import trackingnet
 from lib.data.datasets.visevent import visevent
 from lib.data.datasets.vtuav import vtuav
@@ -59,6 +59,7 @@ DATASETS = {
     "COESOT": DatasetEntry(coesot),
     "Drones": DatasetEntry(drones, ("train", "val")),
     "Synthetic": DatasetEntry(synthetic, ("train", "val")),  # its folder holds textures, see data/README.md
+    "Stills": DatasetEntry(stills, ("val",)),  # its folder is that of Synthetic
     # RGB only, for pretraining
     "LaSOT": DatasetEntry(lasot, ("train",)),
     "GOT10k": DatasetEntry(got10k, ("train", "val")),

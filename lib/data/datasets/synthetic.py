@@ -7,10 +7,11 @@ import re
 
 from lib.data.datasets.folders import IMAGE_SUFFIXES, find_folder, split_names
 from lib.data.storage import Store
-from lib.data.synthetic.v2.sequence import DrawnSequence
+from lib.data.synthetic.v2.sequence import DrawnSequence, StillSequence
 from lib.data.synthetic.v2.textures import TextureKeys, Textures
 
 SEQUENCES = {"train": 30000, "val": 600}
+STILL_VIDEOS = 200
 CUTOUTS, PHOTOGRAPHS = ("cutouts", "textures/cutouts"), ("backgrounds", "textures/backgrounds")
 STILLS = ("stills", "real/stills")  # optional
 
@@ -31,6 +32,20 @@ def synthetic(store: Store, split: str) -> list[DrawnSequence]:
     """
     textures = Textures(store, list_textures(store, split))
     return [DrawnSequence(textures, 0, index) for index in range(SEQUENCES[split])]
+
+
+def stills(store: Store, split: str) -> list[StillSequence]:
+    """Returns videos of the stills of a split, under a moving camera: real RGB-T pairs to which nothing is added.
+
+    Raises:
+        FileNotFoundError: there are no stills.
+        ValueError: a picture cannot be decoded, or a pair differs in size; names the file.
+    """
+    keys = _list_stills(store, split)
+    if not keys:
+        raise FileNotFoundError(f"{store.name}: no stills; expected {' or '.join(STILLS)}/<source>/{{vi,ir}}/")
+    textures = Textures(store, TextureKeys(split, (), (), keys))
+    return [StillSequence(textures, 0, index) for index in range(STILL_VIDEOS)]
 
 
 def list_textures(store: Store, split: str) -> TextureKeys:

@@ -90,6 +90,11 @@ class Layers(NamedTuple):
     paint_rgb: np.ndarray  # (L,) bool; False: the background shows the thing already
     paint_aux: np.ndarray  # (L,) bool
 
+    def row(self, number: int) -> Layers:
+        """Returns one of the layers alone."""
+        rows = slice(number, number + 1)
+        return Layers(*(field.rows(rows) if isinstance(field, Wave) else field[rows] for field in self))
+
 
 class Fault(NamedTuple):
     """A disturbance of one sensor that comes and goes."""
@@ -142,13 +147,24 @@ class Scene:
 
     def boxes_xywh(self, t: np.ndarray) -> np.ndarray:
         """Returns the target's box at the times t, (F,) → (F, 4) float64, cut off at the image's border."""
-        layers, row = self.layers, self.target
-        matrix = self.places(t, slice(row, row + 1))[:, 0]
+        row = self.target
+        return self._boxes(row, self.places(t, slice(row, row + 1))[:, 0], t)
+
+    def distractors_xywh(self, t: float) -> np.ndarray:
+        """Returns the boxes of all other things at time t, (L - 1, 4) float64, cut off at the image's border."""
+        times = np.array([t])
+        matrices = self.places(times)
+        rows = [row for row in range(len(self.layers.things)) if row != self.target]
+        return np.concatenate([np.empty((0, 4)), *(self._boxes(row, matrices[:, row], times) for row in rows)])
+
+    def _boxes(self, row: int, matrices: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """Returns the boxes of a thing from its matrices (F, 2, 3) at the times t, (F, 4)."""
+        layers = self.layers
         points = layers.things[row].contour
         (size, waves), phase = layers.bend[row], layers.bend_phase.rows(row).at(t)
         shift = size * np.sin(waves * points[:, 1] + phase[:, None])
         points = points - np.stack([shift, np.zeros_like(shift)], axis=-1)
-        points = points @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[:, None, :, 2]
+        points = points @ np.swapaxes(matrices[..., :2], -1, -2) + matrices[:, None, :, 2]
         low, high = (np.clip(corner, 0, (WIDTH, HEIGHT)) for corner in (points.min(axis=1), points.max(axis=1)))
         return np.concatenate([low, high - low], axis=-1)
 
@@ -203,6 +219,25 @@ def make_scene(textures: Textures, seed: int, index: int) -> Scene:
     )
 
 
+def make_still_scene(textures: Textures, seed: int, index: int) -> Scene:
+    """As `make_scene`, for a still pair with real thermal: the target is a part of it and nothing else is drawn."""
+    key = (VERSION, seed, ("train", "val").index(textures.split), index, 0)
+    rng = np.random.default_rng(key)
+    picture = textures.stills[index % len(textures.stills)]
+    aux_map = _aux_map(rng, "rgbt", picture)
+    size = float(np.exp(rng.uniform(*np.log(SIZES))))
+    zoom = float(np.exp(rng.uniform(np.log(0.45), np.log(1.0))))
+    thing, anchor = salient_patch(rng, picture, size * zoom)
+    zoom = thing.root * max(thing.levels[0].shape[:2]) / 2 / size
+    camera = _make_camera(rng, anchor, zoom, True, "rgbt")
+    layers, target = _make_layers(rng, textures, thing, size, camera, None)
+    layers = _paint(rng, layers, target, picture, "rgbt", aux_map)
+    layers = _join_background(layers.row(target), 0, anchor, paint_aux=False)
+    clock = _wave(rng, np.array(0.0), 25, 120)
+    faults = [Fault(names[0], clock, 1, largest=0.0) for names in (RGB_FAULTS, AUX_FAULTS["rgbt"])]
+    return Scene(key, "rgbt", picture, camera, None, layers, 0, *faults, _make_sensor(rng), aux_map, np.zeros(2))
+
+
 def _choose_picture(rng: np.random.Generator, textures: Textures, modality: str) -> Picture:
     """Chooses the background; half of the thermal sequences have a real thermal picture."""
     pool = textures.stills if modality == "rgbt" and textures.stills and rng.random() < 0.5 else textures.photographs
@@ -253,7 +288,7 @@ def _make_layers(
     step = 2 * SPREAD / CELLS
     cells = np.stack(np.divmod(np.arange(CELLS * CELLS), CELLS), axis=-1)
     spots = (cells + rng.random(cells.shape)) * step - SPREAD
-    spots = spots[(rng.random(len(spots)) < 0.9) & (np.abs(spots).max(axis=1) > 0.45)]
+    spots = spots[np.abs(spots).max(axis=1) > 0.45]
     target, count = len(spots), len(spots) + 1 + int(rng.random() < OCCLUDED)
     things = [thing if draw < 0.3 else _choose_thing(rng, textures) for draw in rng.random(count)]
     things[target] = thing

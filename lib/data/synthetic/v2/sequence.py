@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from lib.data.crop import Crop, Cropper, CropSpec, square_around
 from lib.data.synthetic.v2 import render, sensors
 from lib.data.synthetic.v2.render import WHOLE, View
-from lib.data.synthetic.v2.scene import FRAMES, MODALITIES, Scene, make_scene
+from lib.data.synthetic.v2.scene import FRAMES, MODALITIES, Scene, make_scene, make_still_scene
 from lib.data.synthetic.v2.textures import Textures
 from lib.structures import Frame
 
@@ -38,11 +39,15 @@ class DrawnSequence:
 
     @property
     def scene(self) -> Scene:
-        return _recent_scene(self.textures, self.seed, self.index)
+        return _recent_scene(make_scene, self.textures, self.seed, self.index)
 
     @property
     def boxes_xywh(self) -> np.ndarray:
         return self.scene.boxes_xywh(np.array(self.frames))
+
+    def distractors_xywh(self, index: int) -> np.ndarray:
+        """Returns the boxes of the other things in a frame, (K, 4) float64 xywh in image pixels."""
+        return self.scene.distractors_xywh(self.frames[index])
 
     @property
     def visible(self) -> np.ndarray:
@@ -57,7 +62,7 @@ class DrawnSequence:
 
     def every_nth(self, n: int) -> DrawnSequence:
         """This sequence with every n-th frame alone, from the first one on."""
-        return DrawnSequence(self.textures, self.seed, self.index, self.frames[::n])
+        return type(self)(self.textures, self.seed, self.index, self.frames[::n])
 
     def frame(self, index: int) -> Frame:
         """Draws both images of a frame, (HEIGHT, WIDTH, 3) uint8."""
@@ -83,6 +88,24 @@ class DrawnSequence:
         return frame, Crop(frame.rgb, np.array([square.x, square.y], np.float64), scale)
 
 
+class StillSequence(DrawnSequence):
+    """A still pair, filmed by a moving camera: nothing is drawn into it, and the sensors have no fault."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        return f"still{self.seed}_{self.index:06d}"
+
+    @property
+    def modality(self) -> str:
+        return "rgbt"
+
+    @property
+    def scene(self) -> Scene:
+        return _recent_scene(make_still_scene, self.textures, self.seed, self.index)
+
+
 def draw_view(scene: Scene, t: int, view: View) -> Frame:
     """Draws both images of a part of a frame; what lies outside the image is black."""
     rgb, aux = draw_raw(scene, t, view)
@@ -105,7 +128,7 @@ def draw_raw(scene: Scene, t: int, view: View) -> tuple[np.ndarray, np.ndarray]:
     return sensors.hide_outside(sensors.rgb_image(scene, t, view, drawn.rgb), part), sensors.hide_outside(aux, part)
 
 
-@functools.lru_cache(maxsize=2)
-def _recent_scene(textures: Textures, seed: int, index: int) -> Scene:
-    """Keeps the last scenes: the two frames of a sample need the same one."""
-    return make_scene(textures, seed, index)
+@functools.lru_cache(maxsize=4)
+def _recent_scene(make: Callable[..., Scene], textures: Textures, seed: int, index: int) -> Scene:
+    """Keeps the last scenes: the two frames of a sample need the same ones."""
+    return make(textures, seed, index)

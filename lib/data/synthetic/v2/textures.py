@@ -168,7 +168,7 @@ def _cut_pieces(photographs: list[Picture]) -> list[Thing]:
     """Cuts rounded pieces out of photographs at random."""
     rng = np.random.default_rng(len(photographs))
     pieces = []
-    for number in range(PIECES):
+    for number in range(PIECES if photographs else 0):
         rgb = photographs[number * len(photographs) // PIECES].rgb
         height, width = (int(rng.integers(24, min(n, 128) + 1)) for n in rgb.shape[:2])
         y, x = (int(rng.integers(0, n - side + 1)) for n, side in zip(rgb.shape[:2], (height, width), strict=True))
