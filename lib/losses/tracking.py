@@ -11,13 +11,13 @@ from lib.structures import Sample, TrackOutput
 
 
 class TrackingLoss(nn.Module):
-    """Three unweighted terms in float32: means over the batch, of the boxes over the samples with a target."""
+    """Three unweighted terms; each is the mean over the batch of one loss per sample, in float32."""
 
     def forward(self, output: TrackOutput, sample: Sample) -> dict[str, Tensor]:
         """Returns three scalars: "focal" for the score map, "giou" and "l1" for the box at its peak.
 
         The boxes are compared by their corners. The true box is clipped to the crop. Where the target is absent, the
-        score must be low everywhere, and the box does not matter.
+        score must be low everywhere, and the losses of the box are 0.
         """
         with torch.autocast(output.score_map.device.type, enabled=False):
             score_map = output.score_map.float()
@@ -26,14 +26,9 @@ class TrackingLoss(nn.Module):
             boxes, truth = to_xyxy(output.boxes.float()), to_xyxy(sample.search_box).clamp(0, 1)
             return {
                 "focal": focal_loss(score_map, target).mean(),
-                "giou": mean_over(present, generalized_box_iou_loss(boxes, truth)),
-                "l1": mean_over(present, (boxes - truth).abs().mean(dim=1)),
+                "giou": (present * generalized_box_iou_loss(boxes, truth)).mean(),
+                "l1": (present * (boxes - truth).abs().mean(dim=1)).mean(),
             }
-
-
-def mean_over(present: Tensor, values: Tensor) -> Tensor:
-    """Returns the mean of `values` (B,) over the samples where `present` (B,) is 1, and 0 if there are none."""
-    return (values * present).sum() / present.sum().clamp(min=1)
 
 
 def focal_loss(score_map: Tensor, target: Tensor, alpha: float = 2.0, beta: float = 4.0) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.losses.reconstruction import is_flat, reconstruction_loss
-from lib.losses.tracking import TrackingLoss, box_iou, mean_over
+from lib.losses.tracking import TrackingLoss, box_iou
 from lib.models.mae import CMAE
 from lib.models.masking import curriculum
 from lib.structures import Pair, Sample, TrackOutput
@@ -97,10 +97,8 @@ class TrackTask(Task):
         """See `Task.forward`. Also logs the mean IoU in [0, 1] and the per-path IoU."""
         output = self.model(sample.template, sample.search, sample.modality)
         terms = tracking_terms(self.loss, output, sample, self.weights)
-        present = sample.present.float()
-        logs = {"iou": mean_over(present, box_iou(output.boxes.detach(), sample.search_box))}
-        for name, path in output.paths.items():
-            logs[f"iou_{name}"] = mean_over(present, box_iou(path.boxes.detach(), sample.search_box))
+        logs = {"iou": mean_iou(output, sample)}
+        logs.update({f"iou_{name}": mean_iou(path, sample) for name, path in output.paths.items()})
         return terms, {**logs, **gate_size(self.model)}
 
     def evaluate(self, sample: Sample) -> Terms:
@@ -190,8 +188,8 @@ class DistillTask(Task):
             teacher = self.teacher(*inputs)
         terms = tracking_terms(self.tracking, output, sample, self.weights)
         logs = {
-            "iou": mean_over(sample.present.float(), box_iou(output.boxes.detach(), sample.search_box)),
-            "iou_teacher": mean_over(sample.present.float(), box_iou(teacher.boxes, sample.search_box)),
+            "iou": mean_iou(output, sample),
+            "iou_teacher": mean_iou(teacher, sample),
         }
         distilled = {}
         for name, loss in self.losses.items():
@@ -231,6 +229,13 @@ def tracking_terms(loss: TrackingLoss, output: TrackOutput, sample: Sample, weig
         values = [weights[k] * v for path in output.paths.values() for k, v in loss(path, sample).items()]
         terms["paths"] = weights["paths"] * torch.stack(values).sum()
     return terms
+
+
+@torch.no_grad()
+def mean_iou(output: TrackOutput, sample: Sample) -> Tensor:
+    """Returns the mean IoU over the samples whose target is present, a scalar; 0 if there is none."""
+    present = sample.present.float()
+    return (box_iou(output.boxes, sample.search_box) * present).sum() / present.sum().clamp(min=1)
 
 
 def box_quality(model: nn.Module, sample: Sample) -> Terms:
@@ -278,6 +283,6 @@ def roll_within(kinds: Tensor) -> Tensor:
 
 
 def is_inside(points: Tensor, boxes_cxcywh: Tensor) -> Tensor:
-    """Returns whether points (..., 2) lie in boxes (..., 4), both in the same unit: (...) bool; an empty box has none."""
+    """Returns whether points (..., 2) lie in boxes (..., 4), both in the same unit. An empty box has no points."""
     half = boxes_cxcywh[..., 2:] / 2
     return (((points - boxes_cxcywh[..., :2]).abs() <= half) & (half > 0)).all(dim=-1)

@@ -10,7 +10,7 @@ from lib.data.augment import Augmentation, jitter_box
 from lib.data.crop import CropSpec, box_to_crop, crop_pair, crop_square
 from lib.data.processing import Processing
 from lib.data.tensors import pair_tensors
-from lib.structures import MODALITIES, Frame, modality_index
+from lib.structures import MAX_DISTRACTORS, MODALITIES, Frame, modality_index
 
 TEMPLATE, SEARCH = CropSpec(64, 2.0), CropSpec(128, 4.0)
 JITTERED = CropSpec(64, 2.0, 0.6, 0.1), CropSpec(128, 4.0, 2.0, 0.2)
@@ -54,6 +54,25 @@ def test_flip_and_jitter_move_image_and_box_together_in_all_four_images(flip, se
         np.testing.assert_allclose(extent(image[0] > 180), box, rtol=0, atol=1.6 / image.shape[-1])
         mark = torch.nonzero(((image[0] > 60) & (image[0] < 140)).sum(dim=0) > 2).flatten().float().mean()
         assert (mark / image.shape[-1] > box[0]) == bool(flip)
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_distractors_follow_the_search_crop_and_the_largest_are_kept(flip):
+    """Boxes that the crop shows are kept, as many as fit, those with the largest visible part first."""
+    centre = BOXES[1][:2] + BOXES[1][2:] / 2
+    sizes = np.arange(1.0, 21)
+    shown = np.stack([centre[0] + sizes, centre[1] - sizes, sizes, sizes], axis=1)
+    outside = np.array([[500.0, 500, 30, 30]])
+    processing = Processing(TEMPLATE, SEARCH, Augmentation(flip=flip))
+    args = (NOISE[0], BOXES[0], NOISE[1], BOXES[1], "rgbt", np.random.default_rng(3))
+    sample = processing(*args, distractors=np.concatenate([outside, shown]))
+    crop = crop_square(NOISE[1].rgb, BOXES[1], SEARCH.factor, SEARCH.size)
+    expected = box_to_crop(shown[::-1][:MAX_DISTRACTORS], crop)
+    if flip:
+        expected[:, 0] = 1 - expected[:, 0]
+    np.testing.assert_allclose(sample.distractors, expected, atol=1e-6)
+    few = processing(*args[:-1], np.random.default_rng(3), distractors=outside)
+    assert not few.distractors.any() and not process().distractors.any()
 
 
 def test_flip_mirrors_the_whole_image_and_keeps_size_and_height_of_the_box():

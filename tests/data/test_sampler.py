@@ -147,7 +147,7 @@ def test_a_data_set_without_a_pair_of_visible_frames_is_refused_and_such_sequenc
 class LosesTheTarget(Processing):
     """A processing whose jitter always moves the target out of the crop."""
 
-    def __call__(self, *_):
+    def __call__(self, *_, **__):
         object.__setattr__(self, "calls", getattr(self, "calls", 0) + 1)
 
 
@@ -158,6 +158,41 @@ def test_fifty_draws_without_a_target_raise_an_error_that_names_the_sample():
     ):
         make_sampler(processing=processing)[SampleKey(2, 5)]
     assert processing.calls == MAX_DRAWS == 50
+
+
+def test_a_negative_sample_has_the_template_of_another_sequence_of_the_same_modality():
+    """Sequences differ in brightness, so that the template tells which one it shows."""
+    levels = {"rgbt": (40, 120), "rgbd": (80, 200)}
+    datasets = [[plain_sequence(kind, level) for level in pair] for kind, pair in levels.items()]
+    processing = Processing(CropSpec(16, 1.0), CropSpec(32, 1.0), Augmentation())
+    sampler = make_sampler(datasets, processing=processing, negatives=0.3, length=400)
+    drawn = [sampler[SampleKey(1, index)] for index in range(400)]
+    assert 0.22 < sum(not sample.present for sample in drawn) / 400 < 0.38
+    for sample in drawn:
+        template, search = (int(pair.rgb.float().mean().round()) for pair in (sample.template, sample.search))
+        assert (template == search) == bool(sample.present)
+        assert {template, search} <= set(levels[list(MODALITIES)[sample.modality]])
+
+
+def test_without_another_sequence_of_its_modality_a_sample_stays_positive():
+    sampler = make_sampler(negatives=1.0)
+    assert all(sampler[SampleKey(1, index)].present for index in range(20))
+
+
+def test_negatives_do_not_change_the_samples_of_a_run_without_them():
+    plain = make_sampler(datasets=[[make_sequence(name="a"), make_sequence(name="b")]])
+    explicit = make_sampler(datasets=[[make_sequence(name="a"), make_sequence(name="b")]], negatives=0.0)
+    assert all(same(plain[SampleKey(1, index)], explicit[SampleKey(1, index)]) for index in range(10))
+
+
+def plain_sequence(modality: str, level: int) -> Sequence:
+    """A sequence of images with one grey level in RGB."""
+    picture = encode(np.full((48, 64, 3), level, np.uint8), ".png")
+    files = {"rgb": picture, "aux": DEPTH if modality == "rgbd" else picture}
+    boxes = np.tile([20.0, 15, 12, 14], (4, 1))
+    return Sequence(
+        f"{modality}{level}", modality, MemoryStore(files), ("rgb",) * 4, ("aux",) * 4, boxes, np.ones(4, bool)
+    )
 
 
 def test_a_lost_target_is_drawn_again_and_the_result_is_still_reproducible():

@@ -63,6 +63,20 @@ def test_the_batch_loss_is_the_mean_of_the_samples():
         torch.testing.assert_close(value, torch.stack([part[name] for part in parts]).mean())
 
 
+def test_an_absent_target_asks_for_low_scores_alone():
+    sample = make_sample(BOXES)._replace(present=torch.tensor([True, False, True]))
+    output = random_output(3, requires_grad=True)
+    terms = TrackingLoss()(output, sample)
+    kept = make_output(*(field[[0, 2]].detach() for field in output[:4]))
+    positive = TrackingLoss()(kept, make_sample(BOXES[[0, 2]]))
+    nothing = focal_loss(output.score_map[1:2], torch.zeros(1, 1, 8, 8))
+    torch.testing.assert_close(terms["focal"], (2 * positive["focal"] + nothing[0]) / 3)
+    for name in ("giou", "l1"):
+        torch.testing.assert_close(terms[name], 2 * positive[name] / 3)
+    sum(terms.values()).backward()
+    assert (output.score_map.grad[1] > 0).all()  # descent lowers every score
+
+
 def test_losses_are_finite_for_degenerate_predictions():
     zeros = torch.zeros(3, 2, 8, 8, requires_grad=True)
     score = torch.full((3, 1, 8, 8), 1e-4, requires_grad=True)
