@@ -18,7 +18,7 @@ from lib.models.fusion import FUSIONS
 from lib.models.head import HEADS
 from lib.models.masking import STRATEGIES
 
-STAGES = ("track", "pretrain", "distill")
+STAGES = ("track", "pretrain", "features", "distill")
 OPTIMIZERS = {"ADAMW": AdamW}
 
 DEFAULTS = EasyDict(
@@ -35,6 +35,7 @@ DEFAULTS = EasyDict(
             DATASETS_NAME=["LasHeR_train"],
             DATASETS_RATIO=[1.0],  # relative number of samples per data set
             SAMPLE_PER_EPOCH=60000,  # pairs, over all processes
+            REPEAT=False,  # the same samples in every epoch
         ),
         VAL=dict(
             DATASETS_NAME=["LasHeR_val"],  # held-out training sequences; a test set is an error
@@ -71,7 +72,9 @@ DEFAULTS = EasyDict(
         HEAD=dict(TYPE="center", NUM_CHANNELS=128),
     ),
     TRAIN=dict(
-        STAGE="track",  # track: supervised; pretrain: masked autoencoder; distill: supervised and distillation
+        # track: supervised; pretrain: masked autoencoder; features: tokens of a pretrained encoder; distill: supervised
+        # and distillation from a teacher
+        STAGE="track",
         SEED=42,
         EPOCH=60,
         BATCH_SIZE=32,  # per process
@@ -103,6 +106,13 @@ DEFAULTS = EasyDict(
             TEMPLATE_RATIO=0.25,  # share of the template tokens of the first modality
             DECODER=dict(WIDTH=128, DEPTH=2, HEADS=4),
         ),
+        FEATURES=dict(  # STAGE features
+            FILE="",  # weights of a pretrained ViT with timm's names, in pretrained_models/ or a path
+            BACKBONE="vit_small",  # its geometry
+            PREFIX_TOKENS=1,  # its class and register tokens
+            LAYER=0,  # number of the block whose tokens are learnt, from 1; 0: the last
+            CACHE="",  # folder for its tokens, so that it runs once per crop (needs DATA.TRAIN.REPEAT); "": no cache
+        ),
         TEACHER=dict(  # STAGE distill
             CONFIG="",  # experiment of the teacher
             CHECKPOINT="",  # in pretrained_models/, or a path; "": the last checkpoint of that experiment
@@ -132,6 +142,7 @@ CHOICES: dict[str, Collection[str]] = {
     "DATA.SAMPLER_MODE": ("causal", "any"),
     "MODEL.TYPE": MODELS,
     "MODEL.BACKBONE.TYPE": BACKBONES,
+    "TRAIN.FEATURES.BACKBONE": BACKBONES,
     "MODEL.FUSION.TYPE": FUSIONS,
     "MODEL.HEAD.TYPE": HEADS,
     "TRAIN.STAGE": STAGES,
@@ -151,7 +162,8 @@ NOT_NEGATIVE = (
     "TRAIN.SEED TRAIN.NUM_WORKER TRAIN.BACKBONE_MULTIPLIER TRAIN.WEIGHT_DECAY "
     "TRAIN.LR_DROP_EPOCH TRAIN.SCHEDULER.WARMUP_STEPS TRAIN.GRAD_CLIP_NORM TRAIN.GIOU_WEIGHT TRAIN.L1_WEIGHT "
     "TRAIN.FOCAL_WEIGHT TRAIN.PATH_WEIGHT TRAIN.GATE_MULTIPLIER TRAIN.PRETRAIN.DECODER.DEPTH "
-    "MODEL.BACKBONE.PREFIX_TOKENS MODEL.BACKBONE.LAYER_SCALE TEST.EPOCH"
+    "MODEL.BACKBONE.PREFIX_TOKENS MODEL.BACKBONE.LAYER_SCALE TEST.EPOCH "
+    "TRAIN.FEATURES.PREFIX_TOKENS TRAIN.FEATURES.LAYER"
 ).split()
 FRACTIONS = (
     "DATA.NEGATIVES DATA.AUGMENT.FLIP DATA.AUGMENT.BRIGHTNESS DATA.AUGMENT.GRAYSCALE DATA.AUGMENT.DROP_RGB "
@@ -166,7 +178,7 @@ TEXT_LISTS = (
 )  # lists of text with an empty default
 FREE_FORM = ("DATA.ROOTS",)  # tables with keys that the user chooses
 # Folders. In a YAML file they are relative to the project, on the command line to the current folder.
-PATHS = ("DATA.ROOT", "DATA.ROOTS", "DATA.CACHE", "TRAIN.TEACHER.CACHE")
+PATHS = ("DATA.ROOT", "DATA.ROOTS", "DATA.CACHE", "TRAIN.TEACHER.CACHE", "TRAIN.FEATURES.CACHE")
 
 
 def build_defaults() -> EasyDict:

@@ -63,7 +63,7 @@ def _build_loader(cfg, sampler: Dataset, part: str, rank: int, world_size: int, 
     return DataLoader(
         sampler,
         min(cfg.TRAIN.BATCH_SIZE, max(1, len(sampler) // world_size)),
-        sampler=EpochSampler(len(sampler), rank, world_size),
+        sampler=EpochSampler(len(sampler), rank, world_size, repeat=training and cfg.DATA.TRAIN.REPEAT),
         num_workers=cfg.TRAIN.NUM_WORKER,
         drop_last=training,
         pin_memory=pin_memory,

@@ -141,10 +141,11 @@ class PairSampler(Dataset):
 class EpochSampler(Sampler):
     """Yields this process's share of the keys of an epoch, so that workers need no state. Call `set_epoch` first."""
 
-    def __init__(self, length: int, rank: int = 0, world_size: int = 1):
+    def __init__(self, length: int, rank: int = 0, world_size: int = 1, repeat: bool = False):
         self.length = length // world_size
         self.rank = rank
         self.world_size = world_size
+        self.repeat = repeat  # every epoch has the keys of the first
         self.epoch = 0
         self.start = 0
 
@@ -157,4 +158,4 @@ class EpochSampler(Sampler):
 
     def __iter__(self) -> Iterator[SampleKey]:
         for index in range(self.start, self.length):
-            yield SampleKey(self.epoch, index * self.world_size + self.rank)
+            yield SampleKey(1 if self.repeat else self.epoch, index * self.world_size + self.rank)

@@ -12,11 +12,13 @@ from lib.config.loader import load_config
 from lib.config.schema import STAGES
 from lib.losses import DISTILL_LOSSES
 from lib.losses.common import FeatureSpec
-from lib.models.build import build_mae, build_model, load_trained_model, network_settings
+from lib.models.build import BACKBONES, build_mae, build_model, load_trained_model, network_settings
+from lib.models.features import FeatureEncoder
+from lib.models.vit import Normalize
 from lib.train.balance import Balance
 from lib.train.prerequisites import finished_checkpoint
-from lib.train.tasks import DistillTask, PretrainTask, Task, TrackTask
-from lib.train.teacher_cache import CachedTeacher
+from lib.train.tasks import DistillTask, FeaturesTask, PretrainTask, Task, TrackTask
+from lib.train.teacher_cache import CachedEncoder, CachedTeacher
 from lib.utils.paths import find_weights
 from lib.utils.trees import to_plain
 
@@ -49,6 +51,28 @@ def build_track(cfg, model: nn.Module, run: RunInfo) -> TrackTask:
 def build_pretrain(cfg, model: nn.Module, run: RunInfo) -> PretrainTask:
     """Returns the task of masked-autoencoder training. Raises ValueError if the backbone cannot be masked."""
     return PretrainTask(model, build_mae(cfg, model), cfg.TRAIN.FREEZE)
+
+
+def build_features(cfg, model: nn.Module, run: RunInfo) -> FeaturesTask:
+    """Returns the task of feature distillation from the encoder of TRAIN.FEATURES.
+
+    Raises:
+        FileNotFoundError: the weights of the encoder are missing.
+        ValueError: the weights do not fit, or TRAIN.FEATURES.FILE is empty.
+    """
+    own = cfg.TRAIN.FEATURES
+    if not own.FILE:
+        raise ValueError("TRAIN.FEATURES.FILE is empty; expected the weights of a pretrained encoder")
+    backbone = BACKBONES[own.BACKBONE](
+        template_size=cfg.DATA.TEMPLATE.SIZE,
+        search_size=cfg.DATA.SEARCH.SIZE,
+        stride=cfg.MODEL.BACKBONE.STRIDE,
+        prefix_tokens=own.PREFIX_TOKENS,
+    )
+    encoder = FeatureEncoder(backbone, own.LAYER, Normalize(cfg.DATA.MEAN, cfg.DATA.STD))
+    logger.info("encoder: %s", encoder.load(find_weights(own.FILE)))
+    width = encoder.width
+    return FeaturesTask(model, CachedEncoder(encoder, own.CACHE) if own.CACHE else encoder, width, cfg.TRAIN.FREEZE)
 
 
 def build_distill(cfg, model: nn.Module, run: RunInfo) -> DistillTask:
@@ -115,4 +139,4 @@ def tracking_weights(cfg) -> dict[str, float]:
     }
 
 
-TASKS = dict(zip(STAGES, (build_track, build_pretrain, build_distill), strict=True))
+TASKS = dict(zip(STAGES, (build_track, build_pretrain, build_features, build_distill), strict=True))

@@ -28,7 +28,17 @@ from lib.utils.trees import flatten, to_plain
 logger = logging.getLogger(__name__)
 
 # Settings below DATA, MODEL and TRAIN that may change when a run is resumed.
-MAY_CHANGE = ("ROOT", "CACHE", "NUM_WORKER", "PRINT_INTERVAL", "VAL", "PROXY", "SAVE_EPOCH_INTERVAL", "TEACHER.CACHE")
+MAY_CHANGE = (
+    "ROOT",
+    "CACHE",
+    "NUM_WORKER",
+    "PRINT_INTERVAL",
+    "VAL",
+    "PROXY",
+    "SAVE_EPOCH_INTERVAL",
+    "TEACHER.CACHE",
+    "FEATURES.CACHE",
+)
 
 
 def train(

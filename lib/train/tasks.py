@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lib.losses.reconstruction import is_flat, reconstruction_loss
 from lib.losses.tracking import TrackingLoss, box_iou
+from lib.models.features import encode_apart
 from lib.models.mae import CMAE
 from lib.models.masking import curriculum
+from lib.models.network import embedding_rows
 from lib.structures import Pair, Sample, TrackOutput
 from lib.train.balance import Balance
 
@@ -144,6 +147,48 @@ class PretrainTask(Task):
     def after_step(self) -> None:
         """Updates the moving average that scores locations."""
         self.mae.update_scorer(self.model)
+
+
+class FeaturesTask(Task):
+    """The tokens of each stream, for single images, learn those of a frozen encoder; fusion and head are not used.
+
+    Args:
+        encoder: maps crops to target tokens, see `FeatureEncoder`.
+        width: channels of a target token.
+    """
+
+    not_saved = ("encoder.",)
+
+    def __init__(self, model: nn.Module, encoder: nn.Module, width: int, freeze: Sequence[str] = ()):
+        super().__init__(model, freeze)
+        for part in (model.fusion, model.head):
+            part.requires_grad_(False)
+        self.encoder = encoder
+        self.project = nn.Linear(model.streams[0].width, width)  # thrown away after this stage
+
+    def forward(self, sample: Sample, progress: float) -> tuple[Terms, Terms]:
+        """See `Task.forward`. The loss is 1 - cosine; 0 for copied features."""
+        cosine, shown = self._cosine(sample)
+        return {"features": 1 - (cosine * shown).sum() / shown.sum().clamp(min=1)}, {}
+
+    def evaluate(self, sample: Sample) -> Terms:
+        """Returns the mean cosine of the tokens with those of the encoder, (B,)."""
+        cosine, shown = self._cosine(sample)
+        return {"cosine": (cosine * shown).sum(dim=1) / shown.sum(dim=1).clamp(min=1)}
+
+    def _cosine(self, sample: Sample) -> tuple[Tensor, Tensor]:
+        """Returns the mean cosine of each image pair, (B, 2), RGB first, and 1 where the image is not black, (B, 2)."""
+        rows = embedding_rows(sample.modality)
+        found, shown = [], []
+        for number, backbone in enumerate(self.model.streams):
+            template, search = sample.template[number], sample.search[number]
+            target = self.encoder(template, search)
+            tokens = backbone.embed(self.model.normalize(template), self.model.normalize(search))
+            tokens = tokens + self.model.modality_embed[rows[:, number], None]
+            tokens = self.project(backbone.norm(encode_apart(backbone, tokens, backbone.depth)))
+            found.append(functional.cosine_similarity(tokens.float(), target, dim=-1).mean(dim=1))
+            shown.append(search.flatten(1).any(dim=1).float())
+        return torch.stack(found, dim=1), torch.stack(shown, dim=1)
 
 
 class DistillTask(Task):

@@ -66,6 +66,7 @@ def test_the_batch_loss_is_the_mean_of_the_samples():
 def test_an_absent_target_asks_for_low_scores_alone():
     sample = make_sample(BOXES)._replace(present=torch.tensor([True, False, True]))
     output = random_output(3, requires_grad=True)
+    output.score_map.retain_grad()
     terms = TrackingLoss()(output, sample)
     kept = make_output(*(field[[0, 2]].detach() for field in output[:4]))
     positive = TrackingLoss()(kept, make_sample(BOXES[[0, 2]]))

@@ -246,7 +246,7 @@ def _choose_picture(rng: np.random.Generator, textures: Textures, modality: str)
 
 def _choose_thing(rng: np.random.Generator, textures: Textures) -> Thing:
     """Chooses a cut-out or a drawn thing, or sometimes a rounded piece of a photograph."""
-    pool = textures.pieces if rng.random() < 0.15 else textures.things
+    pool = textures.pieces if rng.random() < 0.15 and textures.pieces else textures.things
     return pool[rng.integers(len(pool))]
 
 
