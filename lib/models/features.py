@@ -55,13 +55,17 @@ class FeatureEncoder(nn.Module):
             FileNotFoundError: the file is missing.
             ValueError: the file is no weight file or has another geometry; says what was expected.
         """
+        expected = (
+            f"TRAIN.FEATURES describes a ViT of width {self.width} with {self.backbone.depth} blocks; correct "
+            "TRAIN.FEATURES.BACKBONE or TRAIN.FEATURES.FILE"
+        )
         net, converted = convert(read_foreign(source).tensors, self, str(source))
-        report = load_fitting(self, net, str(source), converted)
+        try:
+            report = load_fitting(self, net, str(source), converted)
+        except ValueError as error:
+            raise ValueError(f"{error}; {expected}") from error
         if report.missing or report.mismatched:
-            raise ValueError(
-                f"{source}: not the encoder that TRAIN.FEATURES describes: {report.describe()}; expected a ViT of "
-                f"width {self.width} with {self.backbone.depth} blocks; correct TRAIN.FEATURES.BACKBONE or the file"
-            )
+            raise ValueError(f"{source}: not the expected encoder: {report.describe()}; {expected}")
         return report.describe()
 
     @torch.no_grad()

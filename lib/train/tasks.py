@@ -187,7 +187,7 @@ class FeaturesTask(Task):
             tokens = tokens + self.model.modality_embed[rows[:, number], None]
             tokens = self.project(backbone.norm(encode_apart(backbone, tokens, backbone.depth)))
             found.append(functional.cosine_similarity(tokens.float(), target, dim=-1).mean(dim=1))
-            shown.append(search.flatten(1).any(dim=1).float())
+            shown.append(search.flatten(1).bool().any(dim=1).float())
         return torch.stack(found, dim=1), torch.stack(shown, dim=1)
 
 

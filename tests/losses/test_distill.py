@@ -27,7 +27,7 @@ from lib.models.fusion import PATHS
 from lib.models.masking import Masks
 from lib.structures import TrackOutput
 from lib.train.balance import Balance, balanced, gradient_norm
-from lib.train.build import TASKS, RunInfo, build_task
+from lib.train.build import RunInfo, build_task
 from lib.train.optim import build_optimizer
 from lib.utils.misc import seed_step
 from tests.samples import DEGENERATE, random_output, random_sample, take
@@ -625,7 +625,7 @@ def test_distillation_measures_its_balance_and_keeps_it(checkpoint):
 # every stage
 
 
-@pytest.mark.parametrize("stage", TASKS)
+@pytest.mark.parametrize("stage", CONFIGS)
 def test_every_parameter_gets_a_gradient(stage, checkpoint):
     """DistributedDataParallel requires a gradient for every parameter."""
     task = make_task(stage, checkpoint).train()
@@ -635,7 +635,7 @@ def test_every_parameter_gets_a_gradient(stage, checkpoint):
 
 @pytest.mark.parametrize("precision", MIXED)
 @pytest.mark.parametrize("case", DEGENERATE)
-@pytest.mark.parametrize("stage", TASKS)
+@pytest.mark.parametrize("stage", CONFIGS)
 def test_degenerate_samples_give_finite_losses_and_gradients(stage, case, precision, checkpoint):
     more = ["TRAIN.DISTILL.COSINE=1", "TRAIN.DISTILL.CONTENT_STYLE=1"] if stage == "distill" else []
     task = make_task(stage, checkpoint, *more).train()
@@ -659,7 +659,7 @@ def test_degenerate_samples_give_finite_losses_and_gradients(stage, case, precis
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("stage", TASKS)
+@pytest.mark.parametrize("stage", CONFIGS)
 def test_mixed_precision_gives_about_the_same_losses(stage, dtype, checkpoint):
     terms = []
     for enabled in (False, True):
@@ -706,7 +706,7 @@ def run_process(rank: int, folder: str, checkpoint: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/join", rank=rank, world_size=2, timeout=timeout)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lib.models.mae.choose_masks", fixed_masks)
-        found = {stage: gradients_of(stage, checkpoint, slice(2 * rank, 2 * rank + 2), True) for stage in TASKS}
+        found = {stage: gradients_of(stage, checkpoint, slice(2 * rank, 2 * rank + 2), True) for stage in CONFIGS}
     torch.save(found, os.path.join(folder, f"gradients{rank}.pth"))
     dist.destroy_process_group()
 
@@ -716,7 +716,7 @@ def test_two_processes_give_the_same_gradients_as_one(tmp_path, checkpoint, monk
         run_process, (str(tmp_path), str(checkpoint)), nprocs=2, join=False, start_method="spawn"
     )
     monkeypatch.setattr("lib.models.mae.choose_masks", fixed_masks)
-    expected = {stage: gradients_of(stage, checkpoint, slice(0, 4), False) for stage in TASKS}
+    expected = {stage: gradients_of(stage, checkpoint, slice(0, 4), False) for stage in CONFIGS}
     try:
         deadline = time.monotonic() + 150
         while not processes.join(timeout=1):  # raises what a process raised

@@ -5,6 +5,8 @@ import signal
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
 from torch.utils.data import DataLoader
 
 from lib.config.loader import load_config
@@ -36,13 +38,23 @@ def teacher(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def encoder_settings(tmp_path_factory):
+    """Settings of the features stage with an untrained encoder."""
+    path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
+    vit = VisionTransformer(img_size=64, patch_size=16, embed_dim=64, depth=2, num_heads=2, num_classes=0)
+    save_file(vit.state_dict(), path)
+    return ["STAGE=features", f"FEATURES.FILE={path}", "FEATURES.BACKBONE=vit_micro"]
+
+
 @pytest.fixture(params=TASKS)
-def stage_cfg(request, demo_data, teacher):
+def stage_cfg(request, demo_data, teacher, encoder_settings):
     """The small configuration of every stage."""
     overrides = [f"DATA.ROOT={demo_data}", "TRAIN.DROP_PATH_RATE=0.2", "MODEL.PRETRAIN_CONFIG=''"]
     overrides += [f"TRAIN.TEACHER.CHECKPOINT={teacher}"] if request.param == "distill" else []
-    config = {"track": "debug", "pretrain": "debug_pretrain", "distill": "debug_distill"}[request.param]
-    return load_config("transcmd", config, overrides)
+    overrides += [f"TRAIN.{key}" for key in encoder_settings] if request.param == "features" else []
+    config = {"track": "debug", "pretrain": "debug_pretrain", "features": "debug", "distill": "debug_distill"}
+    return load_config("transcmd", config[request.param], overrides)
 
 
 def make_task(cfg, folder="output", total_steps=8):
