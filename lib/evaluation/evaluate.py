@@ -6,6 +6,7 @@ the rule of the benchmark computes scores.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from lib.evaluation.rules.base import OFFICIAL, PROTOCOLS, Benchmark, Output, Sc
 from lib.evaluation.statistics import compare, interval, resampled_weights
 from lib.evaluation.truth import Truth
 from lib.results.folder import ResultFolder
+from lib.utils.texts import shorten
 
 FPS_NOTE = "FPS: of the tracker's own time as its files give it; processes that share a machine slow each other down."
 BOOTSTRAP_NOTE = "Intervals and comparisons: bootstrap over sequences, 2,000 resamples, the same ones for all trackers."
@@ -49,7 +51,10 @@ def evaluate_protocols(
     allow_missing: bool = False,
     attributes: Path | None = None,
 ) -> list[Evaluation]:
-    """Scores trackers under several protocols. Each file is read once. The first report has all scores.
+    """Scores trackers under several protocols, all over the same sequences. Each file is read once.
+
+    The first report has all scores. With `allow_missing`, a sequence that one protocol refuses is left out of all.
+    Otherwise a tracker is left out of a protocol, other than the first, that refuses one of its results.
 
     Args:
         benchmarks: a benchmark under each protocol, see `Benchmark.under`.
@@ -58,18 +63,28 @@ def evaluate_protocols(
         attributes: folder of attribute flags; None: search for it in the folder of the annotations.
 
     Raises:
-        ValueError: as `load_results`, or flags are invalid.
+        ValueError: as `load_results`, for the first protocol; or flags are invalid.
         FileNotFoundError: `attributes` contains no flags.
     """
     results = {tracker: ResultFolder(tracker, folder) for tracker, folder in folders.items()}
-    loaded = [load_results(benchmark, truth.annotations, results, allow_missing) for benchmark in benchmarks]
-    reports = []
-    for benchmark, found in zip(benchmarks, loaded, strict=True):
-        names = [annotation.name for annotation in found.annotations]
-        flags = load_attributes(benchmark, names, attributes, truth.folder)
-        reports.append(score_results(benchmark, found, truth.source, flags))
-    reports[0] = reports[0].with_beside(reports[1:])
-    return [Evaluation(*pair) for pair in zip(reports, loaded, strict=True)]
+    found = [find_outputs(benchmark, truth.annotations, results) for benchmark in benchmarks]
+    refused = {}  # protocol → why it or one of its trackers has no scores
+    if allow_missing:
+        found = share_sequences(benchmarks, found)
+    else:
+        for benchmark, one in zip(benchmarks[1:], found[1:], strict=True):
+            if problems := [text for tracker in one.problems.values() for text in tracker]:
+                refused[benchmark.protocol] = f"Protocol {benchmark.protocol} refuses: {shorten(problems, '; ')}."
+        found = [found[0], *(one.without_problems() for one in found[1:])]
+    evaluations = []
+    for benchmark, one in zip(benchmarks, found, strict=True):
+        if evaluations and not one.outputs:
+            continue
+        chosen = select_results(benchmark, truth.annotations, results, one, allow_missing)
+        flags = load_attributes(benchmark, [a.name for a in chosen.annotations], attributes, truth.folder)
+        evaluations.append(Evaluation(score_results(benchmark, chosen, truth.source, flags), chosen))
+    first = evaluations[0].report.with_beside([other.report for other in evaluations[1:]], tuple(refused.values()))
+    return [evaluations[0]._replace(report=first), *evaluations[1:]]
 
 
 def evaluate(
@@ -110,23 +125,78 @@ def load_results(
         ValueError: results are missing, too short, too long or invalid (one message lists all); a folder has no result
             of this benchmark; or the annotations belong to a different benchmark.
     """
+    return select_results(benchmark, annotations, results, find_outputs(benchmark, annotations, results), allow_missing)
+
+
+class Found(NamedTuple):
+    """The results of all trackers that one protocol accepts, and what it refuses."""
+
+    outputs: dict[str, dict[str, Output]]  # tracker → sequence → output
+    problems: dict[str, list[str]]  # tracker → results that are missing or do not fit, as text
+
+    def without_problems(self) -> Found:
+        """Returns the trackers that have no problem."""
+        kept = {tracker: outputs for tracker, outputs in self.outputs.items() if not self.problems[tracker]}
+        return Found(kept, {tracker: [] for tracker in kept})
+
+    def restricted(self, names: Collection[str], reason: str) -> Found:
+        """Returns the outputs of some sequences. `reason` is a problem of the first tracker, if it is not empty."""
+        outputs = {tracker: {n: o for n, o in one.items() if n in names} for tracker, one in self.outputs.items()}
+        problems = {tracker: list(texts) for tracker, texts in self.problems.items()}
+        if reason and problems:
+            next(iter(problems.values())).append(reason)
+        return Found(outputs, problems)
+
+
+def find_outputs(benchmark: Benchmark, annotations: list[Annotation], results: dict[str, ResultFolder]) -> Found:
+    """Reads and checks every tracker's files, see `load_results`.
+
+    Raises:
+        ValueError: a folder has no result of this benchmark, or the annotations belong to a different benchmark.
+    """
     check_annotations(benchmark, annotations)
-    found, problems = {}, []
-    for tracker, folder in results.items():
-        found[tracker], missing = benchmark.rule.load(benchmark, annotations, folder)
-        problems += missing
+    loaded = {tracker: benchmark.rule.load(benchmark, annotations, folder) for tracker, folder in results.items()}
+    return Found({t: outputs for t, (outputs, _) in loaded.items()}, {t: texts for t, (_, texts) in loaded.items()})
+
+
+def share_sequences(benchmarks: list[Benchmark], found: list[Found]) -> list[Found]:
+    """Restricts the results of several protocols to the sequences that all of them accept for all trackers."""
+    accepted = [set.intersection(*map(set, one.outputs.values())) if one.outputs else set() for one in found]
+    common = set.intersection(*accepted)
+    restricted = []
+    for number, one in enumerate(found):
+        fallen = {
+            name: other.protocol
+            for other, names in zip(benchmarks, accepted, strict=True)
+            for name in sorted(accepted[number] - names)
+        }
+        texts = [f"{name} (protocol {protocol})" for name, protocol in fallen.items()]
+        reason = f"left out because another protocol refuses it: {shorten(texts)}" if texts else ""
+        restricted.append(one.restricted(common, reason))
+    return restricted
+
+
+def select_results(
+    benchmark: Benchmark,
+    annotations: list[Annotation],
+    results: dict[str, ResultFolder],
+    found: Found,
+    allow_missing: bool,
+) -> Results:
+    """Returns the results to score. Raises ValueError as `load_results`."""
+    problems = [text for texts in found.problems.values() for text in texts]
     if problems and not allow_missing:
         rules = "" if benchmark.protocol == OFFICIAL else f" (protocol {benchmark.protocol})"
         raise ValueError(
-            f"{benchmark.name}{rules}: results are missing or do not fit: {'; '.join(problems)}; "
+            f"{benchmark.name}{rules}: results are missing or do not fit: {shorten(problems, '; ')}; "
             "--allow-missing scores the sequences that all trackers have"
         )
-    scored = [annotation for annotation in annotations if all(annotation.name in o for o in found.values())]
-    if not results or not scored:
-        reason = "; ".join(problems) or f"{len(results)} trackers, {len(annotations)} annotated sequences"
+    scored = [a for a in annotations if all(a.name in outputs for outputs in found.outputs.values())]
+    if not found.outputs or not scored:
+        reason = shorten(problems, "; ") or f"{len(results)} trackers, {len(annotations)} annotated sequences"
         raise ValueError(f"{benchmark.name}: nothing to score: {reason}")
-    outputs = {tracker: [tracked[annotation.name] for annotation in scored] for tracker, tracked in found.items()}
-    drops = {tracker: folder.drop for tracker, folder in results.items()}
+    outputs = {tracker: [tracked[a.name] for a in scored] for tracker, tracked in found.outputs.items()}
+    drops = {tracker: results[tracker].drop for tracker in outputs}
     return Results(scored, outputs, problems, len(annotations), drops)
 
 

@@ -13,6 +13,7 @@ from lib.results.folder import ResultFolder
 from lib.results.raw import boxes_of, is_vot, read_numbers, read_rows
 from lib.results.vot_files import read_confidences
 from lib.utils.boxes import iou_xywh
+from lib.utils.texts import shorten
 
 # Names of sequences that occur in only one benchmark: they show to which benchmark results belong. RGBT210 and RGBT234
 # have the same names, but sequences of different length.
@@ -113,9 +114,9 @@ def _find_files(
     missing = sorted(name for name, path in paths.items() if path is None)
     if not missing:
         return paths, []
-    problem = f"{tracker}: no file in {folder} for {len(missing)} of {len(names)}: {', '.join(missing)}"
+    problem = f"{tracker}: no file in {folder} for {len(missing)} of {len(names)}: {shorten(missing)}"
     if len(missing) > len(names) / 2 and (hint := _other_benchmark_hint(benchmark, folder)):
-        raise ValueError(f"{problem[:200]}…{hint}, not of {benchmark.name}")
+        raise ValueError(f"{problem}{hint}, not of {benchmark.name}")
     return paths, [problem]
 
 

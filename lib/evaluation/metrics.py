@@ -19,6 +19,19 @@ def repair_rows(boxes_xywh: np.ndarray) -> np.ndarray:
     return np.asarray(boxes_xywh)[np.maximum.accumulate(np.where(is_valid(boxes_xywh), rows, 0))]
 
 
+def repair_empty_rows(boxes_xywh: np.ndarray, rows: int, annotations_xywh: np.ndarray) -> np.ndarray:
+    """Replaces rows with width or height 0 by the row before them, as pytracking does: (N, 4) → (N, 4).
+
+    Row 0 stays, and rows from `rows` on, which were added to a short result. So does a row whose annotation has a NaN.
+    """
+    boxes = np.array(boxes_xywh, np.float64)
+    unknown = np.isnan(annotations_xywh).any(axis=1)
+    for row in np.flatnonzero((boxes[:rows, 2:] == 0).any(axis=1)):
+        if row and not unknown[row]:
+            boxes[row] = boxes[row - 1]
+    return boxes
+
+
 def centre_errors(results_xywh: np.ndarray, annotations_xywh: np.ndarray) -> np.ndarray:
     """Returns the distance of the centres in pixels, (N,)."""
     return np.sqrt(np.square(centres(results_xywh) - centres(annotations_xywh)).sum(axis=1))

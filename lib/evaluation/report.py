@@ -65,6 +65,7 @@ class Report:
     attributes: dict[str, int] = field(default_factory=dict)  # attribute → number of sequences that have it
     comparisons: tuple[Comparison, ...] = ()  # all pairs of trackers, in the order of the ranking
     beside: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)  # protocol → tracker → metric → score
+    beside_sequences: dict[str, int] = field(default_factory=dict)  # protocol → number of scored sequences
 
     @property
     def title(self) -> str:
@@ -89,10 +90,11 @@ class Report:
         }
         return sorted(means.items(), key=lambda item: (item[1], item[0]))
 
-    def with_beside(self, others: list[Report]) -> Report:
-        """Returns this report with the scores of other protocols in `beside`."""
+    def with_beside(self, others: list[Report], notes: tuple[str, ...] = ()) -> Report:
+        """Returns this report with the scores of other protocols in `beside`, and with more notes."""
         beside = {other.protocol: {name: t.scores for name, t in other.trackers.items()} for other in others}
-        return replace(self, beside=beside)
+        counts = {other.protocol: other.sequences for other in others}
+        return replace(self, beside=beside, beside_sequences=counts, notes=(*self.notes, *notes))
 
     def with_comparisons(self, comparisons: tuple[Comparison, ...]) -> Report:
         """Returns this report with comparisons of its trackers."""

@@ -33,14 +33,19 @@ def intervals(report: Report) -> Table:
 
 
 def protocols(report: Report) -> Table:
-    """Returns the scores under all protocols in per cent; "-" if a protocol does not have the metric."""
+    """Returns the scores under all protocols in per cent; "-" if a protocol does not have the metric or the tracker.
+
+    A protocol that is not scored over all sequences says over how many.
+    """
     columns = {report.protocol: {name: tracker.scores for name, tracker in report.trackers.items()}, **report.beside}
     metrics = list(report.metrics)
     for scores in report.beside.values():
         metrics += [metric for metric in next(iter(scores.values())) if metric not in metrics]
     pairs = [(metric, protocol) for metric in metrics for protocol in columns]
     pairs = [(m, p) for m, p in pairs if any(m in scores for scores in columns[p].values())]
-    table = [["Tracker", *(f"{metric} {protocol}" for metric, protocol in pairs)]]
+    counts = {report.protocol: report.sequences, **report.beside_sequences}
+    parts = {p: "" if counts.get(p, n) == n else f" (n = {counts[p]})" for n in [report.all_sequences] for p in columns}
+    table = [["Tracker", *(f"{metric} {protocol}{parts[protocol]}" for metric, protocol in pairs)]]
     for name in report.ranked(report.metrics[-1]):
         values = [columns[protocol].get(name, {}).get(metric) for metric, protocol in pairs]
         table.append([name, *("-" if value is None else f"{value:.2f}" for value in values)])

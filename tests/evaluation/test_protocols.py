@@ -48,10 +48,10 @@ def figures(reference, benchmark, tracker):
 def test_visevent_under_pytrackings_rules(reference):
     expected = figures(reference, "VisEvent_172", "CEUTrack (pytracking rules)")
     annotations, folder = annotations_from_folder(reference / "gt/VisEvent"), reference / "results/VisEvent/CEUTrack"
-    report = evaluate(VISEVENT.under("pytracking"), annotations, {"t": folder}, allow_missing=True)
+    report = evaluate(VISEVENT.under("pytracking_all"), annotations, {"t": folder}, allow_missing=True)
     names = ("PR", "NPR", "SR", "OP50")
     assert named(report.trackers["t"].scores, *names) == pytest.approx({n: expected[n] for n in names}, abs=0.01)
-    assert report.protocol == "pytracking" and "protocol pytracking (not verified)" in report.title
+    assert report.protocol == "pytracking_all" and "protocol pytracking_all (not verified)" in report.title
 
 
 def test_stc_gives_the_independent_figures(reference):
@@ -230,7 +230,42 @@ def test_protocols_differ_in_frames_without_a_box(tmp_path):
     perfect = 100 * 20 / 21
     assert found["official"] == pytest.approx({"PR": 100, "NPR": 100, "SR": perfect * 4 / 6})
     assert found["strict"] == pytest.approx({"PR": 80, "NPR": 80, "SR": perfect * 4 / 5})
-    assert found["pytracking"] == pytest.approx({"PR": 100 * 4 / 6, "NPR": 100 * 5 / 6, "SR": perfect * 4 / 6})
+    assert found["pytracking_all"] == pytest.approx({"PR": 100 * 4 / 6, "NPR": 100 * 5 / 6, "SR": perfect * 4 / 6})
+    # Sums over all frames, divided by the five valid ones.
+    assert found["pytracking"] == pytest.approx({"PR": 100 * 4 / 5, "NPR": 100 * 5 / 5, "SR": perfect * 4 / 5})
+
+
+@pytest.mark.parametrize("protocol", ["pytracking", "pytracking_all"])
+def test_pytracking_repeats_the_row_before_an_empty_one(tmp_path, protocol):
+    """The example of the corrected rule: every second prediction is 0 0 0 0."""
+    annotation = annotate([[100, 100, 50, 50]] * 10)
+    save(tmp_path, annotation, [[100, 100, 50, 50], [0, 0, 0, 0]] * 5)
+    found = named(score(LASHER.under(protocol), tmp_path, [annotation]).trackers["t"].scores)
+    assert found == pytest.approx({"PR": 100, "NPR": 100, "SR": 100 * 20 / 21})
+
+
+def test_pytracking_repeats_a_broken_first_row_and_leaves_added_rows_empty(tmp_path):
+    """Row 1 repeats the empty row 0, which only then becomes the annotation; the two missing rows are misses."""
+    annotation = annotate([[100, 100, 50, 50]] * 6)
+    save(tmp_path, annotation, [[0, 0, 0, 0], [0, 0, 50, 0], [100, 100, 50, 50], [7, 7, 0, 7]])
+    found = named(score(LASHER.under("pytracking"), tmp_path, [annotation]).trackers["t"].scores)
+    assert found["PR"] == pytest.approx(100 * 3 / 6)
+
+
+@pytest.mark.parametrize("row", [[np.nan, 5, 9, 9], [5, 5, -1, 9], [5, 5, 9, -0.5]])
+def test_pytracking_refuses_nan_and_negative_sizes(tmp_path, row):
+    annotation = annotate(GT)
+    save(tmp_path, annotation, [GT[0], row, *GT[2:]])
+    with pytest.raises(ValueError, match="t/a: row 2 is .*; pytracking accepts no such row"):
+        score(LASHER.under("pytracking"), tmp_path, [annotation])
+
+
+def test_normalised_errors_are_divided_before_they_are_compared(tmp_path):
+    """100 + 2 px off at a width of 10: (106.5 / 10 - 104.5 / 10) is above 0.20 by rounding, 2 / 10 is not."""
+    annotation = annotate([[100, 100, 10, 10]] * 2)
+    save(tmp_path, annotation, [[100, 100, 10, 10], [102, 100, 10, 10]])
+    assert (100 + 2 + 4.5) / 10 - (100 + 4.5) / 10 > 0.2
+    assert score(LASHER.under("pytracking"), tmp_path, [annotation]).trackers["t"].scores["NPR"] == 50
 
 
 def test_rows_that_are_no_box_are_counted_in_the_report(tmp_path):
@@ -290,7 +325,7 @@ def test_every_benchmark_describes_every_protocol(name, protocol):
 
 
 def test_unknown_protocols_are_named():
-    with pytest.raises(ValueError, match="unknown protocol 'otb'; known: official, strict, pytracking"):
+    with pytest.raises(ValueError, match="unknown protocol 'otb'; known: official, strict, pytracking, pytracking_all"):
         LASHER.under("otb")
 
 

@@ -16,6 +16,7 @@ from lib.evaluation.rules import one_pass
 from lib.evaluation.rules.base import PROTOCOLS
 from lib.evaluation.rules.curves import OVERLAP
 from lib.evaluation.truth import Truth
+from lib.report.tables import protocols
 from lib.results.folder import ResultFolder
 from lib.utils.boxes import iou_xywh, is_valid
 from tests.evaluation.test_evaluation import GT, annotate, save
@@ -69,7 +70,7 @@ def test_shared_overlaps_are_identical_to_recomputed_overlaps(tmp_path_factory, 
 
 
 def test_overlaps_are_computed_once_for_all_protocols_and_the_page(tmp_path, monkeypatch):
-    save(tmp_path, annotate(GT), [GT[0], [np.nan] * 4, GT[2], GT[3]])
+    save(tmp_path, annotate(GT), [GT[0], [0] * 4, GT[2], GT[3]])
     rows = Counter()
 
     def counted(module):
@@ -81,7 +82,7 @@ def test_overlaps_are_computed_once_for_all_protocols_and_the_page(tmp_path, mon
     for evaluation in evaluate_protocols([LASHER.under(name) for name in PROTOCOLS], truth, {"t": tmp_path}):
         assert overlap_traces(evaluation.results)["t"]["a"].tolist() == [1, 0, 1, 1]
     assert rows[loading.__name__] == len(GT)
-    assert rows[one_pass.__name__] == 2, "the row that official and strict repair"
+    assert rows[one_pass.__name__] == 4, "the row that every protocol repairs"
 
 
 @pytest.mark.parametrize("benchmark", [LASHER, DEPTHTRACK], ids=lambda row: row.name)
@@ -116,9 +117,37 @@ def test_each_protocol_checks_lengths_by_its_own_rule(tmp_path):
     save(tmp_path, annotations[1], [*GT, *GT])
     truth, benchmarks = Truth(annotations, {}, "", None), [LASHER.under(name) for name in PROTOCOLS]
     with pytest.raises(ValueError, match=r"LasHeR \(protocol strict\): results .*t/bee: 8 rows for 4 frames in"):
-        evaluate_protocols(benchmarks, truth, {"t": tmp_path})
-    evaluations = evaluate_protocols(benchmarks, truth, {"t": tmp_path}, allow_missing=True)
-    assert [evaluation.report.sequences for evaluation in evaluations] == [2, 1, 2]
+        evaluate_protocols(benchmarks[1:2], truth, {"t": tmp_path})
+    found = evaluate_protocols(benchmarks, truth, {"t": tmp_path})
+    assert [evaluation.report.protocol for evaluation in found] == ["official", "pytracking", "pytracking_all"]
+    assert any(note.startswith("Protocol strict refuses: t/bee: 8 rows for 4") for note in found[0].report.notes)
+
+
+def test_a_refused_result_costs_its_tracker_one_protocol(tmp_path):
+    annotations = [annotate(GT, name=name) for name in ("ant", "bee")]
+    for tracker in ("good", "long"):
+        for annotation in annotations:
+            save(tmp_path / tracker, annotation, GT if tracker == "good" else [*GT, *GT])
+    truth, benchmarks = Truth(annotations, {}, "", None), [LASHER, LASHER.under("strict")]
+    folders = {name: tmp_path / name for name in ("good", "long")}
+    official, strict = (e.report for e in evaluate_protocols(benchmarks, truth, folders))
+    assert set(official.trackers) == {"good", "long"} and set(strict.trackers) == {"good"}
+    row = {row[0]: row for row in protocols(official)}["long"]
+    assert row[1] != "-" and row[2] == "-"
+
+
+def test_protocols_are_compared_over_the_sequences_that_all_of_them_accept(tmp_path):
+    """Without that, the score of strict would stand beside that of one more sequence."""
+    annotations = [annotate(GT, name=name) for name in ("ant", "bee", "cat")]
+    for annotation in annotations:
+        save(tmp_path, annotation, [*GT, *GT] if annotation.name == "bee" else GT)
+    (tmp_path / "cat.txt").unlink()
+    truth, benchmarks = Truth(annotations, {}, "", None), [LASHER, LASHER.under("strict")]
+    official, strict = (e.report for e in evaluate_protocols(benchmarks, truth, {"t": tmp_path}, allow_missing=True))
+    assert list(official.trackers["t"].per_sequence) == list(strict.trackers["t"].per_sequence) == ["ant"]
+    assert official.missing[-1] == "left out because another protocol refuses it: bee (protocol strict)"
+    assert any("t/bee: 8 rows for 4 frames" in text for text in strict.missing)
+    assert protocols(official)[0][1:3] == ["PR official (n = 1)", "PR strict (n = 1)"]
 
 
 def test_shared_arrays_are_read_only(tmp_path):

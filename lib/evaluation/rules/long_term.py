@@ -10,7 +10,7 @@ from lib.evaluation import metrics
 from lib.evaluation.annotations import Annotation
 from lib.evaluation.loading import ReadOptions, load_outputs
 from lib.evaluation.report import Curve
-from lib.evaluation.rules.base import PYTRACKING, Benchmark, Output, Rule, Scored
+from lib.evaluation.rules.base import PYTRACKING, PYTRACKING_ALL, Benchmark, Output, Rule, Scored
 from lib.evaluation.rules.one_pass import under_pytracking
 from lib.evaluation.vot_measures import long_term_frames
 from lib.results.folder import ResultFolder
@@ -45,8 +45,8 @@ class LongTermRule(Rule):
 
     def under(self, protocol: str, benchmark: Benchmark) -> Benchmark:
         """Returns the benchmark under a protocol, see `Rule.under`."""
-        if protocol == PYTRACKING:
-            return under_pytracking(benchmark)
+        if protocol in (PYTRACKING, PYTRACKING_ALL):
+            return under_pytracking(benchmark, protocol)
         return benchmark._replace(rule=replace(self, pixel_masks=False, skip_first_frame=True))
 
     def notes(self) -> list[str]:

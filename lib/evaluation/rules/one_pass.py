@@ -14,7 +14,7 @@ from lib.evaluation import metrics
 from lib.evaluation.annotations import Annotation
 from lib.evaluation.loading import ReadOptions, load_outputs
 from lib.evaluation.report import Curve
-from lib.evaluation.rules.base import PYTRACKING, Benchmark, Output, Rule, Scored
+from lib.evaluation.rules.base import PYTRACKING, PYTRACKING_ALL, Benchmark, Output, Rule, Scored
 from lib.evaluation.rules.curves import CENTRE_ERROR, NORMALISED_ERROR, ONE_PASS, OVERLAP, curve_of, read_score
 from lib.results.folder import ResultFolder
 from lib.utils.boxes import iou_xywh, is_valid
@@ -29,6 +29,7 @@ class OnePassRule(Rule):
 
     replace_first_row: bool = True  # replace the first row of the result by the annotation
     repair_rows: bool = True  # replace an invalid result row by the row before it
+    refuse_broken_rows: bool = False  # result rows with NaN or a negative size: error; without a size: row before it
     cut_long_results: bool = True  # ignore rows after the last annotated frame; False: error
     allow_short_results: bool = False  # ignore frames after the last result row; False: error
     pad_short_results: bool = False  # use the box 0 0 0 0 for frames after the last result row
@@ -42,6 +43,7 @@ class OnePassRule(Rule):
     invalid_centre_error: float = -1.0
     invalid_normalised_error: float = -1.0
     absent_is_miss: bool = False  # frames labelled absent are misses in every metric; False: ignore the label
+    divide_by_valid: bool = False  # divide the counted frames by the number of frames with a valid annotation
     leave_out_invalid: bool = False  # do not count frames that are labelled absent or have an invalid annotation
     drop_zero_curves: bool = False  # exclude sequences whose complete curve is 0 from the mean
 
@@ -52,7 +54,13 @@ class OnePassRule(Rule):
         options = ReadOptions(
             self.cut_long_results, self.allow_short_results, self.pad_short_results, self.round_corners
         )
-        return load_outputs(benchmark, annotations, results, options)
+        outputs, problems = load_outputs(benchmark, annotations, results, options)
+        if self.refuse_broken_rows:
+            for name, row in {name: _broken_row(output) for name, output in outputs.items()}.items():
+                if row is not None:
+                    box = " ".join(f"{value:g}" for value in outputs.pop(name).boxes_xywh[row])
+                    problems.append(f"{results.tracker}/{name}: row {row + 1} is {box}; pytracking accepts no such row")
+        return outputs, problems
 
     def score(self, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]) -> Scored:
         """Returns curves per sequence and their mean over sequences, per cent, see `Rule.score`."""
@@ -60,8 +68,8 @@ class OnePassRule(Rule):
 
     def under(self, protocol: str, benchmark: Benchmark) -> Benchmark:
         """Returns the benchmark under a protocol, see `Rule.under`."""
-        if protocol == PYTRACKING:
-            return under_pytracking(benchmark)
+        if protocol in (PYTRACKING, PYTRACKING_ALL):
+            return under_pytracking(benchmark, protocol)
         rule = replace(
             self,
             leave_out_invalid=True,
@@ -79,6 +87,8 @@ class OnePassRule(Rule):
     def _notes_on_frames(self) -> list[str]:
         first = "replaced by the annotation" if self.replace_first_row else "scored as it is"
         broken = "takes the row before it" if self.repair_rows else "is a miss"
+        if self.refuse_broken_rows:
+            broken = "takes the row before it if its size is 0 and is refused if it has NaN or a negative size"
         sizes = "x, y, width or height" if self.positive_position else "width or height"
         notes = [f"First frame: {first}. A result row that is no box {broken}."]
         if self.leave_out_invalid:
@@ -88,6 +98,8 @@ class OnePassRule(Rule):
             f"Invalid annotation ({sizes} is not positive): {counts[self.invalid_overlap >= 0]} in SR, "
             f"{counts[self.invalid_centre_error <= 0]} in PR, {counts[self.invalid_normalised_error <= 0]} in NPR."
         )
+        if self.divide_by_valid:
+            notes.append("The counted frames are divided by those with a valid annotation: NPR can exceed 100.")
         notes.append(
             "Absent frames: a miss in every metric, and they stay in the divisor."
             if self.absent_is_miss
@@ -131,12 +143,14 @@ class OnePassRule(Rule):
 PLAIN = OnePassRule(
     replace_first_row=False, repair_rows=False, positive_position=False, invalid_centre_error=float("inf")
 )
-PYTRACKING_RULE = replace(PLAIN, replace_first_row=True, pad_short_results=True)
+PYTRACKING_RULE = replace(PLAIN, replace_first_row=True, refuse_broken_rows=True, pad_short_results=True)
 
 
-def under_pytracking(benchmark: Benchmark) -> Benchmark:
+def under_pytracking(benchmark: Benchmark, protocol: str) -> Benchmark:
     """Returns a benchmark of any kind with pytracking's rule: one pass, the annotation of RGB, five metrics."""
-    return benchmark._replace(rule=replace(PYTRACKING_RULE, every=benchmark.rule.every), metrics=ONE_PASS)
+    by_valid = protocol == PYTRACKING
+    rule = replace(PYTRACKING_RULE, every=benchmark.rule.every, divide_by_valid=by_valid)
+    return benchmark._replace(rule=rule, metrics=ONE_PASS)
 
 
 def score_frames(
@@ -144,14 +158,17 @@ def score_frames(
 ) -> Scored:
     """Returns the scores of a one-pass evaluation, per cent: curves of each sequence and their mean over sequences."""
     quantities = [frame_quantities(rule, a, output) for a, output in zip(annotations, outputs, strict=True)]
-    frames = np.array([len(values[OVERLAP]) for values in quantities])
+    counts = [len(values[OVERLAP]) for values in quantities]
+    divisors = [np.count_nonzero(is_valid(a.boxes_xywh)) for a in annotations] if rule.divide_by_valid else counts
+    frames, scale = np.array(divisors), np.array(counts) / np.maximum(divisors, 1)
     remarks = [*_length_remarks(rule, annotations, outputs), *_box_remarks(outputs)]
     remarks += _empty_remarks(annotations, frames)
     values, shares, curves, computed = {}, {}, {}, {}
     for name, metric in benchmark.metrics.items():
         source = metric._replace(score_at=None, area=False)  # several metrics use the same curve
         if source not in computed:
-            computed[source] = 100 * np.stack([curve_of(metric, v[metric.quantity]) for v in quantities])
+            curves_of_all = np.stack([curve_of(metric, v[metric.quantity]) for v in quantities])
+            computed[source] = 100 * scale[:, None] * curves_of_all
         points = computed[source]
         counted = (frames > 0) & (points.any(axis=1) | (not rule.drop_zero_curves))
         if not counted[frames > 0].all():
@@ -170,6 +187,13 @@ def score_frames(
         return {name: ratio(*pair) for name, *pair in zip(values, sums, sums[len(values) :], strict=False)}
 
     return Scored(combine, values, curves, remarks)
+
+
+def _broken_row(output: Output) -> int | None:
+    """Returns the index of the first row with NaN or a negative size; None if there is none."""
+    boxes = output.boxes_xywh
+    broken = np.isnan(boxes).any(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
+    return int(np.argmax(broken)) if broken.any() else None
 
 
 def ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
@@ -205,6 +229,8 @@ def frame_quantities(rule: OnePassRule, annotation: Annotation, output: Output) 
     A frame with an invalid annotation has the value that the rule defines.
     """
     boxes = np.array(output.boxes_xywh, np.float64)
+    if rule.refuse_broken_rows:
+        boxes = metrics.repair_empty_rows(boxes, len(range(0, output.rows, rule.every)), annotation.boxes_xywh)
     if rule.replace_first_row:
         boxes[0] = annotation.boxes_xywh[0]
     if rule.repair_rows:
