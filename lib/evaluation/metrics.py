@@ -98,7 +98,8 @@ def precision_recall(
 
     A frame is reported if its score is at least the threshold; a frame with the score NaN is never reported. Precision
     is the mean overlap of the reported frames, or 1 if no frame is reported. Recall is their summed overlap
-    divided by the number of frames with a visible target.
+    divided by the number of frames with a visible target, at most 1. (As in the VOT toolkit, a row without a box in a
+    frame without a target has an overlap of 1, which counts in both. There, recall can exceed 1.)
 
     Args:
         overlap: (N,) in [0, 1]; 0 where the target is absent, so that a report there lowers precision.
@@ -115,7 +116,7 @@ def precision_recall(
     reported = len(rising) - np.searchsorted(rising, thresholds, side="left")
     summed = np.concatenate([[0.0], np.cumsum(overlap[scored][order][::-1])])[reported]
     precision = np.where(reported > 0, summed / np.maximum(reported, 1), 1.0)
-    return precision, summed / np.count_nonzero(visible)
+    return precision, np.minimum(summed / np.count_nonzero(visible), 1.0)
 
 
 def f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:

@@ -390,6 +390,27 @@ def test_a_frame_labelled_absent_is_absent_whatever_its_box(tmp_path):
     assert found == pytest.approx({"Pr": 50, "Re": 100, "F": 200 / 3})
 
 
+SPELLINGS = {"nan": [np.nan] * 4, "negative": [40, 40, -1, -1], "empty": [40, 40, 0, 0], "zeros": [0, 0, 0, 0]}
+
+
+@pytest.mark.parametrize("absent", SPELLINGS.values(), ids=SPELLINGS)
+@pytest.mark.parametrize("protocol", ["official", "strict"])
+def test_absent_frames_are_annotated_in_several_spellings_with_one_meaning(tmp_path, absent, protocol):
+    """The tracker does not report the two absent frames and is right in the others."""
+    annotation = annotate([*STILL, absent, absent])
+    save(tmp_path, annotation, [STILL[0]] * 6, [1, 1, 1, 1, 0.1, 0.1])
+    found = score(DEPTHTRACK.under(protocol), tmp_path, [annotation])
+    assert found.trackers["t"].scores == pytest.approx({"Pr": 100, "Re": 100, "F": 100})
+    assert any("annotated as NaN or as a box without a size" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("confidence", [[1] * 4, [1, 1, 0.1, 0.1], [1, 1, np.nan, np.nan]])
+def test_an_oracle_with_nan_rows_for_absent_frames_scores_100(tmp_path, confidence):
+    annotation = annotate(HALF)
+    save(tmp_path, annotation, HALF, confidence)
+    assert score(DEPTHTRACK, tmp_path, [annotation]).trackers["t"].scores == {"Pr": 100, "Re": 100, "F": 100}
+
+
 def test_recall_without_a_visible_frame_is_refused(tmp_path):
     annotation = annotate([[np.nan] * 4] * 3)
     save(tmp_path, annotation, np.ones((3, 4)))

@@ -56,7 +56,7 @@ class LongTermRule(Rule):
             "First frame: left out of Pr and Re."
             if self.skip_first_frame
             else "First frame: counted as the result file has it (a given box with a confidence is a hit).",
-            "Absent frames: a box reported there lowers Pr; Re leaves them out.",
+            "Absent frames (annotated as NaN or as a box without a size): a box there lowers Pr; Re leaves them out.",
             "Results of another length than the annotation are refused.",
             "Overlap of boxes drawn as pixel masks, as the VOT toolkit does; cut to the image where its size is known."
             if self.pixel_masks
@@ -105,8 +105,7 @@ def score_long_term(
 def _measure(rule: LongTermRule, annotation: Annotation, output: Output) -> tuple[np.ndarray, np.ndarray]:
     """Returns (N,) overlap, 0 for a box in a frame without target, and (N,) bool whether the target is visible."""
     truth = annotation.boxes_xywh
-    labelled_absent = ~annotation.visible & is_valid(truth)  # in the toolkit, a box without a size is a target
+    visible = annotation.visible & is_valid(truth)
     if rule.pixel_masks:
-        truth = np.where(labelled_absent[:, None], np.nan, truth)
-        return long_term_frames(output.boxes_xywh, truth, annotation.size)
-    return np.where(labelled_absent, 0.0, output.overlaps[0]), is_valid(truth) & ~labelled_absent
+        return long_term_frames(output.boxes_xywh, np.where(visible[:, None], truth, np.nan), annotation.size)
+    return np.where(visible, output.overlaps[0], 0.0), visible

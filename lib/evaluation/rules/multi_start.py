@@ -16,6 +16,7 @@ from lib.evaluation.rules.base import OFFICIAL, Benchmark, Output, Rule, Scored
 from lib.evaluation.vot_measures import Sums, eao, run_overlaps, sum_runs, weighted_ratio
 from lib.results.folder import ResultFolder
 from lib.results.vot_files import find_run, read_trajectory
+from lib.utils.boxes import is_valid
 
 MULTI_START = {"A": None, "R": None, "EAO": None}  # metrics
 
@@ -134,7 +135,8 @@ def score_multi_start(rule: MultiStartRule, annotations: list[Annotation], outpu
 
 
 def _sum_sequence(rule: MultiStartRule, annotation: Annotation, output: Output) -> Sums:
-    truth = annotation.boxes_xywh
+    shown = is_valid(annotation.boxes_xywh)
+    truth = np.where(shown[:, None], annotation.boxes_xywh, np.nan)  # a box without a size is no target, as NaN
     runs = [
         run_overlaps(boxes, truth, anchor, annotation.size, rule.threshold, rule.grace)
         for anchor, boxes in zip(annotation.anchors, output.runs, strict=True)
