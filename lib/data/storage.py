@@ -10,7 +10,7 @@ from typing import Protocol
 
 import lmdb
 
-from lib.utils.files import atomic_path
+from lib.utils.files import atomic_path, is_clutter
 
 PAGE = 4096  # bytes; LMDB stores large values in whole pages
 
@@ -36,7 +36,7 @@ class DiskStore:
 
     def list(self, folder: str = "") -> list[str]:
         """See `Store.list`."""
-        return sorted(os.listdir(self.root / folder))
+        return sorted(name for name in os.listdir(self.root / folder) if not is_clutter(name))
 
     def read(self, key: str) -> bytes:
         """See `Store.read`."""
@@ -54,18 +54,18 @@ class LmdbStore:
     def list(self, folder: str = "") -> list[str]:
         """See `Store.list`. Raises FileNotFoundError if the LMDB file or the folder in it is missing."""
         prefix = f"{folder.strip('/')}/".encode() if folder else b""
-        names = []
+        names = set()
         with self._open().begin() as transaction:
             cursor = transaction.cursor()
             found = cursor.set_range(prefix) if prefix else cursor.first()
             while found and cursor.key().startswith(prefix):
                 name, slash, _ = cursor.key()[len(prefix) :].partition(b"/")
-                names.append(name.decode())
+                names.add(name.decode())
                 # The keys of a folder are contiguous: skip them ("0" follows "/" in ASCII) instead of visiting each.
                 found = cursor.set_range(prefix + name + b"0") if slash else cursor.next()
         if not names:
             raise FileNotFoundError(f"{self.path}: no folder '{folder}'")
-        return sorted(set(names))
+        return sorted(name for name in names if not is_clutter(name))
 
     def read(self, key: str) -> bytes:
         """See `Store.read`. Raises FileNotFoundError if the LMDB file or the key in it is missing."""
@@ -132,7 +132,7 @@ def pack_lmdb(folder: str | Path, target: str | Path) -> Iterator[str]:
     """
     folder = Path(folder)
     found = os.walk(folder, followlinks=True)  # data sets are often symbolic links
-    paths = sorted(Path(parent, name) for parent, _, names in found for name in names)
+    paths = sorted(Path(parent, name) for parent, _, names in found for name in names if not is_clutter(name))
     if not paths:
         raise FileNotFoundError(f"{folder}: the folder is missing or contains no file")
     size = sum(path.stat().st_size + 2 * PAGE for path in paths) + (1 << 24)

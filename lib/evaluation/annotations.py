@@ -12,7 +12,7 @@ from lib.data.sequence import Sequence
 from lib.results.raw import read_boxes, read_numbers
 from lib.results.vot_files import Anchor, anchors_of, read_anchors
 from lib.utils.boxes import is_valid, xyxy_to_xywh
-from lib.utils.files import parse_rows
+from lib.utils.files import decode_text, is_clutter, parse_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,9 @@ def annotations_from_folder(folder: Path) -> list[Annotation]:
     if (folder / "groundtruth").is_dir():
         folder = folder / "groundtruth"
     labels = folder / "absent" if (folder / "gt_rect").is_dir() else None
-    paths = sorted((folder / "gt_rect" if labels else folder).glob("*.txt"))
+    paths = [
+        path for path in sorted((folder / "gt_rect" if labels else folder).glob("*.txt")) if not is_clutter(path.name)
+    ]
     annotations = [_from_file(path, labels) for path in paths]
     annotations = annotations or [_from_files(*found) for found in map(_find_files, sorted(folder.iterdir())) if found]
     if not annotations:
@@ -71,7 +73,7 @@ def is_annotation_folder(folder: Path) -> bool:
     """Returns whether a folder has annotations without images, for `annotations_from_folder`, and is no data set."""
     if any((folder / name).is_dir() for name in ("gt_rect", "groundtruth")):
         return True
-    entries = sorted(folder.iterdir())
+    entries = [path for path in sorted(folder.iterdir()) if not is_clutter(path.name)]
     sequences = [path for path in entries if path.is_dir()]
     if not sequences:
         return any(path.suffix == ".txt" for path in entries)
@@ -152,5 +154,5 @@ def annotations_from_sequences(
 def _anchors_of(sequence: Sequence) -> tuple[Anchor, ...]:
     key = f"{sequence.rgb_keys[0].rsplit('/', 2)[0]}/{ANCHORS}"
     where = f"{sequence.store.name}/{key}"
-    values = parse_rows(sequence.store.read(key).decode("utf-8-sig"), where, columns=(1,))[:, 0]
+    values = parse_rows(decode_text(sequence.store.read(key), where), where, columns=(1,))[:, 0]
     return tuple(anchors_of(values, where))

@@ -8,6 +8,7 @@ import numpy as np
 
 from lib.evaluation.benchmarks import LASHER_ATTRIBUTES
 from lib.evaluation.rules.base import Benchmark
+from lib.utils.files import read_text
 
 LASHER_FOLDER = "AttriSeqsTxt"  # folder of flags in LasHeR and in all synthetic data sets
 FOLDERS = ("", "attr_txt", "att", LASHER_FOLDER)  # possible names of the folder of flags; "": the given folder
@@ -58,7 +59,7 @@ def read_attributes(folder: Path, attributes: tuple[str, ...], sequences: list[s
     attributes = LASHER_ATTRIBUTES if found.name == LASHER_FOLDER else attributes
     for parent in (found, found.parent):
         if (parent / ORDER).is_file():
-            attributes = tuple((parent / ORDER).read_text(encoding="utf-8-sig").replace(",", " ").split())
+            attributes = tuple(read_text(parent / ORDER).replace(",", " ").split())
     if missing := [name for name in sequences if not (found / f"{name}.txt").is_file()]:
         raise FileNotFoundError(f"{found}: no attributes of {len(missing)} sequences: {_first_names(missing)}")
     rows = np.stack([_read_flags(found / f"{name}.txt", len(attributes)) for name in sequences])
@@ -87,7 +88,7 @@ def _contains_flags(path: Path) -> bool:
 
 
 def _words(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8-sig").replace(",", " ").split()
+    return read_text(path).replace(",", " ").split()
 
 
 def _read_flags(path: Path, count: int) -> np.ndarray:

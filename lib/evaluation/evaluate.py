@@ -15,6 +15,7 @@ import numpy as np
 from lib.data.drop import Drop
 from lib.evaluation.annotations import Annotation
 from lib.evaluation.attributes import load_attributes
+from lib.evaluation.checks import first_box_warning, report_remarks
 from lib.evaluation.loading import check_annotations
 from lib.evaluation.report import Report, TrackerScores
 from lib.evaluation.rules.base import OFFICIAL, PROTOCOLS, Benchmark, Output, Scored
@@ -216,13 +217,15 @@ def score_results(
     weights = resampled_weights(len(results.annotations))
     notes = [f"Protocol {benchmark.protocol}: {PROTOCOLS[benchmark.protocol]}.", benchmark.evidence]
     notes += [*benchmark.rule.notes(), FPS_NOTE, BOOTSTRAP_NOTE]
-    trackers, samples = {}, {}
+    trackers, samples, warnings = {}, {}, []
     for tracker, outputs in results.outputs.items():
         scored = benchmark.rule.score(benchmark, results.annotations, outputs)
         resampled = scored.combine(weights) if len(results.annotations) > 1 else {}
         samples[tracker] = resampled.get(list(benchmark.metrics)[-1])
         trackers[tracker] = _tracker_scores(results, scored, resampled, attributes, tracker)
         notes += [f"{tracker}: {remark}" for remark in scored.remarks]
+        found = [first_box_warning(results.annotations, outputs), *report_remarks(outputs)]
+        warnings += [f"{tracker}: {text}." for text in found if text]
     report = Report(
         benchmark=benchmark.name,
         source=source,
@@ -234,6 +237,7 @@ def score_results(
         missing=tuple(results.problems),
         trackers=trackers,
         protocol=benchmark.protocol,
+        warnings=tuple(warnings),
         attributes={name: int(flags.sum()) for name, flags in attributes.items()},
     )
     if len(results.annotations) < 2 or len(trackers) < 2:

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.evaluation.annotations import Annotation
-from lib.evaluation.rules.base import Benchmark, Output
+from lib.evaluation.checks import check_times, row_remark
+from lib.evaluation.rules.base import Benchmark, Output, Remark
 from lib.results.folder import ResultFolder
-from lib.results.raw import boxes_of, is_vot, read_numbers, read_rows
+from lib.results.raw import boxes_of, is_vot, nearest_file, read_numbers, read_rows
 from lib.results.vot_files import read_confidences
 from lib.utils.boxes import iou_xywh
-from lib.utils.texts import shorten
+from lib.utils.texts import MOST, shorten
 
 # Names of sequences that occur in only one benchmark: they show to which benchmark results belong. RGBT210 and RGBT234
 # have the same names, but sequences of different length.
@@ -78,7 +79,8 @@ def load_outputs(
     """
     tracker, every = results.tracker, benchmark.rule.every
     paths, problems = _find_files(benchmark, results, [annotation.name for annotation in annotations])
-    outputs, differ, found = {}, [], 0
+    outputs, differ, found, others = {}, [], 0, results.unread(paths)
+    surplus = set()  # numbers of rows that results have more than frames
     for annotation in annotations:
         path, frames = paths[annotation.name], len(annotation.boxes_xywh)
         if path is None:
@@ -86,12 +88,17 @@ def load_outputs(
         found += 1
         try:
             rows = boxes_of(results.read(path, read_rows), options.round_corners)
+            remarks = _name_remarks(annotation.name, path, others)
             if len(range(0, len(rows), every)) != frames:
+                remark = row_remark(annotation, rows) if every == 1 else None
+                remarks += [remark] if remark else []
                 differ.append(f"{annotation.name} ({len(rows)} rows for {_frames(frames, every)})")
-            outputs[annotation.name] = _make_output(results, annotation, path, rows, every, options)
+                surplus.add(len(rows) - frames)
+            outputs[annotation.name] = _make_output(results, annotation, path, rows, every, options, remarks)
         except ValueError as error:
             problems.append(f"{tracker}/{annotation.name}: {error}")
-    _refuse_other_data(benchmark, differ, found, f"{tracker}: {results.path}")
+    if surplus != {1}:  # one row more everywhere is a way to write results, not another benchmark
+        _refuse_other_data(benchmark, differ, found, f"{tracker}: {results.path}")
     return outputs, problems
 
 
@@ -115,6 +122,8 @@ def _find_files(
     if not missing:
         return paths, []
     problem = f"{tracker}: no file in {folder} for {len(missing)} of {len(names)}: {shorten(missing)}"
+    near = [f"{file.name} for {name}" for name in missing[:MOST] if (file := nearest_file(folder, name))]
+    problem += f"; did you mean {shorten(near)}?" if near else ""
     if len(missing) > len(names) / 2 and (hint := _other_benchmark_hint(benchmark, folder)):
         raise ValueError(f"{problem}{hint}, not of {benchmark.name}")
     return paths, [problem]
@@ -147,8 +156,24 @@ def _subfolder_hint(folder: Path) -> str:
     return f"; there are folders in it: {', '.join(folders[:5])}" if folders else ""
 
 
+def _name_remarks(name: str, path: Path, others: dict[str, Path]) -> list[Remark]:
+    """Returns remarks about a result that has another file name than expected, or beside which there is another."""
+    remarks = []
+    if path.name not in (f"{name}.txt", f"{name}_001.txt", f"{name}_001.bin") or path.parent.name == path.stem:
+        remarks.append(Remark("are read from files with other names", f"{path.name} for {name}"))
+    if name in others:
+        remarks.append(Remark("have another file that is not read", f"{others[name].name} beside {path.name}"))
+    return remarks
+
+
 def _make_output(
-    results: ResultFolder, annotation: Annotation, path: Path, rows: np.ndarray, every: int, options: ReadOptions
+    results: ResultFolder,
+    annotation: Annotation,
+    path: Path,
+    rows: np.ndarray,
+    every: int,
+    options: ReadOptions,
+    remarks: list[Remark],
 ) -> Output:
     """Reads boxes and companion files of one sequence. Raises ValueError if a file is invalid or does not fit."""
     frames, boxes = len(annotation.boxes_xywh), rows[::every][: len(annotation.boxes_xywh)]
@@ -161,9 +186,15 @@ def _make_output(
         missing = frames - len(boxes)
         boxes = np.pad(boxes, ((0, missing), (0, 0)))
         overlaps = tuple(np.pad(overlap, (0, missing)) for overlap in overlaps)
-    scores = _read_scores(results, path, frames) if options.with_scores else None
-    times = results.companion(path, "_time")
-    return Output(boxes, overlaps, scores, results.read(times, read_numbers) if times else None, len(rows))
+    scores = None
+    if options.with_scores:
+        scores, problem = _read_scores(results, path, frames)
+        if problem:
+            remarks = [*remarks, Remark("have no usable confidences; every frame counts as equally sure", problem)]
+    times, problem = _read_times(results, path, len(rows))
+    if problem:
+        remarks = [*remarks, Remark("have no usable times and are left out of FPS", problem)]
+    return Output(boxes, overlaps, scores, times, len(rows), tuple(remarks))
 
 
 def _check_length(rows: int, frames: int, every: int, options: ReadOptions, path: Path) -> None:
@@ -186,14 +217,34 @@ def _frames(frames: int, every: int) -> str:
     return f"{frames} frames" if every == 1 else f"{frames} annotated frames, one in {every},"
 
 
-def _read_scores(results: ResultFolder, path: Path, frames: int) -> np.ndarray:
+def _read_scores(results: ResultFolder, path: Path, frames: int) -> tuple[np.ndarray, str]:
+    """Returns (N,) confidences, all 1 if the file is broken, and what is wrong with it, as text.
+
+    Raises:
+        ValueError: there is no file.
+    """
     companion = results.companion(path, "_score")
     if companion is None:
         raise ValueError(f"no confidence file next to {path}")
-    scores = results.read(companion, read_confidences if is_vot(path) else read_numbers)
-    if len(scores) != frames:
-        raise ValueError(f"{len(scores)} rows for {frames} frames in {companion}")
-    return scores
+    try:
+        scores = results.read(companion, read_confidences if is_vot(path) else read_numbers)
+        problem = "" if len(scores) == frames else f"{companion.name}: {len(scores)} rows for {frames} frames"
+    except ValueError as error:
+        scores, problem = np.ones(frames), str(error)
+    return (np.ones(frames), problem) if problem else (scores, "")
+
+
+def _read_times(results: ResultFolder, path: Path, rows: int) -> tuple[np.ndarray | None, str]:
+    """Returns the times of a result, None if there is no usable file, and what is wrong with it, as text."""
+    companion = results.companion(path, "_time")
+    if companion is None:
+        return None, ""
+    try:
+        times = results.read(companion, read_numbers)
+    except ValueError as error:
+        return None, str(error)
+    problem = check_times(times, rows)
+    return (None, f"{companion.name} ({problem})") if problem else (times, "")
 
 
 def annotation_overlaps(annotation: Annotation, boxes_xywh: np.ndarray) -> tuple[np.ndarray, ...]:

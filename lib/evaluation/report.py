@@ -62,6 +62,7 @@ class Report:
     missing: tuple[str, ...]  # sequences without a valid result, as text
     trackers: dict[str, TrackerScores]
     protocol: str = "official"
+    warnings: tuple[str, ...] = ()  # results that are probably not what they should be, as text
     attributes: dict[str, int] = field(default_factory=dict)  # attribute → number of sequences that have it
     comparisons: tuple[Comparison, ...] = ()  # all pairs of trackers, in the order of the ranking
     beside: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)  # protocol → tracker → metric → score
@@ -123,7 +124,7 @@ class Report:
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
             trackers = {name: _read_tracker(entry) for name, entry in record["trackers"].items()}
-            texts = {key: tuple(record[key]) for key in ("metrics", "notes", "missing")}
+            texts = {key: tuple(record[key]) for key in ("metrics", "notes", "missing", "warnings") if key in record}
             comparisons = tuple(Comparison(**entry) for entry in record["comparisons"])
             return cls(**{**record, **texts, "trackers": trackers, "comparisons": comparisons})
         except (ValueError, KeyError, TypeError, AttributeError) as error:

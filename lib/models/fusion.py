@@ -12,6 +12,7 @@ from torch.nn import functional
 from lib.models.vit import LayerNorm
 
 FFN_RATIO, HEAD_WIDTH = 2, 64
+MATCH_SCALE = 4.0  # so that cosines are about as large as the channels of a token
 PATHS = ("rgb", "aux", "joint")  # of MultiPathFusion, in the order of its weights
 
 
@@ -41,6 +42,29 @@ class SimpleFusion(nn.Module):
         rgb, aux = rgb[:, self.template_tokens :], aux[:, self.template_tokens :]
         correction = self.up(functional.gelu(self.down(self.norm(torch.cat([rgb, aux], dim=-1)))))
         return (rgb + aux) / 2 + correction, {}
+
+
+class MatchFusion(SimpleFusion):
+    """`SimpleFusion` plus how similar each search token is to each template token (docs/method.md, Features; ours).
+
+    F = F_simple + W3 [cos(S_rgb, T_rgb) ; cos(S_aux, T_aux)], with the cosines after a shared layer norm. The head sees
+    at once where the search crop looks like the template. A network that starts from features of a pretrained encoder,
+    but has seen few pairs, otherwise learns to find things before it learns to find this thing.
+    """
+
+    def __init__(self, width: int, template_tokens: int, rank: int):
+        super().__init__(width, template_tokens, rank)
+        self.match_norm = nn.LayerNorm(width)
+        self.match = nn.Linear(2 * template_tokens, width)
+
+    def forward(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `SimpleFusion.forward`."""
+        fused, paths = super().forward(rgb, aux)
+        similarities = []
+        for tokens in (rgb, aux):
+            unit = functional.normalize(self.match_norm(tokens), dim=-1)
+            similarities.append(unit[:, self.template_tokens :] @ unit[:, : self.template_tokens].mT)
+        return fused + self.match(MATCH_SCALE * torch.cat(similarities, dim=-1)), paths
 
 
 class MultiPathFusion(nn.Module):
@@ -142,5 +166,6 @@ class FusionEntry(NamedTuple):
 # fused search tokens (B, hw, D) and those of each path by name. A fusion with paths has their names in `paths`.
 FUSIONS = {
     "simple": FusionEntry(SimpleFusion, ("student",)),
+    "match": FusionEntry(MatchFusion, ("student",)),
     "multi_path": FusionEntry(MultiPathFusion, ("teacher",)),
 }

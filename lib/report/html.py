@@ -82,7 +82,7 @@ def page_data(report: Report, traces: Traces, moments: list[Moment]) -> dict:
         "attributes": [{"name": name, "count": count} for name, count in report.attributes.items()],
         "sequences": [{"name": name, "frames": _frames(traces, name)} for name in order.sequences],
         "moments": [_moment(moment, order) for moment in moments],
-        "notes": list(report.notes),
+        "notes": [*(f"Warning: {text}" for text in report.warnings), *report.notes],
         "missing": list(report.missing),
     }
 
@@ -90,6 +90,8 @@ def page_data(report: Report, traces: Traces, moments: list[Moment]) -> dict:
 def _badges(report: Report) -> list[str]:
     """Returns notes that matter when these scores are compared with others."""
     badges = [report.source] if report.source else []
+    if report.warnings:
+        badges.append(f"{len(report.warnings)} warnings, see below")
     if report.sequences < report.all_sequences and not report.source:
         badges.append(f"incomplete: {report.sequences} of {report.all_sequences} sequences")
     if report.missing:

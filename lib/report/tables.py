@@ -140,6 +140,7 @@ def page(report: Report) -> str:
     metric = report.metrics[-1]
     parts = [f"# {report.title}\n", markdown(headline(report))]
     parts.append(f"Scores in per cent, protocol {report.protocol}.\n" + _counted(report))
+    parts += ["".join(f"- Warning: {text}\n" for text in report.warnings)] if report.warnings else []
     if report.beside:
         parts += ["## Protocols side by side\n", markdown(protocols(report))]
     if any(tracker.intervals for tracker in report.trackers.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Collection, Hashable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from lib.data.drop import Drop
-from lib.results.raw import drop_of, experiment_folder, find_companion, find_results, read_record
+from lib.results.raw import (
+    drop_of,
+    experiment_folder,
+    find_companion,
+    find_results,
+    read_record,
+    unread_files,
+)
+from lib.results.unpack import unpack_results, write_files
 
 
 class ResultFolder:
@@ -19,19 +28,36 @@ class ResultFolder:
         tracker: name of the tracker, for reports and errors.
         path: the folder, or its subfolder with an experiment of the VOT toolkit.
 
+    Args:
+        folder: the folder, or a zip or tar archive of it.
+
     Raises:
-        ValueError: the folder is missing.
+        ValueError: the folder is missing, or the archive has no results, see `unpack_results`.
     """
 
     def __init__(self, tracker: str, folder: Path):
-        if not Path(folder).is_dir():
+        folder = Path(folder)
+        if folder.is_file():
+            folder = self._unpack(folder)
+        if not folder.is_dir():
             raise ValueError(f"{tracker}: no result folder {folder}")
-        self.tracker, self.path = tracker, experiment_folder(Path(folder))
+        self.tracker, self.path = tracker, experiment_folder(folder)
         self._kept: dict[Hashable, Any] = {}
+
+    def _unpack(self, archive: Path) -> Path:
+        """Unpacks an archive of results into a temporary folder, which is removed with this object."""
+        self._unpacked = tempfile.TemporaryDirectory()
+        folder = Path(self._unpacked.name) / archive.name
+        write_files(folder, unpack_results(archive).files)
+        return folder
 
     def find(self, names: Collection[str]) -> dict[str, Path | None]:
         """Returns the box file of each sequence, or None. Raises ValueError as `find_results`."""
         return self.once(("find", *names), lambda: find_results(self.path, names))
+
+    def unread(self, paths: dict[str, Path | None]) -> dict[str, Path]:
+        """Returns sequence → another file that could be its result, see `unread_files`."""
+        return self.once(("unread", *paths), lambda: unread_files(self.path, paths))
 
     def read(self, path: Path, reader: Callable[[Path], np.ndarray]) -> np.ndarray:
         """Returns the result of `reader` for a file. The array is shared and read-only.

@@ -10,7 +10,9 @@ layout (`car/car_001.txt` with `car_001_confidence.value` and `car_001_time.valu
 
 from __future__ import annotations
 
+import difflib
 import json
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
@@ -19,7 +21,7 @@ import numpy as np
 from lib.data.drop import Drop
 from lib.results.vot_files import read_trajectory
 from lib.utils.boxes import xyxy_to_xywh
-from lib.utils.files import parse_rows, write_text
+from lib.utils.files import decode_text, is_clutter, parse_rows, read_text, write_text
 
 # Suffixes of files with one number per frame, after the sequence's name, and the same in the VOT toolkit's layout.
 RECORD = "run.json"
@@ -27,6 +29,9 @@ RESULT_SUFFIXES = ("_time", "_score")
 DROP_SUFFIX = "_drop"
 COMPANIONS = (*RESULT_SUFFIXES, DROP_SUFFIX)
 EXPERIMENTS = ("rgbd-unsupervised", "baseline")  # subfolders of a tracker's folder in the VOT toolkit's layout
+TEXT_SUFFIXES = (".txt", ".csv")
+SPELLINGS = str.maketrans({"-": "_", "`": "'", "\u00b4": "'", "\u2019": "'"})
+FIRST_BYTES = 4096  # of a file; its first line ends in them
 VOT_ENDINGS = {"_time": "_time.value", "_score": "_confidence.value"}
 
 
@@ -143,7 +148,7 @@ def read_rows(path: Path) -> np.ndarray:
     path = Path(path)
     if path.suffix == ".bin":
         return read_trajectory(path)
-    return _parse_rows(path.read_text(encoding="utf-8-sig"), str(path), is_vot(path))
+    return _parse_rows(read_text(path), str(path), is_vot(path))
 
 
 def parse_boxes(text: str, source: str, with_codes: bool = False) -> np.ndarray:
@@ -161,6 +166,9 @@ def parse_boxes(text: str, source: str, with_codes: bool = False) -> np.ndarray:
 
 def _parse_rows(text: str, source: str, with_codes: bool) -> np.ndarray:
     """Parses a text, see `read_rows`."""
+    first, _, rest = text.lstrip().partition("\n")
+    if first.strip() == "1" and rest.strip():  # the VOT toolkit's code for the first frame, in a folder of plain files
+        text = f"nan nan nan nan\n{rest}"
     if with_codes:
         text = "\n".join("nan nan nan nan" if line.strip().isdecimal() else line for line in text.splitlines())
     return parse_rows(text, source, columns=(4, 8))
@@ -182,7 +190,7 @@ def read_numbers(path: Path) -> np.ndarray:
     Raises:
         ValueError: a line is not a number; names file and line.
     """
-    return parse_numbers(Path(path).read_text(encoding="utf-8-sig"), str(path))
+    return parse_numbers(read_text(path), str(path))
 
 
 def parse_numbers(text: str, source: str) -> np.ndarray:
@@ -201,18 +209,79 @@ def parse_numbers(text: str, source: str) -> np.ndarray:
 def find_results(folder: Path, names: Collection[str]) -> dict[str, Path | None]:
     """Returns the box file of each sequence of a benchmark, or None.
 
-    `OTR_old_man.txt` belongs to `old_man`, not to `man`, if both are in `names`.
+    If there is no `x.txt` or `x/x_001.txt`, names that almost fit are accepted where they are unique: other letters'
+    case, `.csv`, `x/x.txt`, - for _, and one prefix or suffix that most files have, e.g. the tracker's name.
+    `OTR_old_man.txt` belongs to `old_man`, not to `man`, if both are in `names`. `backup_of_x.txt` is not the result of
+    x if other sequences have plain names.
 
     Raises:
         ValueError: several files match a sequence.
     """
-    folder, listing = Path(folder), None
+    folder = Path(folder)
     paths = {name: _own_file(folder, name) for name in names}
-    for name in (name for name, path in paths.items() if path is None):
-        if listing is None:  # listed once, not for each sequence
-            listing = [path for path in sorted(folder.glob("*_*.txt")) if path.stem not in paths and holds_boxes(path)]
-        paths[name] = _prefixed_file(listing, name, names)
+    missing = {_plain_name(name): name for name, path in paths.items() if path is None}
+    if not missing:
+        return paths
+    taken = {path for path in paths.values() if path is not None}
+    stems = [(_plain_name(path.stem), path) for path in list_result_files(folder) if path not in taken]
+    matches = _match_names(stems, [_plain_name(name) for name in names], missing)
+    counts = Counter(affix for found in matches.values() for affix in {affix for affix, _ in found})
+    counts[""] += len(taken)
+    accepted = {affix for affix, count in counts.items() if not affix or count >= counts[""]}
+    for plain, found in matches.items():
+        fitting = [path for affix, path in found if affix in accepted]
+        exact = [path for affix, path in found if not affix]
+        chosen = exact if len(exact) == 1 else fitting
+        if len(chosen) > 1:
+            raise ValueError(
+                f"{folder}: {', '.join(path.name for path in chosen)} match sequence '{missing[plain]}'; keep only one"
+            )
+        paths[missing[plain]] = chosen[0] if chosen else None
     return paths
+
+
+def list_result_files(folder: Path) -> list[Path]:
+    """Returns the files in a folder that can be box files, sorted, and `x/x.txt` of its subfolders."""
+    entries = [path for path in sorted(folder.iterdir()) if not is_clutter(path.name)]
+    inner = [path / f"{path.name}.txt" for path in entries if path.is_dir()]
+    files = [path for path in entries if path.suffix.lower() in TEXT_SUFFIXES] + inner
+    return [path for path in files if path.is_file() and holds_boxes(path)]
+
+
+def _plain_name(name: str) -> str:
+    """Returns a name without the differences between spellings."""
+    return name.casefold().translate(SPELLINGS)
+
+
+def _match_names(
+    stems: list[tuple[str, Path]], names: list[str], wanted: Collection[str]
+) -> dict[str, list[tuple[str, Path]]]:
+    """Returns for each wanted name the files that fit: (what stands before or after the name, file)."""
+    longest_first = sorted(names, key=len, reverse=True)
+    matches: dict[str, list[tuple[str, Path]]] = {}
+    for stem, path in stems:
+        name = next((n for n in longest_first if f"_{n}_" in f"_{stem}_"), "")  # the longest name that it holds
+        if not name or not (stem.startswith(name) or stem.endswith(name)) or name not in wanted:
+            continue
+        affix = f"*{stem.removeprefix(name)}" if stem.startswith(name) else f"{stem.removesuffix(name)}*"
+        matches.setdefault(name, []).append(("" if stem == name else affix, path))
+    return matches
+
+
+def unread_files(folder: Path, paths: dict[str, Path | None]) -> dict[str, Path]:
+    """Returns sequence → another file in the folder that could be its result and is not read, see `find_results`."""
+    stems = [(_plain_name(path.stem), path) for path in list_result_files(folder) if path not in paths.values()]
+    found = {_plain_name(name): name for name, path in paths.items() if path is not None}
+    matches = _match_names(stems, [_plain_name(name) for name in paths], found)
+    return {found[plain]: files[0][1] for plain, files in matches.items()}
+
+
+def nearest_file(folder: Path, name: str) -> Path | None:
+    """Returns the file in a folder whose name is most like that of a missing sequence, or None if none is like it."""
+    stems = {_plain_name(path.stem): path for path in list_result_files(folder)}
+    near = difflib.get_close_matches(_plain_name(name), stems, n=1, cutoff=0.75)
+    inside = [stem for stem in stems if f"_{_plain_name(name)}_" in f"_{stem}_"]
+    return stems[(near or inside)[0]] if near or inside else None
 
 
 def experiment_folder(folder: Path) -> Path:
@@ -225,19 +294,6 @@ def _own_file(folder: Path, name: str) -> Path | None:
         if path.is_file() and holds_boxes(path):
             return path
     return None
-
-
-def _prefixed_file(listing: list[Path], name: str, names: Collection[str]) -> Path | None:
-    ending = f"_{name}"
-    found = [path for path in listing if path.stem.endswith(ending)]
-    if found:  # exclude files of sequences with a longer name and the same ending
-        longer = tuple(f"_{other}" for other in names if other.endswith(ending))
-        found = [path for path in found if not path.stem.endswith(longer)]
-    if len(found) > 1:
-        raise ValueError(
-            f"{found[0].parent}: {', '.join(path.name for path in found)} match sequence '{name}'; keep only one"
-        )
-    return found[0] if found else None
 
 
 def find_companion(path: Path, suffix: str) -> Path | None:
@@ -265,6 +321,11 @@ def holds_boxes(path: Path) -> bool:
 
 
 def first_row_length(path: Path) -> int:
-    """Returns the number of words in the first line of a result file."""
-    with path.open(encoding="utf-8-sig") as file:
-        return len(file.readline().replace(",", " ").split())
+    """Returns the number of words in the first line of a result file, and 1 for a file that is not text."""
+    with path.open("rb") as file:
+        start = file.read(FIRST_BYTES)
+    try:
+        text = decode_text(start[: len(start) // 2 * 2] if len(start) == FIRST_BYTES else start, str(path))
+    except ValueError:
+        return 1
+    return len(text.partition("\n")[0].replace(",", " ").split())

@@ -25,7 +25,7 @@ import numpy as np
 
 from lib.results.pack import RUN_FILE
 from lib.results.raw import COMPANIONS, boxes_text, numbers_text, parse_boxes, parse_numbers, read_boxes
-from lib.utils.files import atomic_path
+from lib.utils.files import atomic_path, decode_text
 
 MAX_BYTES = 1 << 30  # unpacked; the results of 100 trackers on the largest benchmark need half of it
 MAX_FILES = 200_000
@@ -264,10 +264,7 @@ class _Group:
         return parse_numbers(text, f"{self.source}/{name}")
 
     def _text(self, name: str) -> str:
-        try:
-            return self.members[name].decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{self.source}/{name}: not a text file ({error.reason})") from None
+        return decode_text(self.members[name], f"{self.source}/{name}")
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lib.utils.files import parse_rows
+from lib.utils.files import parse_rows, read_text
 
 BINARY_VERSION = 1  # of the toolkit's binary result files
 
@@ -23,7 +23,7 @@ def read_trajectory(path: Path) -> np.ndarray:
     path = Path(path)
     if path.suffix == ".bin":
         return _read_binary(path.read_bytes(), path)
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(path).splitlines()
     codes = [len(line.replace(",", " ").split()) <= 1 and not line.startswith("m") for line in lines]
     rows = ["nan nan nan nan" if code else line for code, line in zip(codes, lines, strict=True)]
     boxes = parse_rows("\n".join(rows), f"{path} (only rectangles can be scored)")
@@ -57,7 +57,7 @@ def read_confidences(path: Path) -> np.ndarray:
     Raises:
         ValueError: a word is not a number; names the line.
     """
-    lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(path).splitlines()
     return parse_rows("\n".join(line.strip() or "0" for line in lines), str(path), columns=(1,))[:, 0]
 
 
@@ -85,7 +85,7 @@ def read_anchors(path: Path, length: int) -> list[Anchor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; multistart needs the anchors of the data set")
-    values = parse_rows(path.read_text(encoding="utf-8-sig"), str(path), columns=(1,))[:, 0]
+    values = parse_rows(read_text(path), str(path), columns=(1,))[:, 0]
     if len(values) > length:
         raise ValueError(f"{path}: {len(values)} rows for {length} frames")
     return anchors_of(values, str(path))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from lib.utils.numbers import parse_plain
+
+CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"}
+EMPTY_FIELD = re.compile(r"(?:^|,)[ \t]*,", re.MULTILINE)  # two commas with nothing between, or one before all numbers
 
 
 @contextlib.contextmanager
@@ -42,6 +47,35 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def decode_text(data: bytes, source: str) -> str:
+    """Decodes UTF-8, or UTF-16 with a byte-order mark.
+
+    Args:
+        source: name of the file, for error texts.
+
+    Raises:
+        ValueError: the bytes are no such text; names the file.
+    """
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise ValueError(f"{source}: expected UTF-8 text, got other bytes; fetch the file again")
+    return text
+
+
+def read_text(path: str | Path) -> str:
+    """Reads a text file, see `decode_text`."""
+    return decode_text(Path(path).read_bytes(), str(path))
+
+
+def is_clutter(name: str) -> bool:
+    """Returns whether a file name is one that file managers leave in folders and archives, e.g. "._car.txt"."""
+    return name.startswith("._") or name in CLUTTER
+
+
 def parse_rows(text: str, source: str, columns: tuple[int, ...] = (4,)) -> np.ndarray:
     """Parses rows of numbers separated by commas, tabs or spaces, which may be mixed. NaN is accepted.
 
@@ -55,6 +89,10 @@ def parse_rows(text: str, source: str, columns: tuple[int, ...] = (4,)) -> np.nd
     Raises:
         ValueError: a row has the wrong length, or a word is not a number; names the line.
     """
+    if "," in text and (gap := EMPTY_FIELD.search(text)):
+        number = text.count("\n", 0, gap.end() - 1) + 1
+        line = text.splitlines()[number - 1].strip()[:80]
+        raise ValueError(f"{source}, line {number}: a field is empty: '{line}'")
     plain = parse_plain(text.encode())
     if plain is not None and plain.shape[1] in columns:
         return plain
@@ -62,6 +100,8 @@ def parse_rows(text: str, source: str, columns: tuple[int, ...] = (4,)) -> np.nd
     if not text.strip():
         return np.empty((0, columns[0]))
     with contextlib.suppress(ValueError):  # the invalid row or word is located below
+        if "_" in text:
+            raise ValueError
         table = np.loadtxt(io.StringIO(text), comments=None, ndmin=2)
         if table.shape[1] in columns:
             return table
@@ -75,7 +115,7 @@ def parse_rows(text: str, source: str, columns: tuple[int, ...] = (4,)) -> np.nd
             )
         for word in row:
             try:
-                float(word)
+                float(word.replace("_", "x"))  # Python reads 7_0 as 70
             except ValueError:
                 raise ValueError(f"{source}, line {number}: '{word[:40]}' is not a number") from None
     return np.array([row for row in rows if row], dtype=np.float64).reshape(-1, width)

@@ -394,7 +394,7 @@ def test_archives_without_results_or_with_broken_ones_are_refused(tmp_path):
         unpack_results(zip_of(tmp_path / "x.zip", **{"readme.txt": "hello\n"}))
     with pytest.raises(ValueError, match=r"y\.zip:T/car\.txt, line 2: 'x' is not a number"):
         unpack_results(zip_of(tmp_path / "y.zip", **{"T/car.txt": "1 2 3 4\n1 2 x 4\n"}))
-    with pytest.raises(ValueError, match=r"z\.zip:T/car\.txt: not a text file"):
+    with pytest.raises(ValueError, match=r"z\.zip:T/car\.txt: expected UTF-8 text"):
         unpack_results(zip_of(tmp_path / "z.zip", **{"T/car.txt": b"1 2 3 4\n\xff\xfe"}))
     with pytest.raises(FileNotFoundError):
         unpack_results(tmp_path / "nothing.zip")

@@ -14,7 +14,7 @@ import numpy as np
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 from lib.utils.boxes import is_valid
-from lib.utils.files import parse_rows
+from lib.utils.files import decode_text, parse_rows
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 SPLITS = Path(__file__).parent / "splits"
@@ -76,10 +76,7 @@ def read_numbers(store: Store, key: str, columns: tuple[int, ...]) -> np.ndarray
 
 def read_text(store: Store, key: str) -> str:
     """Reads a UTF-8 file without its byte order mark. Raises FileNotFoundError, or ValueError if it is not UTF-8."""
-    try:
-        return store.read(key).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{store.name}/{key}: expected UTF-8 text, got other bytes; fetch the file again") from None
+    return decode_text(store.read(key), f"{store.name}/{key}")
 
 
 def build_sequence(

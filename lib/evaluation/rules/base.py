@@ -27,6 +27,13 @@ PROTOCOLS = {
 }
 
 
+class Remark(NamedTuple):
+    """Something about one result that its reader should know. Remarks with the same text are reported together."""
+
+    text: str  # continues "12 of 245 results "
+    detail: str  # the sequence and what was found
+
+
 class Output(NamedTuple):
     """The checked results of a tracker on one sequence of N frames. Boxes are in image pixels."""
 
@@ -35,6 +42,7 @@ class Output(NamedTuple):
     scores: np.ndarray | None = None  # (N,) confidence, if the rule needs it
     times: np.ndarray | None = None  # (N,) seconds, if the tracker wrote them
     rows: int = 0  # number of rows in the file, before cutting or padding
+    remarks: tuple[Remark, ...] = ()
     runs: tuple[np.ndarray, ...] = ()  # (n, 4) each, in the order of tracking, for multi-start rules
 
 
