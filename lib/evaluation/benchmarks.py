@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lib.evaluation.rules.base import Benchmark
-from lib.evaluation.rules.curves import BEST_OF_BOTH, GTOT_METRICS, ONE_PASS, PRECISION, SUCCESS, SUCCESS_ALONE
+from lib.evaluation.rules.curves import BEST_OF_BOTH, EVENT, GTOT_METRICS, ONE_PASS, PRECISION, SUCCESS, SUCCESS_ALONE
 from lib.evaluation.rules.long_term import LONG_TERM, LongTermRule
 from lib.evaluation.rules.multi_start import MULTI_START, MultiStartRule
 from lib.evaluation.rules.one_pass import PLAIN, OnePassRule
@@ -116,7 +116,7 @@ VISEVENT = Benchmark(
     dataset="VisEvent",
     sequences=320,
     rule=OnePassRule(absent_is_miss=True, drop_zero_curves=True),
-    metrics=ONE_PASS,
+    metrics=EVENT,
     verified=False,
     evidence="Not verified against published figures: agrees with an independent computation of CEUTrack's 172 videos.",
     attributes=tuple("CM ROT DEF FOC LI OV POC VC SV BC MB ARC FM NMO IV OE BOM".split()),

@@ -25,6 +25,10 @@ from lib.results.folder import ResultFolder
 from lib.utils.texts import shorten
 
 FPS_NOTE = "FPS: of the tracker's own time as its files give it; processes that share a machine slow each other down."
+MEAN_NOTE = (
+    "PR is the precision at 20 pixels; PR mean is the mean of the precision curve, which the benchmark's published "
+    "toolkit prints. Papers give either."
+)
 BOOTSTRAP_NOTE = "Intervals and comparisons: bootstrap over sequences, 2,000 resamples, the same ones for all trackers."
 
 
@@ -216,6 +220,7 @@ def score_results(
     attributes = {name: flags for name, flags in (attributes or {}).items() if flags.any()}
     weights = resampled_weights(len(results.annotations))
     notes = [f"Protocol {benchmark.protocol}: {PROTOCOLS[benchmark.protocol]}.", benchmark.evidence]
+    notes += [MEAN_NOTE] if "PR mean" in benchmark.metrics else []
     notes += [*benchmark.rule.notes(), FPS_NOTE, BOOTSTRAP_NOTE]
     trackers, samples, warnings = {}, {}, []
     for tracker, outputs in results.outputs.items():

@@ -458,7 +458,7 @@ def test_a_broken_annotation_row_is_named_with_file_and_line(tmp_path, text, pro
 
 def test_an_annotation_that_is_missing_or_not_text_is_named(tmp_path):
     folder = lasher_video(tmp_path)
-    write_file(folder / "visible.txt", b"\xff\xfe1\x00")
+    write_file(folder / "visible.txt", b"\x89PNG\x00")
     assert refusal(tmp_path, "LasHeR") == (
         "LasHeR/testingset/2girl/visible.txt: expected UTF-8 text, got other bytes; fetch the file again"
     )
@@ -469,7 +469,7 @@ def test_an_annotation_that_is_missing_or_not_text_is_named(tmp_path):
 
 def test_a_list_that_is_not_text_is_named(tmp_path):
     depth_video(tmp_path)
-    write_file(tmp_path / "DepthTrack" / "test" / "list.txt", b"\xff\xfem\x00")
+    write_file(tmp_path / "DepthTrack" / "test" / "list.txt", b"\x89PNG\x00")
     assert refusal(tmp_path, "DepthTrack").startswith("DepthTrack/test/list.txt: expected UTF-8 text")
 
 

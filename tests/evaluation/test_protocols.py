@@ -54,6 +54,17 @@ def test_visevent_under_pytrackings_rules(reference):
     assert report.protocol == "pytracking_all" and "protocol pytracking_all (not verified)" in report.title
 
 
+def test_visevent_reports_the_precision_at_20_pixels_and_the_mean_of_the_curve(reference):
+    """The second is what the published toolkit prints: CEUTrack's 172 videos have 71.81 and 68.13."""
+    annotations, folder = annotations_from_folder(reference / "gt/VisEvent"), reference / "results/VisEvent/CEUTrack"
+    report = evaluate(VISEVENT, annotations, {"t": folder}, allow_missing=True)
+    found = report.trackers["t"].scores
+    assert (found["PR"], found["PR mean"]) == (pytest.approx(71.81, abs=0.01), pytest.approx(68.13, abs=0.01))
+    assert np.mean(report.trackers["t"].curves["PR"].y) == pytest.approx(found["PR mean"])
+    assert list(COESOT.metrics) == list(VISEVENT.metrics) and "PR mean" not in LASHER.metrics
+    assert any(note.startswith("PR is the precision at 20 pixels; PR mean") for note in report.notes)
+
+
 def test_stc_gives_the_independent_figures(reference):
     annotations = annotations_from_folder(reference / "gt/STC")
     assert [a.name for a in annotations[:2]] == ["athlete_move", "athlete_static"], "GT_ stands before every name"

@@ -33,6 +33,10 @@ SUCCESS = Metric(OVERLAP, OVERLAP_THRESHOLDS, score_at=None)
 OP50 = SUCCESS._replace(score_at=OVERLAP_THRESHOLDS[10])
 OP75 = SUCCESS._replace(score_at=OVERLAP_THRESHOLDS[15])
 ONE_PASS = {"PR": PRECISION, "NPR": NORMALISED, "OP50": OP50, "OP75": OP75, "SR": SUCCESS}
+# The toolkits of VisEvent and COESOT, as published, print the mean of the precision curve; papers have either figure.
+EVENT = {"PR": PRECISION, "PR mean": PRECISION._replace(score_at=None)} | {
+    k: m for k, m in ONE_PASS.items() if k != "PR"
+}
 SUCCESS_ALONE = {"OP50": OP50, "OP75": OP75, "SR": SUCCESS}
 BEST_OF_BOTH = {"MPR": PRECISION, "MSR": SUCCESS}
 GTOT_METRICS = {
