@@ -30,7 +30,7 @@ class Comparison(NamedTuple):
     p: float  # two-sided: share of resamples with a difference as large, if the true difference were 0
 
     def __str__(self) -> str:
-        verdict = "is better than" if self.low > 0 else "is not told apart from"
+        verdict = "is better than" if self.low > 0 else "is not shown to differ from"
         half, p = (self.high - self.low) / 2, "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
         return f"{self.better} {verdict} {self.worse}: {self.difference:+.2f} ± {half:.2f} ({p})"
 

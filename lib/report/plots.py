@@ -167,12 +167,12 @@ class LadderRow(NamedTuple):
     title: str
     values: list[float]  # one per seed, per cent
     mean: float
-    error: float  # standard error; NaN for a single seed
+    half: float  # half the width of the 95 % interval (Student's t); NaN for a single seed
     is_control: bool
 
 
 def plot_ladder(rows: list[LadderRow], stem: Path) -> list[Path]:
-    """Draws mean and standard error over the seeds of each row, and each seed as a dot; returns the paths.
+    """Draws mean and 95 % interval over the seeds of each row, and each seed as a dot; returns the paths.
 
     Args:
         rows: from top to bottom.
@@ -187,11 +187,11 @@ def plot_ladder(rows: list[LadderRow], stem: Path) -> list[Path]:
     for place, row in enumerate(rows):
         colour = "0.55" if row.is_control else COLOURS[2]
         axes.plot(row.values, [place] * len(row.values), "o", color=colour, markersize=3, alpha=0.6)
-        axes.errorbar(row.mean, place, xerr=row.error, fmt="s", color=colour, markersize=6, capsize=3)
+        axes.errorbar(row.mean, place, xerr=row.half, fmt="s", color=colour, markersize=6, capsize=3)
     axes.set_yticks(range(len(rows)), [row.title for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel(
-        "AUC on held-out pairs (%), mean ± standard error over the seeds\ngreen: the ladder, grey: controls"
+        "AUC on held-out pairs (%), mean and 95 % interval over the seeds (t)\ngreen: the ladder, grey: controls"
     )
     axes.grid(axis="x", color="0.88", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""Means, standard errors and paired differences of several configurations over several seeds."""
+"""Means, 95 % intervals and paired differences of several configurations over several seeds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
+from lib.evaluation.statistics import mean_and_half_width
 from lib.report.plots import LadderRow, plot_ladder
 
 MODALITIES = ("rgbt", "rgbd", "rgbe")
@@ -56,8 +55,8 @@ class Row:
         self.seeds.append(seed)
 
     def mean(self, name: str = "mean") -> tuple[float, float]:
-        """Returns mean and standard error over the seeds, per cent."""
-        return mean_and_error(self.scores[name])
+        """Returns the mean over the seeds and half the width of its 95 % interval, per cent."""
+        return mean_and_half_width(self.scores[name])
 
 
 def draw_ladder(rows: list[Row], stem: Path) -> list[Path]:
@@ -66,14 +65,8 @@ def draw_ladder(rows: list[Row], stem: Path) -> list[Path]:
     return plot_ladder(drawn, stem) if drawn else []
 
 
-def mean_and_error(values: list[float]) -> tuple[float, float]:
-    """Returns the mean and its standard error, in the unit of the values; the error of a single value is NaN."""
-    count = len(values)
-    return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else math.nan
-
-
 def difference(row: Row, reference: Row) -> tuple[float, float]:
-    """Returns mean and standard error of row minus reference, paired by seed, per cent.
+    """Returns the mean of row minus reference and half the width of its 95 % interval, paired by seed, per cent.
 
     Raises:
         ValueError: the rows have no seed in common.
@@ -85,7 +78,7 @@ def difference(row: Row, reference: Row) -> tuple[float, float]:
         row.scores["mean"][row.seeds.index(seed)] - reference.scores["mean"][reference.seeds.index(seed)]
         for seed in common
     ]
-    return mean_and_error(values)
+    return mean_and_half_width(values)
 
 
 def to_markdown(rows: list[Row]) -> str:
@@ -120,6 +113,6 @@ def from_json(path: Path) -> list[Row]:
     return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def _value(mean: float, error: float, sign: bool = False) -> str:
+def _value(mean: float, half: float, sign: bool = False) -> str:
     text = f"{mean:+.2f}" if sign else f"{mean:.2f}"
-    return text if math.isnan(error) else f"{text} ± {error:.2f}"
+    return text if math.isnan(half) else f"{text} ± {half:.2f}"

@@ -87,7 +87,7 @@ def test_headline_scores_lie_in_their_intervals_and_equal_trackers_tie(tmp_path_
         for metric, (low, high) in tracker.intervals.items():
             assert low - 1e-9 <= tracker.scores[metric] <= high + 1e-9 and 0 <= low <= high <= 100 + 1e-9
     (tie,) = (c for c in report.comparisons if {c.better, c.worse} == {"a", "c"})
-    assert (tie.difference, tie.low, tie.high, tie.p) == (0, 0, 0, 1) and "is not told apart from" in str(tie)
+    assert (tie.difference, tie.low, tie.high, tie.p) == (0, 0, 0, 1) and "is not shown to differ from" in str(tie)
     assert len(report.comparisons) == 3 and all(c.difference >= 0 for c in report.comparisons)
 
 
