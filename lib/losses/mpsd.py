@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.losses.common import FeatureSpec, Logs, cosine, in_float32, normalize, token_weights, weighted
-from lib.losses.tracking import box_iou
+from lib.losses.tracking import visible_iou
 from lib.structures import Sample, TrackOutput
 
 PATH_TEMPERATURE, PATH_FLOOR, LEARNABILITY = 0.2, 0.15, 0.5  # tau_p; sum of the minimum path weights; initial eta
@@ -48,11 +48,11 @@ class MPSD(nn.Module):
             name: weighted(1 - cosine(normalize(self.project[name](own)), normalize(target)), weight)
             for name, target in targets.items()
         }
-        reliable = (box_iou(teacher.boxes, sample.search_box) >= MIN_TEACHER_IOU).float()
+        reliable = (visible_iou(teacher.boxes, sample) >= MIN_TEACHER_IOU).float() * sample.present
         loss, logs = distance["fused"], {"mpsd/trusted": reliable.mean()}
         if self.paths:
             path_distance = torch.stack([distance[name] for name in self.paths], dim=1)
-            path_iou = torch.stack([box_iou(teacher.paths[k].boxes, sample.search_box) for k in self.paths], dim=1)
+            path_iou = torch.stack([visible_iou(teacher.paths[k].boxes, sample) for k in self.paths], dim=1)
             if self.selection == "uniform":
                 pi = torch.full_like(path_iou, 1 / len(self.paths))
             else:

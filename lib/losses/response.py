@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import generalized_box_iou_loss
 
 from lib.losses.common import FeatureSpec, Logs, in_float32, weighted
-from lib.losses.tracking import box_iou, to_xyxy
+from lib.losses.tracking import giou_loss, to_xyxy, visible_iou
 from lib.models.box_coder import decode
 from lib.structures import Sample, TrackOutput
 
@@ -30,9 +29,9 @@ class Response(nn.Module):
         entropy = functional.binary_cross_entropy(target, target, reduction="none")
         excess = functional.binary_cross_entropy(own, target, reduction="none") - entropy
         score = weighted(excess, hardness)
-        teacher_iou = box_iou(teacher.boxes, sample.search_box)
-        better = (teacher_iou > box_iou(student.boxes, sample.search_box).clamp(min=0.5)).float()
+        teacher_iou = visible_iou(teacher.boxes, sample)
+        better = (teacher_iou > visible_iou(student.boxes, sample).clamp(min=0.5)).float() * sample.present
         at_peak = decode(teacher.score_map, student.size_map, student.offset_map).float()
         boxes, truth = to_xyxy(at_peak), to_xyxy(teacher.boxes.float())
-        box = 2 * generalized_box_iou_loss(boxes, truth) + 5 * (boxes - truth).abs().mean(dim=1)
+        box = 2 * giou_loss(boxes, truth) + 5 * (boxes - truth).abs().mean(dim=1)
         return (score + self.BOX_WEIGHT * better * box).mean(), {"response/teacher_better": better.mean()}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import box_convert, generalized_box_iou_loss
+from torchvision.ops import box_convert
 
 from lib.models.box_coder import encode_score
 from lib.structures import Sample, TrackOutput
+
+GIOU_EPS = 1e-7  # as torchvision's; crops are 1 wide
 
 
 class TrackingLoss(nn.Module):
@@ -23,10 +25,10 @@ class TrackingLoss(nn.Module):
             score_map = output.score_map.float()
             present = sample.present.float()
             target = encode_score(sample.search_box, *score_map.shape[-2:]) * present[:, None, None, None]
-            boxes, truth = to_xyxy(output.boxes.float()), to_xyxy(sample.search_box).clamp(0, 1)
+            boxes, truth = to_xyxy(output.boxes.float()), visible_part(sample)
             return {
                 "focal": focal_loss(score_map, target).mean(),
-                "giou": (present * generalized_box_iou_loss(boxes, truth)).mean(),
+                "giou": (present * giou_loss(boxes, truth)).mean(),
                 "l1": (present * (boxes - truth).abs().mean(dim=1)).mean(),
             }
 
@@ -45,6 +47,29 @@ def focal_loss(score_map: Tensor, target: Tensor, alpha: float = 2.0, beta: floa
         -torch.log(1 - score_map) * score_map**alpha * (1 - target) ** beta,
     )
     return loss.flatten(1).sum(dim=1) / positive.flatten(1).sum(dim=1).clamp(min=1)
+
+
+def giou_loss(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
+    """Returns 1 - GIoU of paired boxes (B, 4) → (B,) in [0, 2]. A box whose size is not positive has no area.
+
+    It has no boolean masks, which would make a GPU wait and break the graph of `torch.compile`.
+    """
+    areas = [(box[:, 2:] - box[:, :2]).clamp(min=0).prod(dim=1) for box in (a_xyxy, b_xyxy)]
+    shared = torch.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:]) - torch.maximum(a_xyxy[:, :2], b_xyxy[:, :2])
+    around = torch.maximum(a_xyxy[:, 2:], b_xyxy[:, 2:]) - torch.minimum(a_xyxy[:, :2], b_xyxy[:, :2])
+    intersection, hull = shared.clamp(min=0).prod(dim=1), around.clamp(min=0).prod(dim=1)
+    union = areas[0] + areas[1] - intersection
+    return 1 - intersection / (union + GIOU_EPS) + (hull - union) / (hull + GIOU_EPS)
+
+
+def visible_part(sample: Sample) -> Tensor:
+    """Returns the true boxes in the search crops, cut to the crop, (B, 4) corners as fractions of the crop."""
+    return to_xyxy(sample.search_box).clamp(0, 1)
+
+
+def visible_iou(boxes_cxcywh: Tensor, sample: Sample) -> Tensor:
+    """Returns the IoU of boxes (B, 4) with the part of the true boxes that the search crops show, (B,) in [0, 1]."""
+    return box_iou(boxes_cxcywh, box_convert(visible_part(sample), "xyxy", "cxcywh"))
 
 
 def to_xyxy(boxes_cxcywh: Tensor) -> Tensor:

@@ -38,8 +38,10 @@ class CenterHead(nn.Module):
 
         They are float32, also under autocast; see `TrackOutput`.
         """
-        score = self.score(feature_map).float().sigmoid().clamp(SCORE_EPS, 1 - SCORE_EPS)
-        return score, self.size(feature_map).float().sigmoid(), self.offset(feature_map).float()
+        score, size, offset = (branch(feature_map).float() for branch in (self.score, self.size, self.offset))
+        # An overflow in half precision is infinite; the sigmoid would hide it from the check of the loss.
+        score, size = (torch.where(maps.isfinite(), maps, torch.nan).sigmoid() for maps in (score, size))
+        return score.clamp(SCORE_EPS, 1 - SCORE_EPS), size, offset
 
 
 HEADS = {"center": CenterHead}

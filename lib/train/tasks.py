@@ -132,14 +132,14 @@ class PretrainTask(Task):
     def evaluate(self, sample: Sample) -> Terms:
         """Returns the error on masked patches, (B,), and the error with the other modality of another sample, (B,).
 
-        The difference shows how much the other modality helps.
+        The other sample is of the same kind of data. The difference shows how much the other modality helps.
         """
         mae, inputs = self.mae, (sample.template, sample.search, sample.modality)
-        result = mae(self.model, sample, exponent=1.0)
+        result, rows = mae(self.model, sample, exponent=1.0), roll_within(sample.modality)
         error = reconstruction_loss(result.prediction, result.patches, result.masks.mask)
         errors = []
         for m, other in enumerate(("aux", "rgb")):  # m: index of the measured modality; other: the shuffled modality
-            shuffled = [pair._replace(**{other: getattr(pair, other).roll(1, 0)}) for pair in inputs[:2]]
+            shuffled = [pair._replace(**{other: getattr(pair, other)[rows]}) for pair in inputs[:2]]
             prediction = mae.reconstruct(self.model, *shuffled, inputs[2], result.masks.mask)
             errors.append(reconstruction_loss(prediction, result.patches, result.masks.mask)[:, m])
         return {"reconstruction": error.sum(dim=1), "reconstruction_shuffled": torch.stack(errors).sum(dim=0)}

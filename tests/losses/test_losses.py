@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from torchvision.ops import generalized_box_iou_loss
 
-from lib.losses.tracking import TrackingLoss, focal_loss
+from lib.losses.tracking import TrackingLoss, focal_loss, giou_loss, visible_iou
 from lib.models.box_coder import encode_score
 from lib.structures import Sample, TrackOutput
 from lib.train.tasks import box_iou
@@ -76,6 +77,32 @@ def test_an_absent_target_asks_for_low_scores_alone():
         torch.testing.assert_close(terms[name], 2 * positive[name] / 3)
     sum(terms.values()).backward()
     assert (output.score_map.grad[1] > 0).all()  # descent lowers every score
+
+
+def test_giou_equals_torchvisions():
+    torch.manual_seed(0)
+    a, b = (samples_xyxy(500) for _ in range(2))
+    a.requires_grad_()
+    reference = a.detach().clone().requires_grad_()
+    ours, theirs = giou_loss(a, b), generalized_box_iou_loss(reference, b)
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    for loss in (ours, theirs):
+        loss.sum().backward()
+    torch.testing.assert_close(a.grad, reference.grad, atol=1e-4, rtol=1e-4)
+    assert torch.isfinite(giou_loss(torch.zeros(2, 4), torch.zeros(2, 4))).all()
+
+
+def samples_xyxy(count: int) -> torch.Tensor:
+    corner, size = torch.rand(count, 2) * 0.8, torch.rand(count, 2) * 0.4 + 0.01
+    return torch.cat([corner, corner + size], dim=1)
+
+
+def test_reliability_is_measured_on_the_part_of_the_box_in_the_crop():
+    """A target half outside: the network can only find the visible half, and finds it exactly."""
+    sample = make_sample(torch.tensor([[0.0, 0.5, 0.4, 0.2]]))
+    visible_half = torch.tensor([[0.1, 0.5, 0.2, 0.2]])
+    assert visible_iou(visible_half, sample).item() == pytest.approx(1)
+    assert box_iou(visible_half, sample.search_box).item() == pytest.approx(0.5)
 
 
 def test_losses_are_finite_for_degenerate_predictions():
