@@ -73,8 +73,8 @@ def check_times(times: np.ndarray, rows: int) -> str:
     if len(times) not in (rows, rows - 1):
         return f"{len(times)} times for {rows} rows"
     measured = times[1:][~np.isnan(times[1:])]
-    if (measured < 0).any():
-        return f"a time is {measured.min():g} s"
+    if (wrong := measured[(measured < 0) | np.isinf(measured)]).size:
+        return f"a time is {wrong[0]:g} s"
     if len(measured) and np.median(measured) > SLOWEST:
         return f"the median is {np.median(measured):g}: frames per second instead of seconds?"
     return ""

@@ -270,7 +270,8 @@ def _match_names(
 
 def unread_files(folder: Path, paths: dict[str, Path | None]) -> dict[str, Path]:
     """Returns sequence → another file in the folder that could be its result and is not read, see `find_results`."""
-    stems = [(_plain_name(path.stem), path) for path in list_result_files(folder) if path not in paths.values()]
+    files = [path for path in list_result_files(folder) if not path.stem.endswith(COMPANIONS)]
+    stems = [(_plain_name(path.stem), path) for path in files if path not in paths.values()]
     found = {_plain_name(name): name for name, path in paths.items() if path is not None}
     matches = _match_names(stems, [_plain_name(name) for name in paths], found)
     return {found[plain]: files[0][1] for plain, files in matches.items()}

@@ -94,6 +94,15 @@ def test_an_extra_row_in_every_result_is_not_taken_for_another_benchmark(tmp_pat
         score(LASHER, tmp_path, annotations)
 
 
+@pytest.mark.parametrize("stray", [False, True])
+def test_a_missing_first_row_in_every_result_is_not_taken_for_another_benchmark(tmp_path, stray):
+    annotations = sequences(12)
+    for number, annotation in enumerate(annotations):
+        save(tmp_path, annotation, annotation.boxes_xywh[1 if number or not stray else 7 :])
+    with pytest.raises(ValueError, match=r"s01: 29 rows for 30 frames .* is the first box missing\?"):
+        score(LASHER, tmp_path, annotations)
+
+
 def test_a_missing_first_row_is_found(tmp_path):
     annotation = moving()
     save(tmp_path, annotation, annotation.boxes_xywh[1:])
@@ -130,6 +139,9 @@ def test_results_that_are_200_rows_longer_or_shorter(tmp_path, extra, everywhere
         ("0.1\n0.1\n", r"a_time.txt (2 times for 30 rows)"),
         ("30\n" * FRAMES, "a_time.txt (the median is 30: frames per second instead of seconds?)"),
         ("0.1\n" + "-1\n" * (FRAMES - 1), "a_time.txt (a time is -1 s)"),
+        ("0.1\ninf\n" + "0.1\n" * (FRAMES - 2), "a_time.txt (a time is inf s)"),
+        ("0.1 0.2\n" * FRAMES, "a_time.txt (2 numbers per row)"),
+        ("", "a_time.txt (0 times for 30 rows)"),
         ("fast\n" * FRAMES, "line 1: 'fast' is not a number"),
     ],
 )
