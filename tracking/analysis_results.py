@@ -100,8 +100,8 @@ def main() -> None:
         raise ValueError(f"--output_dir {folder}: expected a folder, got a file")
     truth = load_truth(args, benchmark)
     evaluations = evaluate_protocols(benchmarks, truth, folders, args.allow_missing, args.attributes)
-    print(page(evaluations[0].report))
-    print(*save_evaluations(evaluations, truth, folder), sep="\n")
+    paths = save_evaluations(evaluations, truth, folder)  # before anything is printed, so that no file depends on it
+    print(page(evaluations[0].report), *paths, sep="\n")
 
 
 if __name__ == "__main__":

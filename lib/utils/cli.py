@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TextIO, TypeVar
 
 from lib.utils.paths import PROJECT
 
@@ -27,13 +27,17 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Runs a command and exits with 0 on success, 1 on failure, 2 on wrong usage or configuration, 130 if interrupted.
 
     Errors that a user can cause (ValueError, OSError, FloatingPointError for a diverged loss) become one line on
-    stderr; TRANSCMD_TRACEBACK=1 shows the traceback. Other exceptions are defects and always show it.
+    stderr; TRANSCMD_TRACEBACK=1 shows the traceback. Other exceptions are defects and always show it. A reader of the
+    output that stops reading, as in `command | head`, is no error: the command runs to its end.
     """
+    sys.stdout, sys.stderr = (_Output(s) if s else s for s in (sys.stdout, sys.stderr))  # None: closed by the caller
     logging.raiseExceptions = False  # do not report a full disk again for every log line
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = main() or 0
+        if sys.stdout:
+            sys.stdout.flush()  # an error here, e.g. a full disk, is one of the command
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("TRANSCMD_TRACEBACK"):
             raise
@@ -42,7 +46,52 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt as stop:
         sys.stderr.write(f"\ninterrupted{f': {stop}' if str(stop) else ''}\n")
         code = 130
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.end()
     sys.exit(code)
+
+
+class _Output:
+    """A text stream whose reader may stop reading. What is written after that is dropped, without an error.
+
+    Args:
+        stream: the stream. Everything but writing is left to it.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes a text and returns its length. Raises OSError, naming the stream, e.g. if the disk is full."""
+        with self._dropping(BrokenPipeError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Writes what is buffered. Raises OSError as `write`."""
+        with self._dropping(BrokenPipeError):
+            self._stream.flush()
+
+    def end(self) -> None:
+        """Writes what is buffered, and drops it after an error: Python would report it a second time at exit."""
+        with self._dropping(OSError):
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _dropping(self, kind: type[OSError]) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not isinstance(error, kind):
+                raise OSError(error.errno, error.strerror, self._stream.name) from error
+            # The buffer keeps its text and is written again at exit. From here on it goes nowhere, and so does the
+            # output of processes that this one starts.
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
 
 
 class StopRequest:

@@ -1,4 +1,4 @@
-"""Commands that start other commands: what is stopped or killed leaves no process behind."""
+"""What commands share: processes that are stopped leave none behind, and a closed pipe is no error."""
 
 import os
 import signal
@@ -29,6 +29,26 @@ sys.path.insert(0, {str(ROOT)!r})
 from lib.utils.cli import run_child, run_command
 run_command(lambda: run_child([sys.executable, "-c", {STUBBORN!r}, *sys.argv[1:]]))
 """
+# A command that waits until its reader has gone, then writes, runs another command and leaves a file.
+TALKER = f"""
+import logging, pathlib, sys
+sys.path.insert(0, {str(ROOT)!r})
+from lib.utils.cli import run_child, run_command
+
+def main():
+    stream = getattr(sys, sys.argv[1])
+    print("begin", file=stream, flush=True)
+    sys.stdin.readline()
+    for number in range(5000):
+        print("line", number, file=stream)
+    logging.info("a log line")
+    code = run_child([sys.executable, "-c", f"import sys; print('child', file=sys.{{sys.argv[1]}})"])
+    pathlib.Path(sys.argv[2]).write_text("written")
+    return code
+
+run_command(main)
+"""
+COMMANDS = sorted(path for path in (ROOT / "tracking").glob("*.py") if not path.name.startswith("_"))
 
 
 def is_running(pid: int) -> bool:
@@ -146,3 +166,79 @@ def test_an_error_in_one_of_several_commands_stops_the_others():
     with pytest.raises(ValueError, match="this one fails"):
         list(run_side_by_side(run, [True, False, False], jobs=2))
     assert time.monotonic() - begin < 30
+
+
+# what a command writes
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_command_runs_to_its_end_when_its_reader_stops_reading(tmp_path, stream):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-c", TALKER, stream, str(tmp_path / "file")]
+    with subprocess.Popen(command, text=True, **pipes) as talker:
+        assert getattr(talker, stream).readline() == "begin\n"
+        getattr(talker, stream).close()
+        talker.stdin.write("go on\n")
+        talker.stdin.close()
+        other = (talker.stderr if stream == "stdout" else talker.stdout).read()
+        assert talker.wait(timeout=60) == 0, other
+    assert other == ("a log line\n" if stream == "stdout" else "") and (tmp_path / "file").read_text() == "written"
+
+
+def run_unread(*command) -> subprocess.CompletedProcess:
+    """Runs a command whose output is a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return run_into(writer, *command)
+    finally:
+        os.close(writer)
+
+
+def run_into(output, *command) -> subprocess.CompletedProcess:
+    """Runs a command that writes its output when its buffer is full, or at exit, as for users."""
+    users = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    line = list(map(str, command))
+    return subprocess.run(
+        line, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, env=users, text=True, timeout=120
+    )
+
+
+full_disk = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+
+
+@full_disk
+def test_output_that_cannot_be_written_is_one_error(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = run_into(full, sys.executable, "-c", TALKER, "stdout", tmp_path / "file")
+    assert (done.returncode, done.stderr) == (1, "error: <stdout>: No space left on device\n")
+
+
+@pytest.mark.parametrize("name", ["pack_lmdb.py", "pack_results.py", "train.py"])
+def test_help_into_a_closed_pipe_is_no_error(name):
+    done = run_unread(sys.executable, ROOT / "tracking" / name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.name)
+def test_every_command_is_run_by_run_command(path):
+    assert path.read_text(encoding="utf-8").endswith('if __name__ == "__main__":\n    run_command(main)\n')
+
+
+@full_disk
+@pytest.mark.parametrize("reader", ["gone", "full disk"])
+def test_analysis_writes_all_files_before_it_prints(tmp_path, reader):
+    for folder in ("gt", "results"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "ant.txt").write_text("10,10,20,20\n" * 4)
+    command = [sys.executable, ROOT / "tracking/analysis_results.py", "--benchmark", "STC", "--output_dir", tmp_path]
+    command += ["--annotations", tmp_path / "gt", "--results", f"t={tmp_path / 'results'}"]
+    if reader == "gone":
+        done = run_unread(*command)
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        with open("/dev/full", "w") as full:
+            done = run_into(full, *command)
+        assert (done.returncode, done.stderr) == (1, "error: <stdout>: No space left on device\n")
+    tables = {"report.json", "report.md", "report.csv", "report.tex", "sequences.csv", "report.html"}
+    assert tables | {"success.png", "success.pdf"} <= {path.name for path in tmp_path.iterdir()}
