@@ -42,7 +42,7 @@ def test_every_figure_equals_the_result_of_its_command(reports):
         *(("gtot", name, ("MPR", "MSR")) for name in ("ADRNet", "APFNet")),
         ("visevent", "CEUTrack", one_pass),
         ("visevent/pytracking", "CEUTrack", one_pass),
-        ("visevent/pytracking_all", "CEUTrack", one_pass),
+        ("visevent/pytracking_valid", "CEUTrack", one_pass),
         ("visevent", "CEUTrack", ("PR mean",)),
     ):
         assert f"| {figures(reports, folder, tracker, *metrics)}" in table, (folder, tracker)

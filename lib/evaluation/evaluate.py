@@ -59,7 +59,8 @@ def evaluate_protocols(
     """Scores trackers under several protocols, all over the same sequences. Each file is read once.
 
     The first report has all scores. With `allow_missing`, a sequence that one protocol refuses is left out of all.
-    Otherwise a tracker is left out of a protocol, other than the first, that refuses one of its results.
+    Otherwise a tracker is left out of a protocol that refuses one of its results, and protocols that refuse something
+    come last. The first one must accept everything.
 
     Args:
         benchmarks: a benchmark under each protocol, see `Benchmark.under`.
@@ -75,12 +76,21 @@ def evaluate_protocols(
     found = [find_outputs(benchmark, truth.annotations, results) for benchmark in benchmarks]
     refused = {}  # protocol → why it or one of its trackers has no scores
     if allow_missing:
+        for number in range(1, len(found)):
+            empty = [tracker for tracker, outputs in found[number].outputs.items() if not outputs]
+            texts = [text for tracker in empty for text in found[number].problems[tracker]]
+            if empty:
+                protocol = benchmarks[number].protocol
+                refused[protocol] = f"Protocol {protocol} refuses all of {', '.join(empty)}: {shorten(texts, '; ')}."
+                found[number] = found[number].without(empty)
         found = share_sequences(benchmarks, found)
     else:
+        order = sorted(range(len(found)), key=lambda number: found[number].count_problems() > 0)
+        benchmarks, found = [benchmarks[number] for number in order], [found[number] for number in order]
         for benchmark, one in zip(benchmarks[1:], found[1:], strict=True):
             if problems := [text for tracker in one.problems.values() for text in tracker]:
                 refused[benchmark.protocol] = f"Protocol {benchmark.protocol} refuses: {shorten(problems, '; ')}."
-        found = [found[0], *(one.without_problems() for one in found[1:])]
+        found = [found[0], *(one.without([t for t in one.outputs if one.problems[t]]) for one in found[1:])]
     evaluations = []
     for benchmark, one in zip(benchmarks, found, strict=True):
         if evaluations and not one.outputs:
@@ -139,10 +149,13 @@ class Found(NamedTuple):
     outputs: dict[str, dict[str, Output]]  # tracker → sequence → output
     problems: dict[str, list[str]]  # tracker → results that are missing or do not fit, as text
 
-    def without_problems(self) -> Found:
-        """Returns the trackers that have no problem."""
-        kept = {tracker: outputs for tracker, outputs in self.outputs.items() if not self.problems[tracker]}
-        return Found(kept, {tracker: [] for tracker in kept})
+    def count_problems(self) -> int:
+        """Returns the number of problems of all trackers."""
+        return sum(len(texts) for texts in self.problems.values())
+
+    def without(self, trackers: Collection[str]) -> Found:
+        """Returns the other trackers."""
+        return Found(*({t: value for t, value in part.items() if t not in trackers} for part in self))
 
     def restricted(self, names: Collection[str], reason: str) -> Found:
         """Returns the outputs of some sequences. `reason` is a problem of the first tracker, if it is not empty."""
@@ -166,7 +179,8 @@ def find_outputs(benchmark: Benchmark, annotations: list[Annotation], results: d
 
 def share_sequences(benchmarks: list[Benchmark], found: list[Found]) -> list[Found]:
     """Restricts the results of several protocols to the sequences that all of them accept for all trackers."""
-    accepted = [set.intersection(*map(set, one.outputs.values())) if one.outputs else set() for one in found]
+    everything = {name for one in found for outputs in one.outputs.values() for name in outputs}
+    accepted = [everything.intersection(*map(set, one.outputs.values())) for one in found]
     common = set.intersection(*accepted)
     restricted = []
     for number, one in enumerate(found):

@@ -166,12 +166,18 @@ def parse_boxes(text: str, source: str, with_codes: bool = False) -> np.ndarray:
 
 def _parse_rows(text: str, source: str, with_codes: bool) -> np.ndarray:
     """Parses a text, see `read_rows`."""
-    first, _, rest = text.lstrip().partition("\n")
-    if first.strip() == "1" and rest.strip():  # the VOT toolkit's code for the first frame, in a folder of plain files
-        text = f"nan nan nan nan\n{rest}"
+    columns = columns_after_code(text)
+    if columns:
+        text = " ".join(["nan"] * columns) + "\n" + text.lstrip().partition("\n")[2]
     if with_codes:
         text = "\n".join("nan nan nan nan" if line.strip().isdecimal() else line for line in text.splitlines())
     return parse_rows(text, source, columns=(4, 8))
+
+
+def columns_after_code(text: str) -> int:
+    """Returns the number of words in line 2 if line 1 is "1", the VOT toolkit's code for the given box; else 0."""
+    first, second = (*text.lstrip().split("\n", 2), "", "")[:2]
+    return len(second.replace(",", " ").split()) if first.strip() == "1" else 0
 
 
 def boxes_of(rows: np.ndarray, round_corners: bool = False) -> np.ndarray:
@@ -329,4 +335,5 @@ def first_row_length(path: Path) -> int:
         text = decode_text(start[: len(start) // 2 * 2] if len(start) == FIRST_BYTES else start, str(path))
     except ValueError:
         return 1
-    return len(text.partition("\n")[0].replace(",", " ").split())
+    after = columns_after_code(text)
+    return after if after in (4, 8) else len(text.partition("\n")[0].replace(",", " ").split())

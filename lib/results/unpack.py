@@ -24,7 +24,15 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.results.pack import RUN_FILE
-from lib.results.raw import COMPANIONS, boxes_text, numbers_text, parse_boxes, parse_numbers, read_boxes
+from lib.results.raw import (
+    COMPANIONS,
+    boxes_text,
+    columns_after_code,
+    numbers_text,
+    parse_boxes,
+    parse_numbers,
+    read_boxes,
+)
 from lib.utils.files import atomic_path, decode_text
 
 MAX_BYTES = 1 << 30  # unpacked; the results of 100 trackers on the largest benchmark need half of it
@@ -207,8 +215,10 @@ class _Group:
         return Unpacked(self.files, self.sequences, self.left_out)
 
     def _holds_boxes(self, name: str) -> bool:
-        lines = self.members[name].decode("utf-8-sig", "replace").split("\n", 1)
-        words = lines[0].replace(",", " ").split()
+        text = self.members[name].decode("utf-8-sig", "replace")
+        if columns_after_code(text):
+            text = text.lstrip().partition("\n")[2]
+        words = text.partition("\n")[0].replace(",", " ").split()
         with suppress(ValueError):
             return name.endswith(".txt") and len(words) in (4, 8) and bool([float(word) for word in words])
         return False

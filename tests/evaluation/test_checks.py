@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lib.evaluation.annotations import annotations_from_folder
-from lib.evaluation.benchmarks import LASHER
+from lib.evaluation.benchmarks import LASHER, RGBT210, STC, VISEVENT
 from lib.evaluation.evaluate import evaluate
+from lib.evaluation.rules.base import PROTOCOLS
 from lib.report.tables import page
 from tests.evaluation.test_evaluation import annotate, save, score
 
@@ -279,12 +280,23 @@ def test_fields_are_counted_and_numbers_have_no_underscores(tmp_path, row, reaso
         score(LASHER, tmp_path, [annotation])
 
 
-def test_a_result_that_starts_with_the_code_of_the_toolkit_is_read(tmp_path):
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("benchmark", [LASHER, RGBT210, STC, VISEVENT], ids=lambda row: row.name)
+@pytest.mark.parametrize("corners", [False, True])
+def test_a_result_that_starts_with_the_code_of_the_toolkit_is_read(tmp_path, benchmark, protocol, corners):
     annotation = moving()
     save(tmp_path, annotation)
+    if corners:
+        x, y, w, h = annotation.boxes_xywh.T
+        rows = np.stack([x, y, x + w, y, x + w, y + h, x, y + h], axis=1)
+        (tmp_path / "a.txt").write_text("\n".join(",".join(map(str, row)) for row in rows.tolist()))
     text = (tmp_path / "a.txt").read_text().split("\n", 1)[1]
     (tmp_path / "a.txt").write_text(f"1\n{text}")
-    assert score(LASHER, tmp_path, [annotation]).trackers["t"].scores["PR"] == 100
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+        archive.write(tmp_path / "a.txt", "a.txt")
+    for results in (tmp_path, tmp_path / "t.zip"):
+        scores = score(benchmark.under(protocol), results, [annotation]).trackers["t"].scores
+        assert scores.get("OP50", scores.get("PR")) == 100
 
 
 def test_many_broken_files_give_a_short_message(tmp_path):

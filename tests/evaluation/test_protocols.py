@@ -48,10 +48,10 @@ def figures(reference, benchmark, tracker):
 def test_visevent_under_pytrackings_rules(reference):
     expected = figures(reference, "VisEvent_172", "CEUTrack (pytracking rules)")
     annotations, folder = annotations_from_folder(reference / "gt/VisEvent"), reference / "results/VisEvent/CEUTrack"
-    report = evaluate(VISEVENT.under("pytracking_all"), annotations, {"t": folder}, allow_missing=True)
+    report = evaluate(VISEVENT.under("pytracking"), annotations, {"t": folder}, allow_missing=True)
     names = ("PR", "NPR", "SR", "OP50")
     assert named(report.trackers["t"].scores, *names) == pytest.approx({n: expected[n] for n in names}, abs=0.01)
-    assert report.protocol == "pytracking_all" and "protocol pytracking_all (not verified)" in report.title
+    assert report.protocol == "pytracking" and "protocol pytracking (not verified)" in report.title
 
 
 def test_visevent_reports_the_precision_at_20_pixels_and_the_mean_of_the_curve(reference):
@@ -241,12 +241,12 @@ def test_protocols_differ_in_frames_without_a_box(tmp_path):
     perfect = 100 * 20 / 21
     assert found["official"] == pytest.approx({"PR": 100, "NPR": 100, "SR": perfect * 4 / 6})
     assert found["strict"] == pytest.approx({"PR": 80, "NPR": 80, "SR": perfect * 4 / 5})
-    assert found["pytracking_all"] == pytest.approx({"PR": 100 * 4 / 6, "NPR": 100 * 5 / 6, "SR": perfect * 4 / 6})
+    assert found["pytracking"] == pytest.approx({"PR": 100 * 4 / 6, "NPR": 100 * 5 / 6, "SR": perfect * 4 / 6})
     # Sums over all frames, divided by the five valid ones.
-    assert found["pytracking"] == pytest.approx({"PR": 100 * 4 / 5, "NPR": 100 * 5 / 5, "SR": perfect * 4 / 5})
+    assert found["pytracking_valid"] == pytest.approx({"PR": 100 * 4 / 5, "NPR": 100 * 5 / 5, "SR": perfect * 4 / 5})
 
 
-@pytest.mark.parametrize("protocol", ["pytracking", "pytracking_all"])
+@pytest.mark.parametrize("protocol", ["pytracking", "pytracking_valid"])
 def test_pytracking_repeats_the_row_before_an_empty_one(tmp_path, protocol):
     """The example of the corrected rule: every second prediction is 0 0 0 0."""
     annotation = annotate([[100, 100, 50, 50]] * 10)
@@ -336,7 +336,9 @@ def test_every_benchmark_describes_every_protocol(name, protocol):
 
 
 def test_unknown_protocols_are_named():
-    with pytest.raises(ValueError, match="unknown protocol 'otb'; known: official, strict, pytracking, pytracking_all"):
+    with pytest.raises(
+        ValueError, match="unknown protocol 'otb'; known: official, strict, pytracking, pytracking_valid"
+    ):
         LASHER.under("otb")
 
 

@@ -119,7 +119,7 @@ def test_each_protocol_checks_lengths_by_its_own_rule(tmp_path):
     with pytest.raises(ValueError, match=r"LasHeR \(protocol strict\): results .*t/bee: 8 rows for 4 frames in"):
         evaluate_protocols(benchmarks[1:2], truth, {"t": tmp_path})
     found = evaluate_protocols(benchmarks, truth, {"t": tmp_path})
-    assert [evaluation.report.protocol for evaluation in found] == ["official", "pytracking", "pytracking_all"]
+    assert [evaluation.report.protocol for evaluation in found] == ["official", "pytracking", "pytracking_valid"]
     assert any(note.startswith("Protocol strict refuses: t/bee: 8 rows for 4") for note in found[0].report.notes)
 
 
@@ -134,6 +134,11 @@ def test_a_refused_result_costs_its_tracker_one_protocol(tmp_path):
     assert set(official.trackers) == {"good", "long"} and set(strict.trackers) == {"good"}
     row = {row[0]: row for row in protocols(official)}["long"]
     assert row[1] != "-" and row[2] == "-"
+    turned = evaluate_protocols(benchmarks[::-1], truth, folders)
+    assert [e.report.protocol for e in turned] == ["official", "strict"], "a protocol that refuses comes last"
+    allowed = evaluate_protocols(benchmarks, truth, folders, allow_missing=True)
+    assert set(allowed[0].report.trackers) == {"good", "long"} and set(allowed[1].report.trackers) == {"good"}
+    assert any(note.startswith("Protocol strict refuses all of long: ") for note in allowed[0].report.notes)
 
 
 def test_protocols_are_compared_over_the_sequences_that_all_of_them_accept(tmp_path):

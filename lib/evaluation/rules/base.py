@@ -18,12 +18,12 @@ from lib.evaluation.rules.curves import Metric
 from lib.results.folder import ResultFolder
 from lib.results.pack import COMMA, Form
 
-OFFICIAL, STRICT, PYTRACKING, PYTRACKING_ALL = "official", "strict", "pytracking", "pytracking_all"
+OFFICIAL, STRICT, PYTRACKING, PYTRACKING_VALID = "official", "strict", "pytracking", "pytracking_valid"
 PROTOCOLS = {
     OFFICIAL: "bug for bug what the benchmark's own tool does",
     STRICT: "absent and invalid frames do not count anywhere, wrong lengths are refused",
-    PYTRACKING: "what pytracking's analysis does with exclude_invalid_frames: sums are divided by the valid frames",
-    PYTRACKING_ALL: "the same without exclude_invalid_frames, as in OSTrack: sums are divided by all frames",
+    PYTRACKING: "what pytracking's analysis does, in the newer version with its default exclude_invalid_frames=False",
+    PYTRACKING_VALID: "the same with exclude_invalid_frames=True: sums are divided by the frames with a valid box",
 }
 
 

@@ -10,7 +10,7 @@ from lib.evaluation import metrics
 from lib.evaluation.annotations import Annotation
 from lib.evaluation.loading import ReadOptions, load_outputs
 from lib.evaluation.report import Curve
-from lib.evaluation.rules.base import PYTRACKING, PYTRACKING_ALL, Benchmark, Output, Rule, Scored
+from lib.evaluation.rules.base import PYTRACKING, PYTRACKING_VALID, Benchmark, Output, Rule, Scored
 from lib.evaluation.rules.one_pass import under_pytracking
 from lib.evaluation.vot_measures import long_term_frames
 from lib.results.folder import ResultFolder
@@ -45,7 +45,7 @@ class LongTermRule(Rule):
 
     def under(self, protocol: str, benchmark: Benchmark) -> Benchmark:
         """Returns the benchmark under a protocol, see `Rule.under`."""
-        if protocol in (PYTRACKING, PYTRACKING_ALL):
+        if protocol in (PYTRACKING, PYTRACKING_VALID):
             return under_pytracking(benchmark, protocol)
         return benchmark._replace(rule=replace(self, pixel_masks=False, skip_first_frame=True))
 

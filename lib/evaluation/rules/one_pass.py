@@ -14,7 +14,7 @@ from lib.evaluation import metrics
 from lib.evaluation.annotations import Annotation
 from lib.evaluation.loading import ReadOptions, load_outputs
 from lib.evaluation.report import Curve
-from lib.evaluation.rules.base import PYTRACKING, PYTRACKING_ALL, Benchmark, Output, Rule, Scored
+from lib.evaluation.rules.base import PYTRACKING, PYTRACKING_VALID, Benchmark, Output, Rule, Scored
 from lib.evaluation.rules.curves import CENTRE_ERROR, NORMALISED_ERROR, ONE_PASS, OVERLAP, curve_of, read_score
 from lib.results.folder import ResultFolder
 from lib.utils.boxes import iou_xywh, is_valid
@@ -68,7 +68,7 @@ class OnePassRule(Rule):
 
     def under(self, protocol: str, benchmark: Benchmark) -> Benchmark:
         """Returns the benchmark under a protocol, see `Rule.under`."""
-        if protocol in (PYTRACKING, PYTRACKING_ALL):
+        if protocol in (PYTRACKING, PYTRACKING_VALID):
             return under_pytracking(benchmark, protocol)
         rule = replace(
             self,
@@ -148,7 +148,7 @@ PYTRACKING_RULE = replace(PLAIN, replace_first_row=True, refuse_broken_rows=True
 
 def under_pytracking(benchmark: Benchmark, protocol: str) -> Benchmark:
     """Returns a benchmark of any kind with pytracking's rule: one pass, the annotation of RGB, five metrics."""
-    by_valid = protocol == PYTRACKING
+    by_valid = protocol == PYTRACKING_VALID
     rule = replace(PYTRACKING_RULE, every=benchmark.rule.every, divide_by_valid=by_valid)
     return benchmark._replace(rule=rule, metrics=ONE_PASS)
 
@@ -193,6 +193,7 @@ def _broken_row(output: Output) -> int | None:
     """Returns the index of the first row with NaN or a negative size; None if there is none."""
     boxes = output.boxes_xywh
     broken = np.isnan(boxes).any(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
+    broken[:1] &= ~np.isnan(boxes[:1]).all(axis=1)  # the VOT toolkit's code for the given box
     return int(np.argmax(broken)) if broken.any() else None
 
 
@@ -229,6 +230,8 @@ def frame_quantities(rule: OnePassRule, annotation: Annotation, output: Output) 
     A frame with an invalid annotation has the value that the rule defines.
     """
     boxes = np.array(output.boxes_xywh, np.float64)
+    if np.isnan(boxes[0]).all():  # the VOT toolkit's code for the given box
+        boxes[0] = annotation.boxes_xywh[0]
     if rule.refuse_broken_rows:
         boxes = metrics.repair_empty_rows(boxes, len(range(0, output.rows, rule.every)), annotation.boxes_xywh)
     if rule.replace_first_row:
