@@ -9,6 +9,8 @@ import numpy as np
 from lib.structures import Frame, Prediction
 from lib.utils.boxes import is_valid
 
+MIN_SIDE = 0.5  # pixels; a narrower box shows nothing
+
 
 class Tracker(Protocol):
     """Receives the target's box in one frame and predicts it in the following frames.
@@ -31,12 +33,14 @@ def check_init_box(box_xywh: np.ndarray, frame: Frame) -> np.ndarray:
     """Returns the box as (4,) float64.
 
     Raises:
-        ValueError: the box is not finite, has no area or is outside the image; or as `check_frame`.
+        ValueError: the box is not finite, is narrower than MIN_SIDE or is outside the image; or as `check_frame`.
     """
     box = np.array(box_xywh, np.float64).reshape(-1)
     height, width = check_frame(frame)
     if box.shape != (4,) or not is_valid(box):
         raise ValueError(f"init box {_text(box)}: expected finite x y w h with w and h > 0")
+    if min(box[2:]) < MIN_SIDE:
+        raise ValueError(f"init box {_text(box)}: expected w and h of at least {MIN_SIDE} pixels")
     x, y, w, h = box
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
         raise ValueError(f"init box {_text(box)} is outside the {width}x{height} image")

@@ -18,9 +18,10 @@ from lib.tracker.arguments import OWN, absolute_settings, is_own, nearest, read_
 from lib.tracker.base import Tracker
 from lib.tracker.baselines import MilTracker, NanoTracker, StaticTracker, nanotrack_files
 from lib.utils.cli import set_words
-from lib.utils.paths import checkpoint_folder, epoch_path, find_weights
+from lib.utils.paths import PRETRAINED, checkpoint_folder, epoch_path, find_weights
 from lib.utils.trees import to_plain
 
+RULES = 2  # of TransCMDTracker; increase with any change of its predictions, so that results are tracked again
 DEFAULT_CONFIG = "tiny"  # defines the folders of the data sets if the user names no experiment
 
 
@@ -116,7 +117,8 @@ class TransCMDEntry:
         read_arguments(request.tracker, self.arguments, request.settings)
         cfg = load_experiment(request.config, request.settings)
         checkpoint = find_checkpoint(cfg, request.config, request.save_dir, request.checkpoint)
-        fingerprint = f"{file_hash(checkpoint)} {sorted(network_settings(to_plain(cfg)).items())}"
+        settings = {**network_settings(to_plain(cfg)), "TEST.SIZE_RATE": cfg.TEST.SIZE_RATE, "rules": RULES}
+        fingerprint = f"{file_hash(checkpoint)} {sorted(settings.items())}"
         return Built(partial(make_transcmd, cfg, checkpoint, request.device), fingerprint)
 
     def words(self, request: Request) -> list[str]:
@@ -187,17 +189,22 @@ def make_transcmd(cfg, checkpoint: Path, chosen_device: str, modality: str, devi
     model, test = load_trained_model(cfg, checkpoint), cfg.TEST
     template = CropSpec(test.TEMPLATE_SIZE, test.TEMPLATE_FACTOR)
     search = CropSpec(test.SEARCH_SIZE, test.SEARCH_FACTOR)
-    return TransCMDTracker(model, template, search, modality, pick_device(chosen_device or device))
+    return TransCMDTracker(model, template, search, modality, pick_device(chosen_device or device), test.SIZE_RATE)
 
 
 def find_checkpoint(cfg, config: str, save_dir: str | Path, checkpoint: str | Path = "") -> Path:
     """Returns the given checkpoint, also from pretrained_models/, or that of TEST.EPOCH in `save_dir`.
+
+    If the experiment was not trained, its weights in pretrained_models/, if any, are those of the repository.
 
     Raises:
         FileNotFoundError: the checkpoint is missing.
     """
     folder = checkpoint_folder(save_dir, "transcmd", config_name(config))
     path = find_weights(checkpoint) if checkpoint else epoch_path(folder, cfg.TEST.EPOCH or cfg.TRAIN.EPOCH)
+    shipped = PRETRAINED / f"{config_name(config)}.safetensors"
+    if not checkpoint and not path.is_file() and shipped.is_file():
+        return shipped
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such checkpoint; train it with tracking/train.py --config {config}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
+PRETRAINED = PROJECT / "pretrained_models"
 NET_NAME = "TransCMD"
 
 
@@ -24,6 +25,11 @@ def results_folder(save_dir: str | Path, tracker: str, name: str, dataset: str) 
 
 
 def find_weights(name: str | Path) -> Path:
-    """Returns `name` if this file exists, else its path in pretrained_models/ if it is there, else `name`."""
-    local = PROJECT / "pretrained_models" / name
-    return local if local.is_file() and not Path(name).is_file() else Path(name)
+    """Returns `name` if this file exists, else its path in pretrained_models/ if it is there, else `name`.
+
+    "nano" stands for "nano.safetensors".
+    """
+    if Path(name).is_file():
+        return Path(name)
+    candidates = (PRETRAINED / name, PRETRAINED / f"{name}.safetensors")
+    return next((path for path in candidates if path.is_file()), Path(name))

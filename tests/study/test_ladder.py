@@ -145,6 +145,7 @@ def test_the_teacher_in_the_repository_is_that_of_its_experiment():
         *(f"DATA.{key}" for key in ("ROOT", "ROOTS", "CACHE", "NEGATIVES")),
         *(f"DATA.PROXY.{key}" for key in ("DATASETS_NAME", "SAMPLE_PER_EPOCH")),
         "DATA.TRAIN.REPEAT",
+        "TEST.SIZE_RATE",
         *(f"TRAIN.FEATURES.{key}" for key in ("FILE", "BACKBONE", "PREFIX_TOKENS", "LAYER", "CACHE")),
         *(f"TRAIN.TEACHER.{key}" for key in ("CONFIG", "CHECKPOINT", "CACHE")),
         "MODEL.PRETRAIN_FILE",

@@ -87,10 +87,72 @@ def test_a_prediction_stays_inside_the_image():
     assert x >= 0 and y >= 0 and x + w <= 300 and y + h <= 200 and min(w, h) >= 10
 
 
+class Unsure(torch.nn.Module):
+    """Stands for a network that does not see the target: a low score everywhere and a box of the whole crop."""
+
+    def forward(self, template, search, modality):
+        maps = [torch.full((1, count, 8, 8), value) for count, value in ((1, 0.13), (2, 0.99), (2, 1.0))]
+        return TrackOutput(*maps, None, {}, {})
+
+
+BLANK = Frame(*np.full((2, 200, 300, 3), 7, np.uint8))
+
+
+def make_tracker(network, **options) -> TransCMDTracker:
+    return TransCMDTracker(network, CropSpec(64, 2.0), CropSpec(128, 4.0), "rgbt", torch.device("cpu"), **options)
+
+
+def test_a_tracker_that_sees_nothing_keeps_its_box_and_takes_up_again():
+    """300 black pairs, then the picture again."""
+    tracker, box = make_tracker(Oracle()), (100, 80, 40, 30)
+    tracker.initialize(spot(*box), np.array(box))
+    seen = tracker.track(spot(102, 81, 40, 30)).box_xywh
+    for _ in range(300):
+        prediction = tracker.track(BLANK)
+        assert prediction.score == 0 and np.array_equal(prediction.box_xywh, seen)
+    again = tracker.track(spot(104, 82, 40, 30))
+    assert iou_xywh(again.box_xywh, np.array([104, 82, 40, 30])) > 0.9 and again.score > 0.5
+
+
+def test_one_picture_is_enough_to_go_on():
+    tracker, box = make_tracker(Oracle()), (100, 80, 40, 30)
+    tracker.initialize(spot(*box), np.array(box))
+    assert tracker.track(Frame(spot(104, 82, 40, 30).rgb, BLANK.aux)).score > 0.5
+
+
+def test_the_size_changes_little_while_the_score_is_low():
+    tracker = make_tracker(Unsure())
+    tracker.initialize(spot(100, 80, 40, 30), np.array([100, 80, 40, 30]))
+    sizes = np.array([tracker.track(spot(100, 80, 40, 30)).box_xywh[2:] for _ in range(10)])
+    assert (sizes[-1] <= np.array([40, 30]) * 1.02**10 + 1e-9).all() and (sizes[-1] > [40, 30]).all()
+
+
+@pytest.mark.parametrize("network", [Oracle, Unsure])
+def test_a_size_rate_takes_over_a_share_of_the_change(network):
+    start, last = np.array([100.0, 80, 40, 30]), np.array([40.0, 30])
+    whole, part = make_tracker(network()), make_tracker(network(), size_rate=0.5)
+    for tracker in (whole, part):
+        tracker.initialize(spot(100, 80, 40, 30), start)
+    (a, score), (b, _) = (tracker.track(spot(100, 80, 60, 45)) for tracker in (whole, part))
+    if network is Oracle:
+        np.testing.assert_allclose(b[2:], last ** (1 - 0.5 * score) * a[2:] ** (0.5 * score), rtol=1e-6)
+    np.testing.assert_allclose(a[:2] + a[2:] / 2, b[:2] + b[2:] / 2, atol=1e-6)
+    assert (np.abs(b[2:] - last) < np.abs(a[2:] - last)).all() or network is Unsure
+
+
+@pytest.mark.parametrize("box", [(10, 50, 280, 6), (100, 80, 1, 1), (100, 80, 0.6, 0.6)])
+def test_extreme_start_boxes_are_tracked(box, checkpoint):
+    tracker = load_tracker("debug", checkpoint, device="cpu")
+    tracker.initialize(spot(100, 80, 40, 30), np.array(box))
+    for _ in range(3):
+        assert np.isfinite(tracker.track(spot(104, 82, 40, 30)).box_xywh).all()
+
+
 @pytest.mark.parametrize("name", ["transcmd", *UNTRAINED])
 @pytest.mark.parametrize(
     ("box", "message"),
     [
+        ((10, 10, 0.001, 0.001), "expected w and h of at least 0.5 pixels"),
         ((10, 10, 0, 5), r"\(10, 10, 0, 5\).*w and h > 0"),
         ((10, 10, -3, 5), "w and h > 0"),
         ((10, float("nan"), 5, 5), "nan.*finite"),
