@@ -19,11 +19,11 @@ from lib.evaluation.truth import Truth, truth_from_folder, truth_from_store
 from lib.report.save import save_evaluations
 from lib.report.tables import page
 from lib.results.folder import find_trackers
-from lib.utils.cli import run_command
+from lib.utils.cli import Parser, run_command
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument(
         "--benchmark",
         "--dataset_name",

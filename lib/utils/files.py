@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
+import platform
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,21 +15,24 @@ import numpy as np
 
 from lib.utils.numbers import parse_plain
 
+ABANDONED = 86400  # seconds since the last change of a temporary file after which its process has surely ended
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path next to `path`. Renames the file to `path` on success and removes it on failure.
 
     Readers therefore see either the old or the complete new file. Missing folders are created. The suffix is the same,
-    because writers choose the format by it.
+    because writers choose the format by it. The first call for a folder removes what killed processes left there.
 
     Raises:
         OSError: the file cannot be written; names `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{host_name()}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(path.parent, os.getpid())
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -34,6 +40,41 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@functools.cache
+def remove_abandoned(folder: Path, pid: int) -> None:
+    """Removes the temporary files of `atomic_path` in a folder whose process has ended. Works once per process.
+
+    The files of other hosts are removed if they did not change for a day.
+
+    Args:
+        pid: the calling process; part of the key, because a forked process inherits the cache.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.glob(".*.part*"):
+            with contextlib.suppress(OSError, ValueError):
+                host, owner = path.name.partition(".part")[0].split(".")[-2:]
+                here = host == host_name() and owner.isdecimal()
+                if (here and not is_alive(int(owner))) or time.time() - path.stat().st_mtime > ABANDONED:
+                    path.unlink()
+
+
+def host_name() -> str:
+    """Returns the name of this machine, without dots."""
+    return platform.node().partition(".")[0] or "localhost"
+
+
+def is_alive(pid: int) -> bool:
+    """Returns whether a process of this host is running; also True if that is unknown."""
+    if os.name == "posix":  # elsewhere, os.kill would end the process
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:  # it is another user's
+            pass
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:
