@@ -131,10 +131,10 @@ def check_lmdb(path: Path) -> None:
     if len(start) < META.size:
         raise ValueError(f"{path}: not an LMDB file, or cut off ({size} bytes); {FETCH}")
     magic, version, page, *_ = META.unpack_from(start)
+    if magic == MAGIC and version != VERSION:
+        raise ValueError(f"{path}: an LMDB file of version {version}, expected {VERSION}; {FETCH}")
     if magic != MAGIC or page < META.size:
         raise ValueError(f"{path}: not an LMDB file, it begins with {start[:12]!r}; {FETCH}")
-    if version != VERSION:
-        raise ValueError(f"{path}: an LMDB file of version {version}, expected {VERSION}; {FETCH}")
     metas = [META.unpack_from(start, at) for at in (0, page) if len(start) >= at + META.size]
     *_, last_page, _ = max(metas, key=lambda meta: meta[-1])
     if size < (needed := max(META_PAGES, last_page + 1) * page):
