@@ -20,6 +20,7 @@ from lib.report.save import save_evaluations
 from lib.report.tables import page
 from lib.results.folder import find_trackers
 from lib.utils.cli import Parser, run_command
+from lib.utils.files import check_writable
 
 
 def parse_args() -> argparse.Namespace:
@@ -99,6 +100,7 @@ def main() -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--output_dir {folder}: expected a folder, got a file")
     truth = load_truth(args, benchmark)
+    check_writable(folder)
     evaluations = evaluate_protocols(benchmarks, truth, folders, args.allow_missing, args.attributes)
     print(page(evaluations[0].report))
     print(*save_evaluations(evaluations, truth, folder), sep="\n")

@@ -12,6 +12,7 @@ from lib.config.loader import config_name, load_config
 from lib.models.weights.export import export_network
 from lib.tracker.build import find_checkpoint
 from lib.utils.cli import Parser, run_command
+from lib.utils.files import check_writable
 from lib.utils.paths import PROJECT
 
 
@@ -36,6 +37,7 @@ def main() -> None:
     name, cfg = config_name(args.config), load_config("transcmd", args.config, args.set)
     output = Path(args.output or PROJECT / "pretrained_models" / f"{name}.safetensors")
     checkpoint = find_checkpoint(cfg, args.config, args.save_dir, args.checkpoint)
+    check_writable(output.parent)
     tensors = export_network(cfg, checkpoint, output, args.dtype, args.overwrite)
     print(f"{output}: {tensors} tensors, {output.stat().st_size / 1e6:.1f} MB")
 

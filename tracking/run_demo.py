@@ -24,6 +24,7 @@ from lib.utils.cli import (
     set_words,
     tracking_command,
 )
+from lib.utils.files import check_writable
 from lib.utils.paths import PROJECT
 
 TEACHER = PROJECT / "pretrained_models" / "teacher_nano.safetensors"
@@ -62,6 +63,7 @@ def run_several(commands: list[list[str]], workers: int) -> None:
 
 def main() -> None:
     args, start = parse_args(), time.monotonic()
+    check_writable(args.save_dir)
     os.environ.pop("TRANSCMD_DATA", None)  # the folder of the real data; the demo has its own folder
     settings, save_dir = set_words(args.set), ["--save_dir", args.save_dir]
     data_root = load_config("transcmd", "demo", args.set).DATA.ROOT

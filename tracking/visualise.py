@@ -13,6 +13,7 @@ from lib.config.loader import config_name, load_config
 from lib.study.visualise import check_stage, draw_stage, write_picture
 from lib.train.prerequisites import finished_checkpoint
 from lib.utils.cli import Parser, integer, run_command
+from lib.utils.files import check_writable
 from lib.utils.misc import pick_device
 from lib.utils.paths import find_weights
 
@@ -40,8 +41,9 @@ def main() -> None:
     else:
         checkpoint = finished_checkpoint("transcmd", name, args.save_dir, "--config")
     save_dir = Path(args.save_dir)
-    picture = draw_stage(cfg, name, checkpoint, save_dir, args.samples, pick_device(args.device))
     output = Path(args.output or save_dir / "visualised" / f"{name}.png")
+    check_writable(output.parent)
+    picture = draw_stage(cfg, name, checkpoint, save_dir, args.samples, pick_device(args.device))
     write_picture(output, picture)
     print(output)
 

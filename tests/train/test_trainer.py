@@ -159,9 +159,7 @@ def test_a_killed_data_loading_process_ends_training_between_two_steps_and_it_ca
             worker.join()
 
     first.task.after_step = after_step
-    with pytest.raises(
-        ChildProcessError, match=r"a data loading process was killed .*; kept .*interrupted.pth.tar; con"
-    ):
+    with pytest.raises(ChildProcessError, match="a data loading process was killed .*; kept .*interrupted.pth.tar;"):
         first.fit()
     second = make_trainer(cfg, tmp_path / "parts")
     second.load_state(matching_state(second.checkpoints.latest(), second))
