@@ -16,6 +16,7 @@ import _init_paths  # noqa: F401
 
 from lib.study.ladder import ROWS
 from lib.utils.cli import Parser, integer, run_command
+from lib.utils.locks import lock_folder
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,10 +62,11 @@ def main() -> int:
     if args.report:
         ablation.report()
         return 0
-    ablation.keep_settings()
-    if code := ablation.make_data():
-        return code
-    failed = list(ablation.train())
+    with lock_folder(args.save_dir, "ablation"):
+        ablation.keep_settings()
+        if code := ablation.make_data():
+            return code
+        failed = list(ablation.train())
     for line in failed:
         print(line)
     return 1 if failed else 0
