@@ -141,7 +141,11 @@ def test_workers_that_wait_end_when_their_command_is_killed(tmp_path):
     assert all(map(is_running, pids))
     parent.kill()
     parent.wait()
-    assert wait_until(lambda: not any(map(is_running, pids)))
+    try:
+        assert wait_until(lambda: not any(map(is_running, pids)))
+    finally:
+        for pid in filter(is_running, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_killed_worker_of_any_pool_ends_the_command_with_one_line(tmp_path):
