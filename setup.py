@@ -1,4 +1,5 @@
-"""Installs the package `lib`; the commands in `tracking/` run from the checkout."""
+"""Installs the package `lib`, and `transcmd`, the same under another name. The commands in `tracking/` run from the
+checkout."""
 
 from pathlib import Path
 
@@ -15,7 +16,7 @@ setup(
     description="Cross-modality distillation for multi-modal tracking (RGB-T, RGB-D, RGB-E)",
     license="MIT",
     python_requires=">=3.10",
-    packages=find_packages(include=["lib", "lib.*"]),
+    packages=[*find_packages(include=["lib", "lib.*"]), "transcmd"],
     package_data={"lib.data.datasets": ["splits/*.txt"], "lib.report": ["report_template.html"]},
     install_requires=[line for line in requirements if not line.startswith(DEVELOPMENT)],
 )

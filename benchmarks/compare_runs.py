@@ -8,7 +8,6 @@ pictures and pages; run.json, unless --strict; optimizer states.
 Exit status 1: something differs, or only one of the folders has it.
 """
 
-import argparse
 import csv
 import json
 import sys
@@ -23,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 import torch
 
 from lib.models.weights.read import current_name, network_of, read_checkpoint
-from lib.utils.cli import run_command
+from lib.utils.cli import Parser, run_command
 
 
 class Difference(NamedTuple):
@@ -189,7 +188,7 @@ def compare_folders(before: Path, after: Path, strict: bool = False) -> tuple[li
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("before", type=Path, help="output folder of the code before the change")
     parser.add_argument("after", type=Path, help="output folder of the code after it")
     parser.add_argument("--strict", action="store_true", help="compare run.json too: weights, settings and data")

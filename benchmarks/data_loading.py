@@ -7,7 +7,6 @@ python benchmarks/data_loading.py --set DATA.ROOTS.Synthetic=DIR --set DATA.TRAI
     --set DATA.TRAIN.DATASETS_RATIO=[1]
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -22,14 +21,16 @@ from lib.config.loader import load_config
 from lib.data.augment import Augmentation
 from lib.data.loader import build_sampler
 from lib.data.sampler import SampleKey
-from lib.utils.cli import run_command
+from lib.utils.cli import Parser, integer, run_command
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="demo")
-    parser.add_argument("--samples", type=int, default=200)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser = Parser(__doc__)
+    parser.add_argument("--config", default="demo", help="experiment whose samples are made")
+    parser.add_argument("--samples", type=integer(1), default=200, help="of each data set")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. DATA.ROOT=/data; repeatable"
+    )
     args = parser.parse_args()
     cv2.setNumThreads(0)
     cfg = load_config("transcmd", args.config, args.set)

@@ -3,7 +3,6 @@
 python benchmarks/scoring.py
 """
 
-import argparse
 import os
 import resource
 import statistics
@@ -19,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 from lib.evaluation.annotations import annotations_from_folder
 from lib.evaluation.benchmarks import LASHER
 from lib.evaluation.evaluate import evaluate
+from lib.utils.cli import Parser, integer
 
 
 def score_ours(reference: Path, tracker: str) -> dict[str, float]:
@@ -73,12 +73,12 @@ def score_many(reference: Path, count: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     default = Path(os.environ.get("TRANSCMD_SHARED", ROOT.parent / "shared")) / "reference"
     parser.add_argument("--reference", type=Path, default=default, help="holds gt/ and results/")
-    parser.add_argument("--tracker", default="MTNet")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--many", type=int, default=20, help="trackers for the second part; 0: none")
+    parser.add_argument("--tracker", default="MTNet", help="folder in results/")
+    parser.add_argument("--rounds", type=integer(1), default=5, help="repetitions")
+    parser.add_argument("--many", type=integer(0), default=20, help="trackers for the second part; 0: none")
     args = parser.parse_args()
     if not (args.reference / "gt").is_dir():
         parser.error(f"{args.reference} holds no gt/; set TRANSCMD_SHARED")

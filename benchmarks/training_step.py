@@ -3,7 +3,6 @@
 python benchmarks/training_step.py --config demo --device cpu
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -17,16 +16,18 @@ from lib.config.loader import load_config
 from lib.structures import MAX_DISTRACTORS, MODALITIES, Pair, Sample, to_device
 from lib.train.build import RunInfo, build_task
 from lib.train.optim import build_optimizer
-from lib.utils.cli import run_command
+from lib.utils.cli import Parser, integer, run_command
 from lib.utils.misc import pick_device
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="demo")
-    parser.add_argument("--device", default="")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser = Parser(__doc__)
+    parser.add_argument("--config", default="demo", help="experiment that is trained")
+    parser.add_argument("--device", default="", help="cpu, cuda, cuda:1; default: a GPU if there is one")
+    parser.add_argument("--steps", type=integer(1), default=20, help="measured steps")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. TRAIN.BATCH_SIZE=8; repeatable"
+    )
     args = parser.parse_args()
     cfg, device = load_config("transcmd", args.config, args.set), pick_device(args.device)
     task = build_task(cfg, RunInfo("transcmd", Path("output"), args.steps)).to(device)

@@ -127,7 +127,7 @@ def test_an_exported_network_tracks_as_its_checkpoint(trained, run_command, tmp_
 
 
 def test_training_works_in_two_processes(demo_data, run_command, tmp_path):
-    done = run_command("train.py", "--config", "debug", "--mode", "multiple", "--nproc_per_node", 2, "--device", "cpu")
+    done = run_command("train.py", "--config", "debug", "--nproc_per_node", 2, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     state = torch.load(epoch_path(tmp_path / CHECKPOINTS, 2), weights_only=True)
     assert state["epoch"] == 2
@@ -137,8 +137,12 @@ def test_training_works_in_two_processes(demo_data, run_command, tmp_path):
 def test_a_crash_in_one_of_two_processes_is_a_failure(demo_data, run_command, tmp_path):
     arguments = ["--mode", "multiple", "--nproc_per_node", 2, "--device", "cpu", "--set", "TRAIN.LR=1e30"]
     done = run_command("train.py", "--config", "debug", *arguments, "--set", "TRAIN.SCHEDULER.WARMUP_STEPS=0")
-    assert done.returncode == 1
-    assert "the loss is not finite" in done.stderr
+    assert_fails(done, 1, "epoch 1, step ", "the loss is not finite")  # one line of two processes and torchrun
+
+
+def test_one_process_and_several_contradict_each_other(run_command):
+    done = run_command("train.py", "--config", "debug", "--mode", "single", "--nproc_per_node", 2)
+    assert_fails(done, 2, "--mode single contradicts --nproc_per_node 2")
 
 
 def test_a_missing_or_unfinished_teacher_is_named_with_the_command_that_makes_it(run_command, tmp_path):
@@ -284,9 +288,20 @@ def test_unreadable_training_image_ends_training(demo_data, run_command, tmp_pat
     for image in (tmp_path / "data/LasHeR/trainingset").glob("*/infrared/*"):
         image.write_bytes(b"")
     only = ["--set", "DATA.TRAIN.DATASETS_NAME=[LasHeR_train]", "--set", "DATA.TRAIN.DATASETS_RATIO=[1]"]
-    none = ["--set", "DATA.VAL.DATASETS_NAME=[]", "--set", "DATA.VAL.DATASETS_RATIO=[]", "--set", "TRAIN.NUM_WORKER=1"]
+    none = ["--set", "DATA.VAL.DATASETS_NAME=[]", "--set", "DATA.VAL.DATASETS_RATIO=[]", "--set", "TRAIN.NUM_WORKER=2"]
     done = run_command("train.py", "--config", "debug", *only, *none, env={"TRANSCMD_DATA": str(tmp_path / "data")})
-    assert_fails(done, 1, "LasHeR/trainingset/", "/infrared/", "image is empty or cut off (0 bytes)")
+    assert_fails(done, 1, "error: LasHeR/trainingset/", "/infrared/", "image is empty or cut off (0 bytes)")
+    assert "Exception ignored" not in done.stderr
+
+
+def test_several_machines_share_a_result_folder(run_command, tmp_path):
+    for part, finished in (("2/2", 1), ("1/2", 2)):
+        done = run_command("test.py", "static", "--dataset_name", "LasHeR", "--shard", part)
+        assert done.returncode == 0 and "LasHeR: 1 of 1 sequences finished" in done.stderr, done.stderr
+        record = tmp_path / "output/test/tracking_results/static/default/LasHeR/run.json"
+        assert len(json.loads(record.read_text())) == finished
+    wrong = run_command("test.py", "static", "--dataset_name", "LasHeR", "--num_gpus", 99)
+    assert_fails(wrong, 1, "--num_gpus 99: torch finds")
 
 
 def test_wrong_checkpoints_are_refused(trained, run_command, tmp_path):

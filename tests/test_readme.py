@@ -40,7 +40,7 @@ def check_plain_commands(workplace):
     assert (workplace / "output/checkpoints/train/transcmd/debug/TransCMD_ep0002.pth.tar").is_file()
     assert list((workplace / "output/test/tracking_results/transcmd/debug_drop_rgb/LasHeR/debug").glob("*.mp4"))
     assert (workplace / "output/test/reports/LasHeR/success.pdf").is_file()
-    assert (workplace / "data/LasHeR.lmdb").is_file()
+    assert (workplace / "data/demo_packed/LasHeR.lmdb").is_file()
 
 
 def check_chain(workplace):

@@ -15,19 +15,22 @@ from pathlib import Path
 import _init_paths  # noqa: F401
 
 from lib.study.ladder import ROWS
-from lib.utils.cli import run_command
+from lib.utils.cli import Parser, integer, run_command
+from lib.utils.locks import lock_folder
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--save_dir", type=Path, default="output/ablation")
-    parser.add_argument("--train_sequences", type=int, default=200, help="per modality")
+    parser = Parser(__doc__)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="rows of the table; default: all")
+    parser.add_argument("--seeds", nargs="+", type=integer(0), default=[1, 2, 3], help="seeds of the runs")
+    parser.add_argument("--save_dir", type=Path, default="output/ablation", help="folder of all runs and of the table")
+    parser.add_argument("--train_sequences", type=integer(1), default=200, help="sequences per modality")
     parser.add_argument("--teacher", type=Path, help="checkpoint; default: the one in the YAML files of the rows")
-    parser.add_argument("--jobs", type=int, default=1, help="number of runs at the same time; they share the cores")
-    parser.add_argument("--workers", type=int, default=2, help="processes that prepare samples")
-    parser.add_argument("--device", default="")
+    parser.add_argument(
+        "--jobs", type=integer(1), default=1, help="number of runs at the same time; they share the cores"
+    )
+    parser.add_argument("--workers", type=integer(1), default=2, help="processes that prepare samples")
+    parser.add_argument("--device", default="", help="cpu, cuda, cuda:1; default: a GPU if there is one")
     parser.add_argument("--report", action="store_true", help="only write the table of the finished runs")
     parser.add_argument(
         "--set",
@@ -59,10 +62,11 @@ def main() -> int:
     if args.report:
         ablation.report()
         return 0
-    ablation.keep_settings()
-    if code := ablation.make_data():
-        return code
-    failed = list(ablation.train())
+    with lock_folder(args.save_dir, "ablation"):
+        ablation.keep_settings()
+        if code := ablation.make_data():
+            return code
+        failed = list(ablation.train())
     for line in failed:
         print(line)
     return 1 if failed else 0

@@ -19,11 +19,12 @@ from lib.evaluation.truth import Truth, truth_from_folder, truth_from_store
 from lib.report.save import save_evaluations
 from lib.report.tables import page
 from lib.results.folder import find_trackers
-from lib.utils.cli import run_command
+from lib.utils.cli import Parser, run_command
+from lib.utils.files import check_writable
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument(
         "--benchmark",
         "--dataset_name",
@@ -99,6 +100,7 @@ def main() -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--output_dir {folder}: expected a folder, got a file")
     truth = load_truth(args, benchmark)
+    check_writable(folder)
     evaluations = evaluate_protocols(benchmarks, truth, folders, args.allow_missing, args.attributes)
     paths = save_evaluations(evaluations, truth, folder)  # before anything is printed, so that no file depends on it
     print(page(evaluations[0].report), *paths, sep="\n")

@@ -12,24 +12,31 @@ import _init_paths  # noqa: F401
 from lib.data.datasets.synthetic import list_textures
 from lib.data.storage import open_store
 from lib.data.synthetic import DATASETS, write_datasets
+from lib.data.synthetic.dataset import FRAMES, SEQUENCES
 from lib.data.synthetic.preview import write_preview
 from lib.data.synthetic.v2 import Textures
 from lib.data.synthetic.v2.write import TextureRenderer
-from lib.utils.cli import run_command
+from lib.utils.cli import Parser, integer, run_command
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", default="data/demo", help="folder to write (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--version", type=int, default=1, choices=(1, 2), help="2: made of photographs (--textures)")
+    parser = Parser(__doc__)
+    parser.add_argument("--output", default="data/demo", help="folder to write")
+    parser.add_argument("--seed", type=integer(0), default=0, help="of the random numbers that make the data")
+    parser.add_argument(
+        "--version", type=integer(1, 2), default=1, help="1: drawn; 2: made of photographs (--textures)"
+    )
     parser.add_argument("--textures", metavar="DIR", help="folder with cutouts/ and backgrounds/, for --version 2")
-    parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=DATASETS, metavar="NAME")
-    parser.add_argument("--train_sequences", type=int, default=100, help="per data set (default: %(default)s)")
-    parser.add_argument("--test_sequences", type=int, default=8, help="per data set (default: %(default)s)")
-    parser.add_argument("--train_frames", type=int, default=20, help="per sequence (default: %(default)s)")
-    parser.add_argument("--test_frames", type=int, default=60, help="per sequence (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core, the data stay the same")
+    parser.add_argument(
+        "--datasets", nargs="+", default=list(DATASETS), choices=DATASETS, metavar="NAME", help="default: all"
+    )
+    parser.add_argument("--train_sequences", type=integer(*SEQUENCES), default=100, help="per data set")
+    parser.add_argument("--test_sequences", type=integer(*SEQUENCES), default=8, help="per data set")
+    parser.add_argument("--train_frames", type=integer(*FRAMES), default=20, help="per sequence")
+    parser.add_argument("--test_frames", type=integer(*FRAMES), default=60, help="per sequence")
+    parser.add_argument(
+        "--workers", type=integer(0), default=0, help="processes; 0: one per core, the data stay the same"
+    )
     parser.add_argument("--force", action="store_true", help="replace the data that OUTPUT/manifest.json records")
     parser.add_argument("--preview", metavar="FILE.png", help="also draw an overview of some test sequences")
     args = parser.parse_args()

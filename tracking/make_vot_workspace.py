@@ -18,7 +18,7 @@ import _init_paths  # noqa: F401
 from lib.data.datasets import build_store, load_dataset
 from lib.tracker.arguments import is_own
 from lib.tracker.build import TRACKERS, Request, load_experiment
-from lib.utils.cli import run_command, set_words
+from lib.utils.cli import Parser, plain_name, run_command, set_words
 from lib.vot.selftest import random_network, self_test
 from lib.vot.workspace import STACKS, next_steps, toolkit_name, tracker_command, write_workspace
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("tracker", nargs="?", choices=TRACKERS, help="transcmd, or a tracker without training")
     parser.add_argument(
         "config",
@@ -37,9 +37,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--dataset", choices=STACKS, help="benchmark whose data and experiments are used")
     parser.add_argument("--output", type=Path, help="folder of the workspace; default: <save_dir>/vot/<dataset>")
     parser.add_argument("--checkpoint", default="", help="default: the last checkpoint of the experiment in save_dir")
-    parser.add_argument("--save_dir", type=Path, default="output")
+    parser.add_argument("--save_dir", type=Path, default="output", help="folder of the training run")
     parser.add_argument("--device", default="", help="e.g. cpu or cuda:1; default: a GPU if there is one")
-    parser.add_argument("--name", help="name of the tracker in the toolkit; default: <tracker>_<config>")
+    parser.add_argument(
+        "--name", type=plain_name, help="name of the tracker in the toolkit; default: <tracker>_<config>"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. DATA.ROOT=/data; repeatable"
     )

@@ -1,4 +1,5 @@
-"""Packs the folder of a data set into one LMDB file, which is faster on slow disks. All readers accept both.
+"""Packs the folder of a data set into one LMDB file, which is faster on slow disks. All readers accept both. An
+interrupted run continues when the command is run again.
 
 python tracking/pack_lmdb.py data/LasHeR data/LasHeR.lmdb
 """
@@ -10,15 +11,19 @@ import _init_paths  # noqa: F401
 from tqdm import tqdm
 
 from lib.data.storage import pack_lmdb
-from lib.utils.cli import run_command
+from lib.utils.cli import Parser, run_command
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_args() -> argparse.Namespace:
+    parser = Parser(__doc__)
     parser.add_argument("folder", type=Path, help="folder of the data set")
     parser.add_argument("target", type=Path, help="file to write; must end in .lmdb")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing target")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
     if args.target.suffix != ".lmdb":
         raise ValueError(f"{args.target}: expected a name that ends in .lmdb")
     if args.target.exists() and not args.overwrite:

@@ -18,11 +18,11 @@ from lib.results.folder import ResultFolder
 from lib.results.pack import check_count, make_zip, pack_results, tracker_name
 from lib.results.raw import read_drop
 from lib.results.unpack import unpack_results, write_files
-from lib.utils.cli import run_command
+from lib.utils.cli import Parser, plain_name, run_command
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--results", type=Path, metavar="DIR", help="raw results to pack")
     source.add_argument("--unpack", type=Path, metavar="ARCHIVE", help="zip or tar file to read")
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--benchmark", choices=BENCHMARKS, help="benchmark whose tool will read the archive")
     parser.add_argument(
         "--name",
-        default="",
+        type=plain_name,
         help="name of the tracker, default: that of its folder; with --unpack, only this tracker is read",
     )
     parser.add_argument("--annotations", type=Path, help="folder of annotation files, or the data set")
@@ -76,7 +76,7 @@ def pack(args: argparse.Namespace) -> None:
 
 def unpack(args: argparse.Namespace) -> None:
     """Reads an archive into the output folder."""
-    unpacked = unpack_results(args.unpack, args.name)
+    unpacked = unpack_results(args.unpack, args.name or "")
     new = write_files(args.output, unpacked.files, args.force)
     for text in unpacked.left_out:
         print(f"left out: {text}")

@@ -14,16 +14,26 @@ import _init_paths  # noqa: F401
 
 from lib.config.loader import load_config
 from lib.study.demo import BENCHMARKS, ROWS, demo_table
-from lib.utils.cli import Children, run_child, run_command, run_side_by_side, set_words, tracking_command
+from lib.utils.cli import (
+    Children,
+    Parser,
+    integer,
+    run_child,
+    run_command,
+    run_side_by_side,
+    set_words,
+    tracking_command,
+)
+from lib.utils.files import check_writable
 from lib.utils.paths import PROJECT
 
 TEACHER = PROJECT / "pretrained_models" / "teacher_nano.safetensors"
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--save_dir", default="output", help="folder for checkpoints, results and plots")
-    parser.add_argument("--workers", type=int, default=2, help="processes that make data and track")
+    parser.add_argument("--workers", type=integer(1), default=2, help="processes that make data and track")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. TRAIN.EPOCH=1; repeatable"
     )
@@ -53,6 +63,7 @@ def run_several(commands: list[list[str]], workers: int) -> None:
 
 def main() -> None:
     args, start = parse_args(), time.monotonic()
+    check_writable(args.save_dir)
     os.environ.pop("TRANSCMD_DATA", None)  # the folder of the real data; the demo has its own folder
     settings, save_dir = set_words(args.set), ["--save_dir", args.save_dir]
     data_root = load_config("transcmd", "demo", args.set).DATA.ROOT

@@ -3,6 +3,7 @@
 python tracking/test.py transcmd tiny --dataset_name LasHeR --threads 4 --num_gpus 1
 python tracking/test.py transcmd tiny --dataset_name LasHeR --sequence 2girl --debug video
 python tracking/test.py transcmd tiny --dataset_name LasHeR --drop aux:0.1 aux:0.3 aux:0.5
+python tracking/test.py transcmd tiny --dataset_name LasHeR --shard 2/3
 python tracking/test.py static --dataset_name LasHeR
 python tracking/test.py nanotrack --dataset_name LasHeR --set TRACKER.WEIGHTS=DIR
 
@@ -22,14 +23,16 @@ from lib.config.loader import config_name
 from lib.data.datasets import build_store, load_dataset
 from lib.running.debug import MODES
 from lib.running.run import folder_names, parse_drops, pick_sequences, track_datasets
+from lib.running.runner import Shard
 from lib.tracker.build import TRACKERS, Request, build_tracker, load_experiment
-from lib.utils.cli import run_command
+from lib.utils.cli import Parser, integer, plain_name, run_command
+from lib.utils.misc import check_gpus
 
 logger = logging.getLogger(__name__)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("tracker", choices=TRACKERS, help="transcmd, or a tracker without training")
     parser.add_argument(
         "config",
@@ -40,15 +43,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--dataset_name", required=True, nargs="+", help="one or several data sets: LasHeR, DepthTrack, ..."
     )
-    parser.add_argument("--sequence", help="track only this sequence, given by name or number")
+    parser.add_argument("--sequence", help="track only this sequence, given by name or number; default: all")
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        default="",
+        help="track the I-th of N parts of each data set: N machines may share a result folder; default: all",
+    )
     parser.add_argument("--checkpoint", default="", help="default: the last checkpoint of the experiment in save_dir")
-    parser.add_argument("--save_dir", default="output")
-    parser.add_argument("--threads", type=int, default=0, help="worker processes; 0 or 1: no worker processes")
+    parser.add_argument("--save_dir", default="output", help="folder of the training run, and of the results")
+    parser.add_argument("--threads", type=integer(0), default=0, help="worker processes; 0 or 1: no worker processes")
     parser.add_argument(
         "--num_gpus",
-        type=int,
+        type=integer(0),
         default=torch.cuda.device_count(),
-        help="the workers are distributed over this number of GPUs",
+        help="the workers are distributed over this number of GPUs; default: all",
     )
     parser.add_argument(
         "--device", default="", help="for all workers, e.g. cpu or mps; default: the GPUs, else the CPU"
@@ -62,9 +71,11 @@ def parse_args() -> argparse.Namespace:
         help="e.g. rgb, aux:0.3, both:0.3:switched:freeze",
     )
     parser.add_argument(
-        "--drop_seed", type=int, default=0, help="seed of the --drop specifications that do not contain one"
+        "--drop_seed", type=integer(0), default=0, help="seed of the --drop specifications that do not contain one"
     )
-    parser.add_argument("--name", help="name of the result folder; default: the name of the experiment")
+    parser.add_argument(
+        "--name", type=plain_name, help="name of the result folder; default: the name of the experiment"
+    )
     parser.add_argument("--debug", nargs="?", choices=MODES[1:], const="pictures", default="", help="draw every frame")
     parser.add_argument(
         "--set",
@@ -78,7 +89,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    drops = parse_drops(args.drop, args.drop_seed)
+    drops, shard = parse_drops(args.drop, args.drop_seed), Shard.parse(args.shard or "1/1")
+    check_gpus(args.num_gpus)
     request = Request(args.tracker, args.config, tuple(args.set), args.checkpoint, args.save_dir, args.device)
     built = build_tracker(request)
     cfg = load_experiment(args.config, args.set)
@@ -88,7 +100,7 @@ def main() -> int:
     }
     experiment = config_name(args.config) if args.config else "default"
     folders = folder_names(args.save_dir, args.tracker, experiment, args.name, several=len(args.drop) > 1)
-    failed = track_datasets(built, datasets, folders, drops, args.threads, args.num_gpus, args.debug)
+    failed = track_datasets(built, datasets, folders, drops, args.threads, args.num_gpus, args.debug, shard)
     for sequence, reason in failed.items():
         logger.error("failed: %s: %s", sequence, reason)
     return 1 if failed else 0

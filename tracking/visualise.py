@@ -12,20 +12,23 @@ import _init_paths  # noqa: F401
 from lib.config.loader import config_name, load_config
 from lib.study.visualise import check_stage, draw_stage, write_picture
 from lib.train.prerequisites import finished_checkpoint
-from lib.utils.cli import run_command
+from lib.utils.cli import Parser, integer, run_command
+from lib.utils.files import check_writable
 from lib.utils.misc import pick_device
 from lib.utils.paths import find_weights
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--config", required=True, help="an experiment of stage pretrain, or of a teacher")
     parser.add_argument("--checkpoint", help="default: the last checkpoint of the experiment in save_dir")
-    parser.add_argument("--save_dir", default="output")
+    parser.add_argument("--save_dir", default="output", help="folder of the training run, and of the picture")
     parser.add_argument("--output", help="image file to write; default: <save_dir>/visualised/<config>.png")
-    parser.add_argument("--samples", type=int, default=9)
-    parser.add_argument("--device", default="")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--samples", type=integer(1), default=9, help="number of pairs")
+    parser.add_argument("--device", default="", help="cpu, cuda, cuda:1; default: a GPU if there is one")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. DATA.ROOT=/data; repeatable"
+    )
     return parser.parse_args()
 
 
@@ -38,8 +41,9 @@ def main() -> None:
     else:
         checkpoint = finished_checkpoint("transcmd", name, args.save_dir, "--config")
     save_dir = Path(args.save_dir)
-    picture = draw_stage(cfg, name, checkpoint, save_dir, args.samples, pick_device(args.device))
     output = Path(args.output or save_dir / "visualised" / f"{name}.png")
+    check_writable(output.parent)
+    picture = draw_stage(cfg, name, checkpoint, save_dir, args.samples, pick_device(args.device))
     write_picture(output, picture)
     print(output)
 

@@ -12,12 +12,12 @@ import _init_paths  # noqa: F401
 
 from lib.tracker.arguments import is_own
 from lib.tracker.build import TRACKERS, Request, build_tracker, load_experiment
-from lib.utils.cli import run_command
+from lib.utils.cli import Parser, run_command
 from lib.vot.trax import MODALITY, answer_toolkit
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("tracker", choices=TRACKERS, help="transcmd, or a tracker without training")
     parser.add_argument(
         "config",
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         help="name of a YAML file in experiments/transcmd, or a path that ends in .yaml; only transcmd needs one",
     )
     parser.add_argument("--checkpoint", default="", help="default: the last checkpoint of the experiment in save_dir")
-    parser.add_argument("--save_dir", default="output")
+    parser.add_argument("--save_dir", default="output", help="folder of the training run")
     parser.add_argument("--device", default="", help="e.g. cpu or cuda:1; default: a GPU if there is one")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the configuration; repeatable"

@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,26 @@ def load_config(script: str, config: str, overrides: Iterable[str] = ()) -> Easy
         _resolve_paths(cfg, schema, PROJECT)
     if root := os.environ.get("TRANSCMD_DATA"):
         cfg.DATA.ROOT = root
+    overrides = list(overrides)
     for override in overrides:
         _merge(cfg, _parse_override(override), f"--set {override}", schema, defaults)
     _resolve_paths(cfg, schema, Path.cwd())
-    _check_values(cfg, schema, str(path))
-    for problem in (*_size_problems(cfg), *_data_problems(cfg), *_stage_problems(cfg, schema)):
-        raise ConfigError(f"{path}: {problem}")
+    problems = (_value_problems, _size_problems, _data_problems, _stage_problems)
+    for problem in (text for find in problems for text in find(cfg, schema)):
+        raise ConfigError(f"{_source_of(problem, overrides, path)}: {problem}")
     return cfg
+
+
+def _source_of(problem: str, overrides: list[str], path: Path) -> str:
+    """Returns what to blame for a problem: the last --set of a key that the text names, else the file."""
+    words = set(re.findall(r"[A-Z][A-Z0-9_.]*[A-Z0-9]", problem))
+    for override in reversed(overrides):
+        key = override.partition("=")[0].strip()
+        parent, _, leaf = key.rpartition(".")
+        siblings = any(f"{word}.".startswith(f"{parent}.") for word in words)
+        if key in words or (leaf in words and siblings):
+            return f"--set {override}"
+    return str(path)
 
 
 def find_config(script: str, config: str) -> Path:
@@ -70,6 +84,8 @@ def find_config(script: str, config: str) -> Path:
         ConfigError: the experiment is unknown; the message contains the nearest name and all known names.
     """
     folder = PROJECT / "experiments" / script
+    if not config.endswith((".yaml", ".yml")) and (".." in Path(config).parts or Path(config).is_absolute()):
+        raise ConfigError(f"--config {config}: expected a name in {folder}, or a path that ends in .yaml")
     path = Path(config) if config.endswith((".yaml", ".yml")) else folder / f"{config}.yaml"
     if path.is_file():
         return path
@@ -200,12 +216,12 @@ def _get(cfg: EasyDict, name: str) -> Any:
     return cfg
 
 
-def _check_values(cfg: EasyDict, schema, source: str) -> None:
+def _value_problems(cfg: EasyDict, schema) -> Iterator[str]:
     for key, choices in schema.CHOICES.items():
         if (value := _get(cfg, key)) not in choices:
             near = difflib.get_close_matches(value, choices, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise ConfigError(f"{source}: {key}: {value!r} is not a choice; {hint}choices: {', '.join(choices)}")
+            yield f"{key}: {value!r} is not a choice; {hint}choices: {', '.join(choices)}"
     rules = (
         (schema.POSITIVE, "greater than 0", lambda v: v > 0),
         (schema.keys_not_negative(), "at least 0", lambda v: v >= 0),
@@ -214,10 +230,10 @@ def _check_values(cfg: EasyDict, schema, source: str) -> None:
     for keys, text, is_valid in rules:
         for key in keys:
             if not is_valid(value := _get(cfg, key)):
-                raise ConfigError(f"{source}: {key}: expected a value {text}, got {value}")
+                yield f"{key}: expected a value {text}, got {value}"
 
 
-def _size_problems(cfg: EasyDict) -> Iterator[str]:
+def _size_problems(cfg: EasyDict, schema) -> Iterator[str]:
     stride = cfg.MODEL.BACKBONE.STRIDE
     for part in ("TEMPLATE", "SEARCH"):
         data = cfg.DATA[part]
@@ -234,7 +250,7 @@ def _size_problems(cfg: EasyDict) -> Iterator[str]:
         yield f"MODEL.HEAD.NUM_CHANNELS {cfg.MODEL.HEAD.NUM_CHANNELS}: expected a multiple of 8 (halved three times)"
 
 
-def _data_problems(cfg: EasyDict) -> Iterator[str]:
+def _data_problems(cfg: EasyDict, schema) -> Iterator[str]:
     data = cfg.DATA
     if not data.TRAIN.DATASETS_NAME:
         yield "DATA.TRAIN.DATASETS_NAME is empty; expected at least one data set"

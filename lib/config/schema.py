@@ -28,6 +28,7 @@ DEFAULTS = EasyDict(
         ROOT="data",  # folder that contains the data sets; $TRANSCMD_DATA or --set DATA.ROOT=... replaces it
         ROOTS=dict(),  # data set → folder or .lmdb file, if it is not ROOT/<data set>, e.g. {LasHeR: /ssd/LasHeR}
         CACHE="",  # folder of training samples drawn in advance (tracking/ablation.py); "": no cache
+        SYNTHETIC=False,  # True: meant for the data of tracking/make_demo_data.py; otherwise, they cause a warning
         MAX_SAMPLE_INTERVAL=200,  # largest distance between template and search frame, frames
         SAMPLER_MODE="causal",  # causal: the search frame follows the template; any: either order
         NEGATIVES=0.0,  # share of training samples with the template of another sequence: the target is absent

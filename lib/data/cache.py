@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from lib.data.sampler import PairSampler, SampleKey
 from lib.structures import MAX_DISTRACTORS, Pair, Sample
-from lib.utils.cli import ignore_interrupt, worker_context
+from lib.utils.cli import start_worker, worker_context
 from lib.utils.files import write_text
 
 ARRAYS = ("template", "search", "boxes", "modality", "present", "distractors")
@@ -67,7 +67,7 @@ def write_cache(sampler: PairSampler, folder: Path, settings: dict, epochs: Sequ
         ValueError: `folder` contains samples drawn with different settings.
     """
     _record_settings(folder, settings)
-    pool = ProcessPoolExecutor(workers, worker_context("torch", __name__), initializer=ignore_interrupt)
+    pool = ProcessPoolExecutor(workers, worker_context("torch", __name__), initializer=start_worker)
     try:
         for epoch in epochs:
             path, temporary = folder / f"epoch{epoch:04d}", folder / f".epoch{epoch:04d}.part"
@@ -131,4 +131,12 @@ def _write_chunk(sampler: PairSampler, folder: Path, epoch: int, start: int) -> 
 
 
 def _open_arrays(folder: Path, mode: str) -> list[np.ndarray]:
-    return [np.load(folder / f"{name}.npy", mmap_mode=mode) for name in ARRAYS]
+    return [_open_array(folder / f"{name}.npy", mode) for name in ARRAYS]
+
+
+def _open_array(path: Path, mode: str) -> np.ndarray:
+    """Maps a file. Raises ValueError that names it if it is cut off: to read beyond its end would kill the process."""
+    try:
+        return np.load(path, mmap_mode=mode)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: not a stored array, or cut off ({error}); remove its folder") from error

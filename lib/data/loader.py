@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -16,7 +19,8 @@ from lib.data.datasets import build_store, find_dataset, load_dataset
 from lib.data.processing import Processing
 from lib.data.sampler import EpochSampler, PairSampler
 from lib.data.sequence import Sequence
-from lib.utils.cli import ignore_interrupt
+from lib.structures import Sample
+from lib.utils.cli import start_worker
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +64,17 @@ def build_proxy_loaders(cfg, rank: int = 0, world_size: int = 1, pin_memory: boo
 
 def _build_loader(cfg, sampler: Dataset, part: str, rank: int, world_size: int, pin_memory: bool) -> DataLoader:
     training = part == "TRAIN"
+    size = len(sampler) // world_size
+    batch_size = min(cfg.TRAIN.BATCH_SIZE, max(1, size))
+    if training and batch_size < cfg.TRAIN.BATCH_SIZE:
+        logger.warning(
+            "TRAIN.BATCH_SIZE %d is more than the %d samples of an epoch for each of %d processes "
+            "(DATA.TRAIN.SAMPLE_PER_EPOCH): batches have %d samples",
+            *(cfg.TRAIN.BATCH_SIZE, size, world_size, batch_size),
+        )
     return DataLoader(
         sampler,
-        min(cfg.TRAIN.BATCH_SIZE, max(1, len(sampler) // world_size)),
+        batch_size,
         sampler=EpochSampler(len(sampler), rank, world_size, repeat=training and cfg.DATA.TRAIN.REPEAT),
         num_workers=cfg.TRAIN.NUM_WORKER,
         drop_last=training,
@@ -70,6 +82,26 @@ def _build_loader(cfg, sampler: Dataset, part: str, rank: int, world_size: int, 
         persistent_workers=training and cfg.TRAIN.NUM_WORKER > 0,
         worker_init_fn=_initialise_worker,
     )
+
+
+def batches(loader: DataLoader) -> Iterator[Sample]:
+    """Iterates over a loader. If a worker process has died, the error comes between two batches.
+
+    torch's handler of SIGCHLD would raise it anywhere, also in the middle of an optimizer step, which then could not be
+    saved, and again when the process ends.
+
+    Raises:
+        RuntimeError: a worker process has died, see `is_dead_worker`.
+    """
+    iterator = iter(loader)  # the first one installs the handler
+    if loader.num_workers and hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    yield from iterator
+
+
+def is_dead_worker(error: RuntimeError) -> bool:
+    """Returns whether an error of a loader says that a worker process has died."""
+    return "DataLoader worker" in str(error) and "Original Traceback" not in str(error)
 
 
 def fill_cache(cfg, workers: int) -> None:
@@ -90,7 +122,9 @@ def fill_cache(cfg, workers: int) -> None:
 
 def cache_settings(cfg) -> dict:
     """Returns the settings that the samples of a run depend on, as plain values."""
-    settings = {key: value for key, value in cfg.DATA.items() if key not in ("CACHE", "ROOT", "ROOTS", "PROXY")}
+    settings = {
+        key: value for key, value in cfg.DATA.items() if key not in ("CACHE", "ROOT", "ROOTS", "PROXY", "SYNTHETIC")
+    }
     return json.loads(json.dumps({**settings, "SEED": cfg.TRAIN.SEED}))
 
 
@@ -141,4 +175,4 @@ def _pair_sampler(
 
 def _initialise_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # the worker processes already use the cores
-    ignore_interrupt()
+    start_worker()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import struct
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +13,17 @@ from typing import Protocol
 
 import lmdb
 
-from lib.utils.files import atomic_path, is_clutter
+from lib.utils.files import is_clutter
+from lib.utils.locks import lock_folder
 
 PAGE = 4096  # bytes; LMDB stores large values in whole pages
+MAGIC, VERSION = 0xBEEFC0DE, 1  # of LMDB 0.9, the format of the Python package
+META = struct.Struct("<16x II 16x I 92x QQ")  # a meta page: magic, version, page size, last page, transaction
+META_PAGES = 2  # the first pages of a file; the one of the later transaction counts
+SYNTHETIC = "SYNTHETIC.txt"  # file in the folder of a data set that is not the published one
+LONGEST_KEY = 511  # bytes
+FETCH = "copy the file again, or write it with tracking/pack_lmdb.py"
+STARTED = b"\0started"  # key in an unfinished file: when packing began, and the folder
 
 
 class Store(Protocol):
@@ -55,7 +66,8 @@ class LmdbStore:
         """See `Store.list`. Raises FileNotFoundError if the LMDB file or the folder in it is missing."""
         prefix = f"{folder.strip('/')}/".encode() if folder else b""
         names = set()
-        with self._open().begin() as transaction:
+        environment = self._open()
+        with named(self.path), environment.begin() as transaction:
             cursor = transaction.cursor()
             found = cursor.set_range(prefix) if prefix else cursor.first()
             while found and cursor.key().startswith(prefix):
@@ -69,8 +81,10 @@ class LmdbStore:
 
     def read(self, key: str) -> bytes:
         """See `Store.read`. Raises FileNotFoundError if the LMDB file or the key in it is missing."""
-        with self._open().begin() as transaction:
-            value = transaction.get(key.encode())
+        environment, value = self._open(), None
+        if 0 < len(key.encode()) <= LONGEST_KEY:
+            with named(self.path), environment.begin() as transaction:
+                value = transaction.get(key.encode())
         if value is None:
             raise FileNotFoundError(f"{self.path}: no file '{key}'")
         return value
@@ -98,9 +112,43 @@ def _open_shared(path: Path) -> lmdb.Environment:
     key = (str(path.resolve()), os.getpid())
     environment = _HANDLES.get(key)
     if environment is None:
-        environment = lmdb.open(key[0], subdir=False, readonly=True, lock=False, readahead=False, meminit=False)
+        check_lmdb(path)
+        with named(path):
+            environment = lmdb.open(key[0], subdir=False, readonly=True, lock=False, readahead=False, meminit=False)
         _HANDLES[key] = environment
     return environment
+
+
+def check_lmdb(path: Path) -> None:
+    """Checks that a file is as long as its header says. To read a missing page would kill the process by SIGBUS.
+
+    Raises:
+        ValueError: the file is empty, is no LMDB file, has another version, or is cut off.
+        OSError: the file cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(META_PAGES << 16)  # a page has at most 64 KiB
+    if len(start) < META.size:
+        raise ValueError(f"{path}: not an LMDB file, or cut off ({size} bytes); {FETCH}")
+    magic, version, page, *_ = META.unpack_from(start)
+    if magic == MAGIC and version != VERSION:
+        raise ValueError(f"{path}: an LMDB file of version {version}, expected {VERSION}; {FETCH}")
+    if magic != MAGIC or page < META.size:
+        raise ValueError(f"{path}: not an LMDB file, it begins with {start[:12]!r}; {FETCH}")
+    metas = [META.unpack_from(start, at) for at in (0, page) if len(start) >= at + META.size]
+    *_, last_page, _ = max(metas, key=lambda meta: meta[-1])
+    if size < (needed := max(META_PAGES, last_page + 1) * page):
+        raise ValueError(f"{path}: cut off, {size} of {needed} bytes; {FETCH}")
+
+
+@contextlib.contextmanager
+def named(path: Path, hint: str = FETCH) -> Iterator[None]:
+    """Raises LMDB's errors as ValueError that names the file and says what to do."""
+    try:
+        yield
+    except lmdb.Error as error:
+        raise ValueError(f"{path}: {error}; {hint}") from error
 
 
 def open_store(path: str | Path, name: str) -> Store:
@@ -125,22 +173,77 @@ def open_store(path: str | Path, name: str) -> Store:
 
 
 def pack_lmdb(folder: str | Path, target: str | Path) -> Iterator[str]:
-    """Writes every file below `folder` to one LMDB file, atomically. Yields each key after it is written.
+    """Writes every file below `folder` to one LMDB file. Yields each key after it is written.
+
+    The file gets its name when it is complete. An interrupted run leaves .<name>.part; the next run continues it, and
+    writes again what has changed since.
 
     Raises:
         FileNotFoundError: the folder is missing or contains no file.
+        ValueError: a path cannot be a key, another process packs the same file, or the target cannot be written.
+        OSError: a file cannot be read, or the folder of the target cannot be written.
     """
-    folder = Path(folder)
+    folder, target = Path(folder), Path(target)
     found = os.walk(folder, followlinks=True)  # data sets are often symbolic links
     paths = sorted(Path(parent, name) for parent, _, names in found for name in names if not is_clutter(name))
     if not paths:
         raise FileNotFoundError(f"{folder}: the folder is missing or contains no file")
+    files = {_key(path.relative_to(folder)): path for path in paths}
+    partial = target.with_name(f".{target.name}.part")
     size = sum(path.stat().st_size + 2 * PAGE for path in paths) + (1 << 24)
-    with atomic_path(target) as temporary:
-        with lmdb.open(str(temporary), subdir=False, lock=False, map_size=size, sync=False) as environment:
-            for path in paths:
-                key = path.relative_to(folder).as_posix()
-                with environment.begin(write=True) as transaction:
-                    transaction.put(key.encode(), path.read_bytes())
-                yield key
+    with (
+        lock_folder(target.parent, f"packing of {target.name}", f".{target.name}.lock"),
+        named(target, "free space or choose another target, and run the command again to continue"),
+    ):
+        with _open_partial(partial, folder, size) as environment:
+            for key, path in files.items():
+                if not _is_packed(environment, key, path):
+                    with environment.begin(write=True) as transaction:
+                        transaction.put(key, path.read_bytes())
+                yield key.decode()
+            with environment.begin(write=True) as transaction:
+                # The start, and what an earlier run packed and was deleted since.
+                for key in [key for key in transaction.cursor().iternext(values=False) if key not in files]:
+                    transaction.delete(key)
             environment.sync(True)
+        os.replace(partial, target)
+
+
+def _key(path: Path) -> bytes:
+    """Returns the key of a path. Raises ValueError if it is longer than LMDB allows, or is not Unicode."""
+    try:
+        key = path.as_posix().encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{path.as_posix().encode(errors='replace').decode()}: the name is not UTF-8") from None
+    if len(key) > LONGEST_KEY:
+        raise ValueError(f"{path}: a path of {len(key)} bytes, LMDB allows {LONGEST_KEY}; shorten it")
+    return key
+
+
+def _open_partial(partial: Path, folder: Path, size: int) -> lmdb.Environment:
+    """Opens the unfinished file of an interrupted run on the same folder, or a new one."""
+    origin = str(folder.resolve()).encode(errors="replace")
+    if partial.exists():
+        environment = None
+        with contextlib.suppress(ValueError, lmdb.Error):  # not even its first pages are complete
+            check_lmdb(partial)
+            environment = lmdb.open(str(partial), subdir=False, lock=False, map_size=size, sync=False)
+            with environment.begin() as transaction:
+                if transaction.get(STARTED, b"").partition(b" ")[2] == origin:
+                    return environment
+        if environment:
+            environment.close()
+        partial.unlink()
+    environment = lmdb.open(str(partial), subdir=False, lock=False, map_size=size, sync=False)
+    with environment.begin(write=True) as transaction:
+        transaction.put(STARTED, f"{time.time_ns()} ".encode() + origin)
+    return environment
+
+
+def _is_packed(environment: lmdb.Environment, key: bytes, path: Path) -> bool:
+    """Returns whether a file was packed, and was not changed after packing began."""
+    with environment.begin(buffers=True) as transaction:
+        value = transaction.get(key)
+        began = int(bytes(transaction.get(STARTED)).partition(b" ")[0])
+        found = path.stat()
+        return value is not None and len(value) == found.st_size and max(found.st_mtime_ns, found.st_ctime_ns) < began

@@ -22,6 +22,7 @@ from lib.data.drop import Drop
 from lib.results.vot_files import read_trajectory
 from lib.utils.boxes import xyxy_to_xywh
 from lib.utils.files import decode_text, is_clutter, parse_rows, read_text, write_text
+from lib.utils.locks import exclusive
 
 # Suffixes of files with one number per frame, after the sequence's name, and the same in the VOT toolkit's layout.
 RECORD = "run.json"
@@ -38,9 +39,11 @@ VOT_ENDINGS = {"_time": "_time.value", "_score": "_confidence.value"}
 def read_record(folder: Path) -> dict[str, dict[str, str]]:
     """Reads the run of each of our results in a folder, by sequence; empty if there is no valid record."""
     try:
-        return json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        record = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return {}  # without a record, no sequence counts as finished
+    is_valid = isinstance(record, dict) and all(isinstance(entry, dict) for entry in record.values())
+    return record if is_valid else {}
 
 
 def read_drop(folder: Path) -> Drop | None:
@@ -67,6 +70,16 @@ def drop_of(record: dict[str, dict[str, str]], folder: Path) -> Drop | None:
 def write_record(folder: Path, record: dict[str, dict[str, str]]) -> None:
     """Writes the record that `read_record` reads, atomically. Raises OSError if it cannot be written."""
     write_text(Path(folder) / RECORD, json.dumps(record, indent=1))
+
+
+def add_to_record(folder: Path, sequence: str, entry: dict[str, str]) -> None:
+    """Adds a result to the record of a folder, and keeps what other processes add at the same time.
+
+    Raises:
+        OSError: the record cannot be written.
+    """
+    with exclusive(Path(folder) / f".{RECORD}.lock"):
+        write_record(folder, {**read_record(folder), sequence: entry})
 
 
 def write_result(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lib.data.drop import Drop
 from lib.data.sequence import Sequence
-from lib.running.runner import Job, run_sequences
+from lib.running.runner import WHOLE, Job, Shard, run_sequences
 from lib.tracker.build import Built
 from lib.utils.paths import results_folder
 
@@ -27,6 +27,7 @@ def track_datasets(
     workers: int = 1,
     num_gpus: int = 0,
     debug: str = "",
+    shard: Shard = WHOLE,
 ) -> dict[str, str]:
     """Tracks every sequence of every data set, once for each drop. Finished results are kept.
 
@@ -36,6 +37,7 @@ def track_datasets(
         workers: number of processes.
         num_gpus: number of GPUs that the processes share; 0: CPU.
         debug: "", "pictures" or "video".
+        shard: the part of each data set to track.
 
     Returns:
         The failures, "<data set>/<sequence>" → reason.
@@ -50,9 +52,9 @@ def track_datasets(
     for drop, (name, sequences) in itertools.product(drops, datasets.items()):
         fingerprint = hashlib.sha256(f"{built.fingerprint} {drop or ''}".encode()).hexdigest()[:16]
         job = Job(partial(built.make, sequences[0].modality), folders(name, drop), fingerprint, drop, debug)
-        reasons = run_sequences(sequences, job, workers, num_gpus)
-        done = len(sequences) - len(reasons)
-        logger.info("%s: %d of %d sequences finished, in %s", name, done, len(sequences), job.folder)
+        reasons = run_sequences(sequences, job, workers, num_gpus, shard)
+        total = len(shard.pick(sequences))
+        logger.info("%s: %d of %d sequences finished, in %s", name, total - len(reasons), total, job.folder)
         where = f"{name}, --drop {drop}: " if drop else f"{name}/"
         failed.update({f"{where}{sequence}": reason for sequence, reason in reasons.items()})
     return failed

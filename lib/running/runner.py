@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,15 +25,16 @@ from lib.data.sequence import Sequence
 from lib.results.raw import (
     DROP_SUFFIX,
     RESULT_SUFFIXES,
+    add_to_record,
     read_boxes,
     read_numbers,
     read_record,
-    write_record,
     write_result,
 )
 from lib.running.debug import DebugWriter
 from lib.tracker.base import Tracker
-from lib.utils.cli import StopRequest, end_with_parent, ignore_interrupt, worker_context
+from lib.utils.cli import StopRequest, start_worker, worker_context
+from lib.utils.locks import lock_folder
 from lib.utils.misc import available_cores
 
 logger = logging.getLogger(__name__)
@@ -59,17 +63,63 @@ class Stopped(RuntimeError):
     """The run was interrupted while a sequence was tracked."""
 
 
-def run_sequences(sequences: list[Sequence], job: Job, workers: int = 1, num_gpus: int = 0) -> dict[str, str]:
+class Shard(NamedTuple):
+    """The part of the sequences that one of several machines tracks, `--shard 2/3`."""
+
+    number: int = 1  # from 1
+    total: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Parses "2/3", the second of three parts. Raises ValueError for another text."""
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise ValueError(f"--shard {text}: expected I/N with 1 <= I <= N, e.g. 2/3")
+        return cls(*map(int, match.groups()))
+
+    def pick(self, sequences: list[Sequence]) -> list[Sequence]:
+        """Returns every `total`-th sequence, because neighbours in a list are often alike in length."""
+        return sequences[self.number - 1 :: self.total]
+
+
+WHOLE = Shard()  # one part that contains all
+
+
+@contextlib.contextmanager
+def locked_results(folder: Path, shard: Shard) -> Iterator[None]:
+    """Holds a result folder: for all sequences, or for one of several parts, while others hold the other parts.
+
+    Raises:
+        ValueError: another process tracks the same sequences.
+        OSError: the folder cannot be written.
+    """
+    several = shard.total > 1
+    part = lock_folder(folder, f"--shard {shard.number}/{shard.total}", f".shard-{shard.number}-of-{shard.total}.lock")
+    with lock_folder(folder, "tracking", shared=several), part if several else contextlib.nullcontext():
+        yield
+
+
+def run_sequences(
+    sequences: list[Sequence], job: Job, workers: int = 1, num_gpus: int = 0, shard: Shard = WHOLE
+) -> dict[str, str]:
     """Tracks every sequence without a finished result. Returns the failed sequences, name → reason.
 
     Args:
         workers: number of processes; 1: this process.
         num_gpus: number of GPUs that the processes share; 0: CPU.
+        shard: the part of `sequences` to track. Several processes may track different parts at the same time.
 
     Raises:
         KeyboardInterrupt: the run was stopped; finished sequences are kept.
-        ValueError: the folder contains results with a different drop, or the tracker cannot be made.
+        ValueError: the folder contains results with a different drop, another process tracks the same sequences, or
+            the tracker cannot be made.
+        OSError: the folder cannot be written.
     """
+    with locked_results(job.folder, shard):
+        return _run_locked(shard.pick(sequences), job, workers, num_gpus)
+
+
+def _run_locked(sequences: list[Sequence], job: Job, workers: int, num_gpus: int) -> dict[str, str]:
     record = read_record(job.folder)
     _refuse_other_drops(record, job)
     todo = [s for s in sequences if not is_finished(s, job, record)]
@@ -88,8 +138,7 @@ def run_sequences(sequences: list[Sequence], job: Job, workers: int = 1, num_gpu
                 failed[sequence.name] = error
                 logger.error("%s failed: %s", sequence.name, error)
             else:
-                record[sequence.name] = _entry(sequence, job)
-                write_record(job.folder, record)
+                add_to_record(job.folder, sequence.name, _entry(sequence, job))
     return failed
 
 
@@ -229,8 +278,7 @@ class _Worker:
 
     @classmethod
     def start(cls, job: Job, counter, workers: int, num_gpus: int, stop) -> None:
-        ignore_interrupt()
-        end_with_parent()
+        start_worker()
         with counter.get_lock():
             index = counter.value
             counter.value += 1

@@ -56,9 +56,10 @@ class CheckpointFolder:
         return self._write(state, self.interrupted)
 
     def clear(self) -> None:
-        """Removes all checkpoints of the run."""
+        """Removes all checkpoints of the run, and its validation."""
         for epoch in self.epochs():
             epoch_path(self.path, epoch).unlink()
+        (self.path / "validation.json").unlink(missing_ok=True)
         self.interrupted.unlink(missing_ok=True)
 
     def _write(self, state: dict[str, Any], path: Path) -> Path:

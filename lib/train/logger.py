@@ -30,11 +30,27 @@ class RunLogger:
         logging.getLogger().addHandler(self.handler)
         self.writer = SummaryWriter(str(Path(save_dir) / "tensorboard" / "train" / script / config))
 
+    def __enter__(self) -> RunLogger:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
     def scalars(self, values: dict[str, float], step: int) -> None:
         """Adds the value at `step`, the number of optimizer steps, to each curve. Names are e.g. 'train/focal'."""
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, step)
+
+    def clear_curves(self) -> None:
+        """Removes the curves of earlier runs; the text log keeps its lines."""
+        if self.writer is None:
+            return
+        folder = Path(self.writer.log_dir)
+        self.writer.close()
+        for path in folder.glob("events.out.tfevents.*"):
+            path.unlink()
+        self.writer = SummaryWriter(str(folder))
 
     def close(self) -> None:
         """Closes both files and removes the log handler."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from lib.train.tasks import Task
 from lib.train.trainer import Trainer, TrainerOptions
 from lib.utils import distributed
 from lib.utils.files import write_text
+from lib.utils.locks import lock_folder
 from lib.utils.misc import count_parameters, pick_device, seed_step
 from lib.utils.paths import find_weights
 from lib.utils.trees import flatten, to_plain
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 MAY_CHANGE = (
     "ROOT",
     "CACHE",
+    "SYNTHETIC",
     "NUM_WORKER",
     "PRINT_INTERVAL",
     "VAL",
@@ -62,24 +65,22 @@ def train(
         device_name: e.g. "cpu" or "cuda:1"; "": a GPU if available.
 
     Raises:
-        ValueError: checkpoints exist and neither `resume` nor `overwrite` is set; or weights, data sets or a checkpoint
-            to resume from do not fit.
+        ValueError: checkpoints exist and neither `resume` nor `overwrite` is set; another process trains this
+            experiment; or weights, data sets or a checkpoint to resume from do not fit.
         FileNotFoundError: data, weights or a prerequisite are missing.
         FloatingPointError: the loss is not finite.
         KeyboardInterrupt: the run was stopped; a checkpoint was saved.
     """
     checkpoints = CheckpointFolder(save_dir, script, config, cfg.TRAIN.SAVE_EPOCH_INTERVAL)
-    latest = checkpoints.latest()
-    if latest and not (resume or overwrite):
-        raise ValueError(
-            f"{latest} exists already: continue with --resume, start again with --overwrite, or set --save_dir"
-        )
     device = pick_device(device_name)
     distributed.start(device)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-    run_logger = RunLogger(save_dir, script, config, enabled=distributed.is_main())
-    try:
+    with contextlib.ExitStack() as held:
+        if distributed.is_main():
+            held.enter_context(lock_folder(checkpoints.path, "training"))
+        latest = earlier_checkpoint(checkpoints, resume, overwrite)
+        run_logger = held.enter_context(RunLogger(save_dir, script, config, enabled=distributed.is_main()))
         sharing = distributed.rank(), distributed.world_size(), device.type == "cuda"
         loaders, proxies = build_loaders(cfg, *sharing), build_proxy_loaders(cfg, *sharing)
         seed_step(cfg.TRAIN.SEED)
@@ -91,9 +92,10 @@ def train(
         trainer = build_trainer(cfg, task, loaders, checkpoints, run_logger, device, proxies)
         if overwrite and distributed.is_main():
             checkpoints.clear()
+            run_logger.clear_curves()
         elif resume and latest:
             trainer.load_state(matching_state(latest, trainer))
-            logger.info("resumed from %s: epoch %d, step %d", latest, trainer.epoch + 1, trainer.step)
+            logger.info(describe_resume(trainer, latest))
         elif resume:
             logger.info("--resume: no checkpoint in %s; starting from the beginning", checkpoints.path)
         if distributed.is_main():
@@ -101,8 +103,27 @@ def train(
         trainer.fit()
         logger.info("done: %s", checkpoints.latest())
         distributed.stop()  # not after an error: it could wait for processes that have ended
-    finally:
-        run_logger.close()
+
+
+def earlier_checkpoint(checkpoints: CheckpointFolder, resume: bool, overwrite: bool) -> Path | None:
+    """Returns the newest checkpoint of an earlier run, if there is one.
+
+    Raises:
+        ValueError: there is one, and the run may neither resume nor overwrite it.
+    """
+    latest = checkpoints.latest()
+    if latest and not (resume or overwrite):
+        raise ValueError(
+            f"{latest} exists already: continue with --resume, start again with --overwrite, or set --save_dir"
+        )
+    return latest
+
+
+def describe_resume(trainer: Trainer, path: Path) -> str:
+    """Says where a resumed run continues."""
+    if trainer.epoch >= trainer.options.epochs:
+        return f"--resume: all {trainer.options.epochs} epochs are trained, see {path}"
+    return f"resumed from {path}: epoch {trainer.epoch + 1}, step {trainer.step}"
 
 
 def build_trainer(

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from lib.data.loader import batches, is_dead_worker
 from lib.structures import MODALITIES, Sample, to_device
 from lib.train.checkpoint import CheckpointFolder
 from lib.train.logger import RunLogger
@@ -83,6 +84,7 @@ class Trainer:
         Raises:
             KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the message names the saved checkpoint.
             FloatingPointError: the loss or the gradient is not finite.
+            ChildProcessError: a data loading process was killed; the message names the saved checkpoint.
         """
         # Several processes would stop at different steps and wait for each other; they therefore stop immediately.
         stop = self.stop if distributed.world_size() == 1 else contextlib.nullcontext()
@@ -90,10 +92,13 @@ class Trainer:
             try:
                 self._fit_epochs()
             except RuntimeError as error:
-                if not self.stop.requested:
+                if not is_dead_worker(error):
                     raise
-                # SIGTERM to the process group ends the data loading workers, which ends the current step.
-                raise KeyboardInterrupt(f"kept {self.checkpoints.latest()}; continue with --resume") from error
+                if self.stop.requested:  # SIGTERM to the process group ends the workers too
+                    raise KeyboardInterrupt(self._keep()) from error
+                raise ChildProcessError(
+                    f"a data loading process was killed (out of memory, or of space in /dev/shm?); {self._keep()}"
+                ) from error
 
     def _fit_epochs(self) -> None:
         while self.epoch < self.options.epochs:
@@ -113,7 +118,7 @@ class Trainer:
         done = self.epoch * self.steps_per_epoch + self.step
         bar = tqdm(total=total, initial=done, unit="step", disable=None if distributed.is_main() else True, leave=False)
         with bar:
-            for sample in self.train_loader:
+            for sample in batches(self.train_loader):
                 values = self._train_step(to_device(sample, self.device), self._global_step())
                 self.step += 1
                 meter.add(values)
@@ -242,13 +247,18 @@ class Trainer:
         self.run_logger.scalars({**curves, "train/lr": self.optimizer.param_groups[0]["lr"]}, self._global_step())
 
     def _stop(self) -> None:
+        raise KeyboardInterrupt(self._keep())
+
+    def _keep(self) -> str:
+        """Saves the state between two steps; says where it is."""
         if self.step == self.steps_per_epoch:
             self.epoch, self.step = self.epoch + 1, 0
-        if self.step:
-            path = self.checkpoints.save_interrupted(self.state())
-        else:
-            path = self.checkpoints.save(self.state(), self.epoch)
-        raise KeyboardInterrupt(f"kept {path}; continue with --resume")
+        if distributed.is_main() and self.step:
+            self.checkpoints.save_interrupted(self.state())
+        elif distributed.is_main() and self.epoch:
+            self.checkpoints.save(self.state(), self.epoch)
+        path = self.checkpoints.latest()
+        return f"kept {path}; continue with --resume" if path else "nothing was trained yet, start again"
 
 
 class _Meter:

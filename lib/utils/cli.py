@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes
 import functools
+import json
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from typing import NoReturn, TextIO, TypeVar
 
-from lib.utils.paths import PROJECT
+from lib.utils.paths import PROJECT, is_plain_name
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LAUNCHED = "TRANSCMD_LAUNCHED"  # set in the processes that tracking/_launch.py starts
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent dies
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -26,9 +31,10 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Runs a command and exits with 0 on success, 1 on failure, 2 on wrong usage or configuration, 130 if interrupted.
 
-    Errors that a user can cause (ValueError, OSError, FloatingPointError for a diverged loss) become one line on
-    stderr; TRANSCMD_TRACEBACK=1 shows the traceback. Other exceptions are defects and always show it. A reader of the
-    output that stops reading, as in `command | head`, is no error: the command runs to its end.
+    Errors that a user can cause (ValueError, OSError, FloatingPointError for a diverged loss) and a killed worker
+    process (BrokenExecutor) become one line on stderr; TRANSCMD_TRACEBACK=1 shows the traceback. Other exceptions are
+    defects and always show it. A reader of the output that stops reading, as in `command | head`, is no error: the
+    command runs to its end.
     """
     sys.stdout, sys.stderr = (_Output(s) if s else s for s in (sys.stdout, sys.stderr))  # None: closed by the caller
     logging.raiseExceptions = False  # do not report a full disk again for every log line
@@ -38,13 +44,14 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         code = main() or 0
         if sys.stdout:
             sys.stdout.flush()  # an error here, e.g. a full disk, is one of the command
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, BrokenExecutor) as error:
         if os.environ.get("TRANSCMD_TRACEBACK"):
             raise
-        sys.stderr.write(f"error: {_one_line(error)}\n")
+        _report(_one_line(error))
         code = getattr(error, "exit_code", 1)
     except KeyboardInterrupt as stop:
-        sys.stderr.write(f"\ninterrupted{f': {stop}' if str(stop) else ''}\n")
+        if LAUNCHED not in os.environ:
+            sys.stderr.write(f"\ninterrupted{f': {stop}' if str(stop) else ''}\n")
         code = 130
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.end()
@@ -94,6 +101,49 @@ class _Output:
             os.close(null)
 
 
+class Parser(argparse.ArgumentParser):
+    """Parses a command line. The help text is the module's docstring, and the default of each option follows its help.
+
+    A wrong command line ends with one `error:` line and exit status 2.
+    """
+
+    def __init__(self, description: str):
+        super().__init__(description=description, formatter_class=_HelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the command with a message."""
+        message = " ".join(message.split()).removeprefix("argument ")
+        self.exit(2, f"error: {message}; {self.prog} --help shows all options\n")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        if "default" in text or action.required or not action.option_strings or action.nargs == 0:
+            return text  # a switch is off by default
+        return f"{text} (default: {'%(default)s' if action.default not in (None, '', []) else 'none'})"
+
+
+def integer(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Returns a function for `type=` of an option: text → integer of at least `least` and at most `most`."""
+    expected = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
+
+    def parse(text: str) -> int:
+        with contextlib.suppress(ValueError):
+            if least <= (number := int(text)) <= (number if most is None else most):
+                return number
+        raise argparse.ArgumentTypeError(f"expected {expected}, got '{text}'")
+
+    return parse
+
+
+def plain_name(text: str) -> str:
+    """For `type=` of an option: a name that is used as the name of a file or folder, and no path."""
+    if is_plain_name(text):
+        return text
+    raise argparse.ArgumentTypeError(f"expected a name without '/' and '..', got '{text}'")
+
+
 class StopRequest:
     """A context manager that delays a stop until the current unit of work is complete.
 
@@ -121,17 +171,22 @@ class StopRequest:
         sys.stderr.write("\nstopping at the next safe point; press Ctrl-C again to stop immediately\n")
 
 
-def ignore_interrupt() -> None:
-    """Makes a worker process ignore Ctrl-C, which it also receives; its parent ends it, with SIGTERM if necessary."""
+def start_worker() -> None:
+    """Prepares a worker process: it ignores Ctrl-C, which it also receives, and ends when its parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent()
 
 
 def end_with_parent() -> None:
-    """Ends this worker process when its parent process has ended, for any reason."""
+    """Ends this process when its parent process has ended, for any reason, also if it is killed."""
+    owner, parent = multiprocessing.parent_process(), os.getppid()
 
     def wait() -> None:
-        multiprocessing.parent_process().join()
+        if owner is not None:
+            owner.join()
+        while owner is None and os.getppid() == parent:  # the parent is no Python process that started this one
+            time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -268,6 +323,16 @@ def set_words(settings: Sequence[str]) -> list[str]:
     return [word for setting in settings for word in ("--set", setting)]
 
 
+def _report(line: str) -> None:
+    """Prints the line of an error. One of several training processes tells torchrun, so that only one is printed."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path and LAUNCHED in os.environ:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"message": line, "timestamp": int(time.time())}, file)
+    else:
+        sys.stderr.write(f"error: {line}\n")
+
+
 def _terminate(signum, frame) -> None:
     """Handles SIGTERM, which schedulers send, in the same way as Ctrl-C."""
     raise KeyboardInterrupt("terminated")
@@ -276,7 +341,9 @@ def _terminate(signum, frame) -> None:
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, BrokenExecutor):
+        return "a worker process was killed (out of memory?); run the command again to continue, with fewer workers"
     message = str(error)
     if "Original Traceback" in message:  # from a data loading worker: the last line contains the error
-        message = message.strip().splitlines()[-1]
+        message = re.sub(r"^[\w.]+: ", "", message.strip().splitlines()[-1])
     return " ".join(message.split()) or type(error).__name__

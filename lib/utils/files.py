@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
+import functools
 import io
 import os
+import platform
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from lib.utils.numbers import parse_plain
 
 CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"}
 EMPTY_FIELD = re.compile(r"(?:^|,)[ \t]*,", re.MULTILINE)  # two commas with nothing between, or one before all numbers
+ABANDONED = 86400  # seconds since the last change of a temporary file after which its process has surely ended
 
 
 @contextlib.contextmanager
@@ -23,15 +28,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path next to `path`. Renames the file to `path` on success and removes it on failure.
 
     Readers therefore see either the old or the complete new file. Missing folders are created. The suffix is the same,
-    because writers choose the format by it.
+    because writers choose the format by it. The first call for a folder removes what killed processes left there.
 
     Raises:
         OSError: the file cannot be written; names `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{host_name()}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(path.parent, os.getpid())
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -39,6 +45,55 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Checks that files can be written to a folder, before work that takes long. Creates nothing.
+
+    Raises:
+        OSError: the folder, or the nearest folder above it that exists, is a file or is read-only; names it.
+    """
+    folder = Path(folder)
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "expected a folder for the output, got a file", str(nearest))
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "the output cannot be written to this folder", str(nearest))
+
+
+@functools.cache
+def remove_abandoned(folder: Path, pid: int) -> None:
+    """Removes the temporary files of `atomic_path` in a folder whose process has ended. Works once per process.
+
+    The files of other hosts are removed if they did not change for a day.
+
+    Args:
+        pid: the calling process; part of the key, because a forked process inherits the cache.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.glob(".*.part*"):
+            with contextlib.suppress(OSError, ValueError):
+                host, owner = path.name.partition(".part")[0].split(".")[-2:]
+                here = host == host_name() and owner.isdecimal()
+                if (here and not is_alive(int(owner))) or time.time() - path.stat().st_mtime > ABANDONED:
+                    path.unlink()
+
+
+def host_name() -> str:
+    """Returns the name of this machine, without dots."""
+    return platform.node().partition(".")[0] or "localhost"
+
+
+def is_alive(pid: int) -> bool:
+    """Returns whether a process of this host is running; also True if that is unknown."""
+    if os.name == "posix":  # elsewhere, os.kill would end the process
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:  # it is another user's
+            pass
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

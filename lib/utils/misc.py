@@ -29,6 +29,12 @@ def pick_device(name: str = "") -> torch.device:
     return device
 
 
+def check_gpus(number: int) -> None:
+    """Raises ValueError if this machine has fewer than `number` GPUs that torch can use."""
+    if number > (found := torch.cuda.device_count()):
+        raise ValueError(f"--num_gpus {number}: torch finds {found} GPUs on this machine; use a number up to {found}")
+
+
 def seed_step(*numbers: int) -> None:
     """Seeds torch from `numbers` (seed, step, rank), so that checkpoints need not contain the state of a generator."""
     value = 0

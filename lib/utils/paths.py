@@ -24,6 +24,11 @@ def results_folder(save_dir: str | Path, tracker: str, name: str, dataset: str) 
     return Path(save_dir) / "test" / "tracking_results" / tracker / name / dataset
 
 
+def is_plain_name(name: str) -> bool:
+    """Returns whether a text can name a file or folder inside another folder: no path, not hidden, not empty."""
+    return bool(name.strip()) and name not in (".", "..") and not set(name) & set("/\\\0")
+
+
 def find_weights(name: str | Path) -> Path:
     """Returns `name` if this file exists, else its path in pretrained_models/ if it is there, else `name`.
 

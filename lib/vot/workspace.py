@@ -30,7 +30,7 @@ from lib.config.loader import config_name
 from lib.data.sequence import Sequence
 from lib.data.storage import DiskStore
 from lib.tracker.build import Request, command_words
-from lib.utils.cli import tracking_command
+from lib.utils.cli import Children, tracking_command
 from lib.utils.files import write_text
 from lib.utils.paths import PROJECT
 
@@ -213,8 +213,9 @@ def run_toolkit(workspace: Path, *arguments: str, done: str) -> str:
     """
     command, environment = toolkit_command(*arguments), {**os.environ, **OFFLINE}
     logger.info("%s", shlex.join(command))
-    ran = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True)
-    output = ran.stdout + ran.stderr
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    ran = Children().run(command, cwd=workspace, env=environment, **piped)  # it ends when this process is killed
+    output = ran.stdout
     if ran.returncode or done not in output:
         tail = " | ".join(output.strip().splitlines()[-12:])
         raise ValueError(

@@ -18,6 +18,7 @@ from lib.models.build import BACKBONES
 from lib.models.fusion import FUSIONS
 from lib.models.head import HEADS
 from lib.models.masking import STRATEGIES
+from lib.train.prerequisites import training_order
 from lib.utils.trees import flatten, to_plain
 
 LEAVES = dict(flatten(schema.build_defaults()))
@@ -234,7 +235,8 @@ def test_numbers_outside_their_range_are_refused_and_the_bounds_are_accepted(loa
     text = {"POSITIVE": "greater than 0", "NOT_NEGATIVE": "at least 0", "FRACTIONS": "between 0 and 1"}[name]
     for key in RANGES[name]:
         for value in bad:
-            assert f"{key}: expected a value {text}, got {value}" in refusal(load, "", f"{key}={value}")
+            refused = refusal(load, "", f"{key}={value}")
+            assert refused.startswith(f"--set {key}={value}: {key}: expected a value {text}, got {value}")
     kept = {"POSITIVE": (), "NOT_NEGATIVE": (0,), "FRACTIONS": (0, 1)}[name]
     for override in (f"{key}={value}" for key in RANGES[name] for value in kept):
         load("", override)
@@ -262,7 +264,16 @@ def test_numbers_outside_their_range_are_refused_and_the_bounds_are_accepted(loa
     ],
 )
 def test_conflicting_keys_are_refused(load, overrides, problem):
-    assert problem in refusal(load, "", *overrides)
+    message = refusal(load, "", *overrides)
+    assert problem in message and message.startswith(tuple(f"--set {override}: " for override in overrides))
+
+
+def test_a_value_of_the_file_is_not_blamed_on_another_setting_and_a_setting_not_on_the_file(load, tmp_path):
+    message = refusal(load, "TRAIN: {LR: -1}", "TRAIN.EPOCH=5", "DATA.MEAN=[0, 0, 0]")
+    assert message.startswith(f"{tmp_path / 'mine.yaml'}: TRAIN.LR: expected a value greater than 0, got -1")
+    assert refusal(load, "TRAIN: {LR: -1}", "TRAIN.LR=0").startswith("--set TRAIN.LR=0: ")
+    assert refusal(load, "", "TRAIN.STAGE=distill").startswith("--set TRAIN.STAGE=distill: TRAIN.STAGE distill needs")
+    assert refusal(load, "", "MODEL.TYPE=x").startswith("--set MODEL.TYPE=x: MODEL.TYPE: 'x' is not a choice")
 
 
 def test_consistent_keys_are_accepted(load):
@@ -286,6 +297,30 @@ def test_an_unknown_experiment_is_refused_with_the_nearest_name_and_all_names(tm
     assert all(path.stem in message for path in EXPERIMENTS)
     assert str(tmp_path / "none.yaml") in refusal(load_config, "transcmd", str(tmp_path / "none.yaml"))
     assert "--script transcdm: unknown; known: transcmd" == refusal(load_config, "transcdm", "tiny")
+
+
+@pytest.mark.parametrize("name", ["../transcmd/tiny", "../../elsewhere", "/tmp/tiny", "ablation/../tiny"])
+def test_a_name_that_leads_out_of_the_experiments_is_refused(name):
+    """It would also be the name of the output folders."""
+    assert refusal(load_config, "transcmd", name).startswith(f"--config {name}: expected a name in ")
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"),
+    [("tiny_rgbt_supervised", "LasHeR"), ("tiny_rgbd_supervised", "DepthTrack"), ("tiny_rgbe_supervised", "VisEvent")],
+)
+def test_one_data_set_can_be_trained_on_without_anything_trained_before(name, dataset):
+    cfg = load_config("transcmd", name)
+    assert training_order("transcmd", name, []) == [name] and cfg.TRAIN.STAGE == "track"
+    assert (cfg.MODEL.PRETRAIN_FILE, cfg.MODEL.PRETRAIN_CONFIG, cfg.TRAIN.TEACHER.CONFIG) == ("", "", "")
+    assert (cfg.DATA.TRAIN.DATASETS_NAME, cfg.DATA.VAL.DATASETS_NAME) == ([f"{dataset}_train"], [f"{dataset}_val"])
+    assert cfg.MODEL == load_config("transcmd", "tiny", ["MODEL.PRETRAIN_CONFIG="]).MODEL
+
+
+def test_only_experiments_on_synthetic_data_say_so():
+    for path in EXPERIMENTS:
+        cfg = load_config("transcmd", str(path))
+        assert cfg.DATA.SYNTHETIC == (Path(cfg.DATA.ROOT) != PROJECT / "data"), path
 
 
 def test_a_file_that_is_not_text_is_named(tmp_path):

@@ -1,12 +1,15 @@
 """The readers on small copies of the published layouts, with their irregularities, and on real clips."""
 
+import shutil
+
 import numpy as np
 import pytest
 from easydict import EasyDict
 
+from lib.config.loader import load_config
 from lib.data.datasets import all_datasets, build_store, find_dataset, load_dataset
 from lib.data.datasets.folders import SPLITS, frame_number, split_names
-from lib.data.storage import DiskStore, LmdbStore, open_store
+from lib.data.storage import SYNTHETIC, DiskStore, LmdbStore, open_store, pack_lmdb
 from tests.helpers import HEIGHT, WIDTH, pack, read_number, write_file, write_rows, write_small, write_video
 
 BOX = (2, 3, 11, 12)
@@ -523,7 +526,7 @@ def test_build_store_looks_in_roots_first(tmp_path):
     write_small(tmp_path / "all", "LasHeR", "test")
     write_small(tmp_path / "fast", "DepthTrack", "test")
     roots = {"DepthTrack": str(tmp_path / "fast" / "DepthTrack")}
-    cfg = EasyDict(DATA=dict(ROOT=str(tmp_path / "all"), ROOTS=roots))
+    cfg = EasyDict(DATA=dict(ROOT=str(tmp_path / "all"), ROOTS=roots, SYNTHETIC=False))
     assert build_store(cfg, "LasHeR_val").root == tmp_path / "all" / "LasHeR"
     assert build_store(cfg, "DepthTrack").root == tmp_path / "fast" / "DepthTrack"
 
@@ -546,3 +549,22 @@ def test_real_clips_load_and_decode(shared, dataset):
         assert 60 <= len(sequence) <= 120 and sequence.visible.mean() > 0.5
         x, y, w, h = sequence.boxes_xywh[sequence.first_visible]
         assert 0 <= x < x + w <= frames[0].rgb.shape[1] and 0 <= y < y + h <= frames[0].rgb.shape[0]
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_synthetic_data_in_the_place_of_a_published_set_are_reported_loudly(tmp_path, caplog, is_packed):
+    root = tmp_path / "data" / "LasHeR"
+    write_file(root / SYNTHETIC, "made")
+    write_file(root / "testingset" / "x", "")
+    if is_packed:
+        list(pack_lmdb(root, tmp_path / "data" / "LasHeR.lmdb"))
+        shutil.rmtree(root)
+    for config, is_reported in (("tiny", True), ("rgb_tiny", True), ("debug", False), ("teacher_nano", False)):
+        caplog.clear()
+        build_store(load_config("transcmd", config, [f"DATA.ROOT={tmp_path}/data"]), "LasHeR_train")
+        assert (f"WARNING: LasHeR in {root} is SYNTHETIC" in caplog.text) == is_reported, config
+    shutil.rmtree(tmp_path / "data")
+    write_file(root / "testingset" / "x", "")
+    caplog.clear()
+    build_store(load_config("transcmd", "tiny", [f"DATA.ROOT={tmp_path}/data"]), "LasHeR")
+    assert not caplog.text

@@ -1,15 +1,21 @@
 """A folder and an LMDB file written from it give the same results in any process."""
 
 import multiprocessing
+import os
 import pickle
+import signal
+import struct
+import sys
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.storage import DiskStore, LmdbStore, open_store
+from lib.data.storage import DiskStore, LmdbStore, check_lmdb, open_store, pack_lmdb
 from tests.helpers import MemoryStore, pack, write_file
+from tests.processes import ROOT, run
 
 # Names that sort before and after "/": as strings, "a-b" < "a.txt" < "a/…" < "a0"
 TREE = [
@@ -139,3 +145,126 @@ def test_open_store_says_how_to_set_the_folder_of_a_missing_data_set(tmp_path):
     message = str(error.value)
     assert message.startswith(f"LasHeR: no data set at {tmp_path}/LasHeR; ") and "\n" not in message
     assert "--set DATA.ROOTS.LasHeR=DIR" in message and "TRANSCMD_DATA=DIR" in message
+
+
+# damaged files
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """An LMDB file of 40 files of up to 60 KB."""
+    for number in range(40):
+        write_file(tmp_path / "Set" / f"{number:02d}.jpg", bytes([number]) * (number * 1500 + 1))
+    list(pack_lmdb(tmp_path / "Set", tmp_path / "Set.lmdb"))
+    return tmp_path / "Set.lmdb"
+
+
+def test_a_file_that_was_cut_off_is_named_before_it_kills_the_process(packed):
+    """LMDB maps the file; a page beyond its end is a SIGBUS. A process of its own, because this one would end too."""
+    whole = packed.read_bytes()
+    packed.write_bytes(whole[: len(whole) // 2])
+    code = "import sys; from lib.data.storage import LmdbStore; print(len(LmdbStore(sys.argv[1]).read('39.jpg')))"
+    done = run([sys.executable, "-c", code, packed], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1, f"ended by signal {-done.returncode}"
+    expected = f"ValueError: {packed}: cut off, {len(whole) // 2} of {len(whole)} bytes; copy the file again"
+    assert expected in done.stderr.splitlines()[-1]
+
+
+def test_every_length_but_the_whole_one_is_refused(packed):
+    whole = packed.read_bytes()
+    for length in (1, 15, 150, 4096, 5000, 8191, 8192, len(whole) // 2, len(whole) - 4096, len(whole) - 1):
+        packed.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="Set.lmdb: (cut off|not an LMDB file, or cut off)"):
+            check_lmdb(packed)
+    packed.write_bytes(whole)
+    check_lmdb(packed)
+    assert len(LmdbStore(packed).read("39.jpg")) == 39 * 1500 + 1
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", r"not an LMDB file, or cut off \(0 bytes\)"),
+        (b"<!DOCTYPE html><html>Not found</html>" * 300, "not an LMDB file, it begins with b'<!DOCTYPE"),
+        (bytes(20000), "not an LMDB file, it begins with"),
+        (bytes(16) + struct.pack("<II", 0xBEEFC0DE, 999) + bytes(20000), "an LMDB file of version 999, expected 1"),
+        (bytes(16) + struct.pack("<II", 0xBEEFC0DE, 1) + bytes(20000), "not an LMDB file, it begins with"),
+    ],
+)
+def test_a_file_that_is_no_lmdb_file_is_named(tmp_path, content, problem):
+    (tmp_path / "Set.lmdb").write_bytes(content)
+    for use in (lambda store: store.read("a"), lambda store: store.list()):
+        with pytest.raises(ValueError, match=f"Set.lmdb: {problem}.*; copy the file again"):
+            use(LmdbStore(tmp_path / "Set.lmdb"))
+
+
+def test_damage_inside_a_file_is_named(packed):
+    whole = bytearray(packed.read_bytes())
+    whole[8192:] = b"\xff" * (len(whole) - 8192)
+    packed.write_bytes(whole)
+    with pytest.raises(ValueError, match="Set.lmdb: .*copy the file again"):
+        LmdbStore(packed).read("39.jpg")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 512, "ü" * 300])
+def test_a_key_that_lmdb_cannot_have_is_a_missing_file(packed, key):
+    with pytest.raises(FileNotFoundError, match="Set.lmdb: no file"):
+        LmdbStore(packed).read(key)
+
+
+# packing
+
+
+def test_killed_packing_continues_with_what_is_missing(tmp_path, monkeypatch):
+    folder, target = tmp_path / "Set", tmp_path / "Set.lmdb"
+    for number in range(10):
+        write_file(folder / f"{number}.txt", f"content {number}")
+    code = (
+        "import os, signal, sys; from lib.data.storage import pack_lmdb\n"
+        "for number, key in enumerate(pack_lmdb(*sys.argv[1:])):\n"
+        "    if number == 5: os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert run([sys.executable, "-c", code, folder, target], env=environment).returncode == -signal.SIGKILL
+    assert not target.exists() and (tmp_path / ".Set.lmdb.part").exists()
+    (folder / "0.txt").write_text("changed 0")  # same length
+    (folder / "1.txt").unlink()
+    read, original = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or original(path))
+    keys = list(pack_lmdb(folder, target))
+    assert read == ["0.txt", *(f"{number}.txt" for number in range(6, 10))]
+    assert keys == LmdbStore(target).list() == ["0.txt", *(f"{number}.txt" for number in range(2, 10))]
+    assert LmdbStore(target).read("0.txt") == b"changed 0" and LmdbStore(target).read("9.txt") == b"content 9"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Set", "Set.lmdb"]
+
+
+def test_unfinished_packing_of_another_folder_or_a_damaged_file_is_not_continued(tmp_path):
+    for name in ("A", "B"):
+        write_file(tmp_path / name / "x", f"of {name}")
+    next(pack_lmdb(tmp_path / "A", tmp_path / "Set.lmdb"))
+    assert list(pack_lmdb(tmp_path / "B", tmp_path / "Set.lmdb")) == ["x"]
+    assert LmdbStore(tmp_path / "Set.lmdb").read("x") == b"of B"
+    (tmp_path / ".Second.lmdb.part").write_bytes(b"?" * 10000)
+    assert list(pack_lmdb(tmp_path / "A", tmp_path / "Second.lmdb")) == ["x"]
+    assert LmdbStore(tmp_path / "Second.lmdb").read("x") == b"of A"
+
+
+def test_a_full_disk_ends_packing_in_one_line_and_the_next_run_continues(tmp_path):
+    for number in range(30):
+        write_file(tmp_path / "Set" / f"{number:02d}.bin", bytes([number]) * 20000)
+    command = f"{sys.executable} {ROOT}/tracking/pack_lmdb.py Set Set.lmdb"
+    done = run(["bash", "-c", f"ulimit -f 300; exec {command}"], cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: Set.lmdb: ") and "free space" in done.stderr
+    assert run(["bash", "-c", command], cwd=tmp_path).returncode == 0
+    store = LmdbStore(tmp_path / "Set.lmdb")
+    assert all(store.read(f"{number:02d}.bin") == bytes([number]) * 20000 for number in range(30))
+
+
+def test_a_path_that_cannot_be_a_key_is_named(tmp_path):
+    write_file(tmp_path / "Set" / "/".join(["folder" * 20] * 5) / "x", "")
+    with pytest.raises(ValueError, match="a path of 606 bytes, LMDB allows 511; shorten it"):
+        list(pack_lmdb(tmp_path / "Set", tmp_path / "Set.lmdb"))
+    write_file(tmp_path / "Other" / os.fsdecode(b"\xff.txt"), "")
+    with pytest.raises(ValueError, match="the name is not UTF-8"):
+        list(pack_lmdb(tmp_path / "Other", tmp_path / "Set.lmdb"))

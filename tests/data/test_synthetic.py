@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.storage import SYNTHETIC
 from lib.data.synthetic import (
     ATTRIBUTES,
     DATASETS,
@@ -208,6 +209,18 @@ def test_the_same_arguments_write_nothing_and_others_are_refused(root, tmp_path)
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(ValueError, match="not empty"):
         write_datasets(tmp_path, force=True, **SMALL)
+
+
+def test_synthetic_data_sets_are_marked_also_those_of_an_earlier_version(tmp_path):
+    small = {"train_sequences": 1, "test_sequences": 1, "train_frames": 12, "test_frames": 12, "workers": 1}
+    write_datasets(tmp_path, datasets=("LasHeR", "VisEvent"), **small)
+    markers = [tmp_path / name / SYNTHETIC for name in ("LasHeR", "VisEvent")]
+    assert all("make_demo_data.py" in marker.read_text() for marker in markers)
+    markers[0].unlink()
+    write_datasets(tmp_path, datasets=("LasHeR", "VisEvent"), **small)
+    assert markers[0].is_file()
+    write_datasets(tmp_path, datasets=("VisEvent",), force=True, **small)
+    assert [marker.is_file() for marker in markers] == [False, True]
 
 
 def test_force_and_interruption_remove_what_was_written_and_nothing_else(tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """Trackers, and the runner that turns sequences into result files."""
 
 import json
+import os
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,15 +22,16 @@ from lib.models.build import build_model
 from lib.results.raw import read_boxes, read_numbers
 from lib.running.debug import draw_frame
 from lib.running.run import track_datasets
-from lib.running.runner import Job, run_sequences
+from lib.running.runner import Job, Shard, run_sequences
 from lib.structures import Frame, Prediction, TrackOutput
 from lib.tracker import load_tracker
 from lib.tracker.baselines import StaticTracker
 from lib.tracker.build import TRACKERS, Request, TrackerEntry, build_tracker, command_words, make_transcmd
 from lib.tracker.transcmd import TransCMDTracker
 from lib.utils.boxes import iou_xywh
+from lib.utils.misc import check_gpus
 from lib.utils.trees import to_plain
-from tests.processes import ROOT, run
+from tests.processes import ROOT, run, started
 
 UNTRAINED = ("static", "mil")  # trackers that need no files
 
@@ -436,6 +439,57 @@ class Killed(StaticTracker):
         import signal
 
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_parts_of_a_data_set_add_up_in_one_folder(tmp_path, sequences):
+    items = [*sequences["LasHeR"], *sequences["DepthTrack"], *sequences["VisEvent"][:1]]
+    assert [[items.index(item) for item in Shard(i, 3).pick(items)] for i in (1, 2, 3)] == [[0, 3], [1, 4], [2]]
+    for number in (3, 1):
+        assert run_sequences(items, static_job(tmp_path), shard=Shard(number, 3)) == {}
+    assert set(json.loads((tmp_path / "run.json").read_text())) == {items[i].name for i in (0, 2, 3)}
+    Counting.started = 0
+    assert run_sequences(items, static_job(tmp_path, make_tracker=make_counting)) == {} and Counting.started == 2
+    assert set(json.loads((tmp_path / "run.json").read_text())) == {item.name for item in items}
+    assert run_sequences(items, static_job(tmp_path / "few"), shard=Shard(7, 9)) == {}  # this part is empty
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "-1/2", "1/0", "1", "a/b", "1/2/3", "", "1.5/2"])
+def test_a_wrong_part_is_refused(text):
+    with pytest.raises(ValueError, match=f"--shard {text}: expected I/N with 1 <= I <= N"):
+        Shard.parse(text)
+    assert Shard.parse("2/3") == (2, 3)
+
+
+def test_two_runs_of_the_same_sequences_are_refused_and_two_parts_are_not(tmp_path, sequences):
+    code = (
+        "import sys, time; from pathlib import Path; from lib.running.runner import Shard, locked_results\n"
+        "with locked_results(Path(sys.argv[1]), Shard.parse(sys.argv[2])): print('held', flush=True); time.sleep(600)"
+    )
+    items, environment = sequences["LasHeR"], {**os.environ, "PYTHONPATH": str(ROOT)}
+    for held, refused, allowed in (("1/2", ("1/2", "1/1"), ("2/2",)), ("1/1", ("1/1", "1/2"), ())):
+        command = [sys.executable, "-c", code, tmp_path / "results", held]
+        with started(command, env=environment, stdout=subprocess.PIPE) as process:
+            assert process.stdout.readline() == "held\n"
+            for shard in map(Shard.parse, refused):
+                with pytest.raises(ValueError, match=f"results: process {process.pid} on .* is at work here"):
+                    run_sequences(items, static_job(tmp_path / "results"), shard=shard)
+            for shard in map(Shard.parse, allowed):
+                assert run_sequences(items, static_job(tmp_path / "results"), shard=shard) == {}
+    assert run_sequences(items, static_job(tmp_path / "results")) == {}
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_tracking(tmp_path, sequences):
+    (tmp_path / "file").write_text("")
+    Counting.started = 0
+    with pytest.raises(OSError, match="file"):
+        run_sequences(sequences["LasHeR"], static_job(tmp_path / "file" / "x", make_tracker=make_counting))
+    assert Counting.started == 0
+
+
+def test_gpus_that_do_not_exist_are_refused():
+    check_gpus(torch.cuda.device_count())
+    with pytest.raises(ValueError, match="--num_gpus 99: torch finds . GPUs on this machine"):
+        check_gpus(99)
 
 
 def test_a_killed_worker_is_reported_and_does_not_hang(tmp_path, sequences):

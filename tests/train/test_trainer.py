@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from lib.train.run import build_trainer, matching_state, train
 from lib.utils.misc import seed_step
 from lib.utils.paths import epoch_path
 from lib.utils.trees import to_plain
+from tests.processes import ROOT, started
 
 
 @pytest.fixture
@@ -150,6 +153,62 @@ def test_data_loading_processes_do_not_change_training(cfg, tmp_path, uninterrup
     trainer = make_trainer(cfg, tmp_path / "workers")
     trainer.fit()
     assert_same(weights(trainer), uninterrupted)
+
+
+def test_a_killed_data_loading_process_ends_training_between_two_steps_and_it_can_be_resumed(
+    cfg, tmp_path, uninterrupted
+):
+    cfg.TRAIN.NUM_WORKER = 1
+    first = make_trainer(cfg, tmp_path / "parts")
+    original, done = first.task.after_step, []
+
+    def after_step():  # in the middle of a step: the scheduler has moved on, the step is not counted yet
+        original()
+        done.append(1)
+        if len(done) == 2:
+            (worker,) = first.train_loader._iterator._workers
+            os.kill(worker.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)  # torch finds it as it is, not yet waited for
+
+    first.task.after_step = after_step
+    with pytest.raises(ChildProcessError, match="a data loading process was killed .*; kept .*interrupted.pth.tar;"):
+        first.fit()
+    second = make_trainer(cfg, tmp_path / "parts")
+    second.load_state(matching_state(second.checkpoints.latest(), second))
+    assert second.epoch == 0 and second.step in (2, 3, 4)  # batches that were loaded before are used
+    second.fit()
+    assert_same(weights(second), uninterrupted)
+
+
+def test_a_batch_larger_than_an_epoch_is_reported(cfg, caplog):
+    cfg.TRAIN.BATCH_SIZE = 100
+    loader, _ = build_loaders(cfg, rank=0, world_size=2)
+    assert loader.batch_size == 8  # 16 samples, two processes
+    expected = "TRAIN.BATCH_SIZE 100 is more than the 8 samples of an epoch for each of 2 processes"
+    assert expected in caplog.text and caplog.text.count("BATCH_SIZE") == 1
+
+
+def test_a_second_run_a_finished_one_and_one_that_starts_again(cfg, tmp_path, caplog):
+    folder = CheckpointFolder(tmp_path, "transcmd", "debug").path
+    code = (
+        "import sys, time; from lib.utils.locks import lock_folder\n"
+        "with lock_folder(sys.argv[1], 'training'): print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, folder]
+    with started(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match=rf"debug: process {process.pid} on .* is at work here \(training\)"):
+            train(cfg, "transcmd", "debug", tmp_path, overwrite=True)
+    train(cfg, "transcmd", "debug", tmp_path)  # the holder was killed
+    with caplog.at_level("INFO"):
+        train(cfg, "transcmd", "debug", tmp_path, resume=True)
+    assert "--resume: all 2 epochs are trained, see " in caplog.text and "epoch 3" not in caplog.text
+    curves = tmp_path / "tensorboard/train/transcmd/debug"
+    assert len(list(curves.iterdir())) == 2
+    cfg.DATA.VAL.DATASETS_NAME, cfg.DATA.VAL.DATASETS_RATIO = [], []
+    train(cfg, "transcmd", "debug", tmp_path, overwrite=True)
+    assert len(list(curves.iterdir())) == 1 and not (folder / "validation.json").exists()
+    assert not list(folder.glob(".*"))
 
 
 def test_training_learns(cfg, tmp_path):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from lib.utils.cli import run_child, run_side_by_side
-from tests.conftest import ROOT
+from tests.processes import ROOT, children_of, run
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 SLEEP = "import time; time.sleep(600)"
@@ -104,8 +104,9 @@ def test_a_killed_command_takes_the_one_it_runs_with_it(tmp_path):
 
 
 @linux
-def test_killed_training_in_two_processes_leaves_none_behind(tmp_path, demo_data):
-    """The command is killed as the system or a time limit does it: torchrun and its workers end by themselves."""
+@pytest.mark.parametrize("killed", ["train.py", pytest.param("_launch.py", marks=pytest.mark.slow)])
+def test_killed_training_in_two_processes_leaves_none_behind(tmp_path, demo_data, killed):
+    """The command, or its torchrun, is killed as the system or a time limit does it: the others end by themselves."""
     command = [sys.executable, str(ROOT / "tracking/train.py"), "--config", "debug", "--device", "cpu"]
     command += ["--mode", "multiple", "--nproc_per_node", "2", "--set", "TRAIN.EPOCH=500"]
     environment = {**os.environ, "TRANSCMD_DATA": str(demo_data), "TRANSCMD_TEST": str(tmp_path)}
@@ -114,10 +115,73 @@ def test_killed_training_in_two_processes_leaves_none_behind(tmp_path, demo_data
     try:
         assert wait_until(lambda: log.exists() and "epoch 2/500" in log.read_text(), 120)
         assert len(marked_processes(tmp_path)) >= 4
+        if killed == "_launch.py":
+            (torchrun,) = (pid for pid in children_of(parent.pid) if os.getppid() != pid and is_torchrun(pid))
+            os.kill(torchrun, signal.SIGKILL)
+            assert parent.wait(timeout=30) != 0
     finally:
         parent.kill()
         parent.wait()
     assert wait_until(lambda: not marked_processes(tmp_path), 60), marked_processes(tmp_path)
+
+
+def is_torchrun(pid: int) -> bool:
+    with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+        return file.read().split("\0")[1].endswith("_launch.py")
+
+
+# A pool whose workers wait, as they do between two tasks; the first one may kill itself.
+POOL = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from concurrent.futures import ProcessPoolExecutor
+from lib.utils.cli import run_command, start_worker, worker_context
+
+def work(how):
+    if how == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+def main():
+    pool = ProcessPoolExecutor(2, worker_context(), initializer=start_worker)
+    pids = set(pool.map(work, sys.argv[2:]))
+    open(sys.argv[1], "w").write(" ".join(map(str, pids)) + "\\n")
+    import time; time.sleep(600)
+
+if __name__ == "__main__":
+    run_command(main)
+"""
+
+
+@linux
+def test_workers_that_wait_end_when_their_command_is_killed(tmp_path):
+    (tmp_path / "pool.py").write_text(POOL)
+    parent = subprocess.Popen([sys.executable, tmp_path / "pool.py", tmp_path / "pids", *"abcdef"])
+    pids = numbers_in(tmp_path / "pids")
+    assert all(map(is_running, pids))
+    parent.kill()
+    parent.wait()
+    try:
+        assert wait_until(lambda: not any(map(is_running, pids)))
+    finally:
+        for pid in filter(is_running, pids):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_killed_worker_of_any_pool_ends_the_command_with_one_line(tmp_path):
+    (tmp_path / "pool.py").write_text(POOL)
+    done = run([sys.executable, tmp_path / "pool.py", tmp_path / "pids", "live", "die"], timeout=60)
+    assert done.returncode == 1
+    assert (
+        done.stderr.startswith("error: a worker process was killed (out of memory?)") and done.stderr.count("\n") == 1
+    )
+
+
+def test_every_pool_starts_its_workers_so():
+    for path in (ROOT / "lib").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if "ProcessPoolExecutor(" in text or "DataLoader(" in text:
+            assert "start_worker" in text, path
 
 
 @linux

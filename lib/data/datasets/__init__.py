@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,9 @@ from lib.data.datasets.trackingnet import trackingnet
 from lib.data.datasets.visevent import visevent
 from lib.data.datasets.vtuav import vtuav
 from lib.data.sequence import Sequence
-from lib.data.storage import Store, open_store
+from lib.data.storage import SYNTHETIC, Store, open_store
+
+logger = logging.getLogger(__name__)
 
 
 class DatasetEntry(NamedTuple):
@@ -105,6 +108,8 @@ def load_dataset(name: str, store: Store) -> list[Sequence]:
 def build_store(cfg, name: str) -> Store:
     """Opens the store of data set `name`, at the path in DATA.ROOTS or else below DATA.ROOT.
 
+    Warns if the data are synthetic and the experiment is not meant for them (DATA.SYNTHETIC).
+
     Raises:
         ValueError: the name or a key of DATA.ROOTS is unknown.
         FileNotFoundError: there is no data set at that path.
@@ -112,7 +117,15 @@ def build_store(cfg, name: str) -> Store:
     root = find_dataset(name).root
     for key in set(cfg.DATA.ROOTS) - set(DATASETS):
         raise ValueError(f"DATA.ROOTS.{key}: no such data set; {_nearest(key, DATASETS)}known: {', '.join(DATASETS)}")
-    return open_store(cfg.DATA.ROOTS.get(root, Path(cfg.DATA.ROOT) / root), root)
+    path = cfg.DATA.ROOTS.get(root, Path(cfg.DATA.ROOT) / root)
+    store = open_store(path, root)
+    if not cfg.DATA.SYNTHETIC and SYNTHETIC in store.list():
+        logger.warning(
+            "WARNING: %s in %s is SYNTHETIC, written by tracking/make_demo_data.py: networks and scores say nothing "
+            "about the published data set; set its folder with --set DATA.ROOTS.%s=DIR",
+            *(root, path, root),
+        )
+    return store
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -10,10 +11,12 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from lib.data.storage import SYNTHETIC
 from lib.data.synthetic.scene import DATASETS, SPLITS
 from lib.data.synthetic.write import SPLIT_FOLDERS, DrawingRenderer, Job, Renderer, write_sequence
-from lib.utils.cli import ignore_interrupt, worker_context
+from lib.utils.cli import start_worker, worker_context
 from lib.utils.files import write_text
+from lib.utils.locks import LOCK, lock_folder
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +64,15 @@ def write_datasets(
     found = read_manifest(root)
     if found and not force and {key: found.get(key) for key in wanted} == wanted:
         logger.info("%s is complete: generator version %d, sha256 %s", root, renderer.version, found["sha256"])
+        with contextlib.suppress(OSError):  # data of an earlier version of this code may have none, and be read-only
+            _mark(root, names)
         return found
+    with lock_folder(root, "writing synthetic data"):
+        return _write(root, names, seed, counts, frames, workers, force, renderer, wanted)
+
+
+def _write(root, names, seed, counts, frames, workers, force, renderer, wanted) -> dict:
+    """Writes all data sets and returns the manifest, see `write_datasets`."""
     jobs = [
         Job(str(root), name, seed, split, index, frames[split], renderer)
         for name in names
@@ -70,8 +81,10 @@ def write_datasets(
     ]
     written = [job.folder for job in jobs] + [job.attributes for job in jobs]
     written += [_list_file(split) for split in SPLITS if "VisEvent" in names]
+    written += [f"{name}/{SYNTHETIC}" for name in names]
     _remove_previous(root, written, force)
     logger.info("writing %d sequences to %s", len(jobs), root)
+    _mark(root, names)
     digests = _run(jobs, workers or os.cpu_count() or 1)
     for split in SPLITS if "VisEvent" in names else ():
         listed = [Path(job.folder).name for job in jobs if (job.dataset, job.split) == ("VisEvent", split)]
@@ -83,6 +96,14 @@ def write_datasets(
     (root / UNFINISHED).unlink()
     logger.info("%s: generator version %d, sha256 %s", root, renderer.version, total)
     return manifest
+
+
+def _mark(root: Path, names: list[str]) -> None:
+    """Marks each data set, also for the LMDB file that may be made of it, as not the published one."""
+    for name in names:
+        if not (root / name / SYNTHETIC).is_file():
+            text = f"Synthetic data, written by tracking/make_demo_data.py with the folders of {name}.\n"
+            write_text(root / name / SYNTHETIC, text)
 
 
 def read_manifest(root: str | Path) -> dict | None:
@@ -131,7 +152,7 @@ def _remove_previous(root: Path, written: list[str], force: bool) -> None:
         ValueError: `root` contains other files, or other synthetic data and `force` is False.
     """
     manifests = [path for path in (root / UNFINISHED, root / MANIFEST) if path.exists()]
-    if not manifests and root.exists() and any(root.iterdir()):
+    if not manifests and root.exists() and any(path.name != LOCK for path in root.iterdir()):
         raise ValueError(f"{root}: the folder is not empty and has no {MANIFEST}; choose another folder")
     if manifests and manifests[0].name == MANIFEST and not force:
         found = _read(manifests[0])
@@ -152,7 +173,7 @@ def _run(jobs: list[Job], workers: int) -> list[str]:
     if workers == 1:
         return [write_sequence(job) for job in jobs]
     # The parent process handles Ctrl-C; each worker finishes its current sequence.
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), worker_context("cv2"), initializer=ignore_interrupt)
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), worker_context("cv2"), initializer=start_worker)
     try:
         return list(pool.map(write_sequence, jobs, chunksize=4))
     finally:
