@@ -6,6 +6,7 @@ the rule of the benchmark computes scores.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,10 +37,12 @@ class Results(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """The scores of one protocol, and the results from which they were computed."""
+    """The scores of one protocol, and what they were computed from. S sequences have been scored."""
 
     report: Report
     results: Results
+    scored: dict[str, Scored]  # tracker → scores of each sequence, and how they combine
+    flags: dict[str, np.ndarray]  # attribute → (S,) bool, whether a sequence has it; at least one has
 
 
 def evaluate_protocols(
@@ -63,13 +66,13 @@ def evaluate_protocols(
     """
     results = {tracker: ResultFolder(tracker, folder) for tracker, folder in folders.items()}
     loaded = [load_results(benchmark, truth.annotations, results, allow_missing) for benchmark in benchmarks]
-    reports = []
+    evaluations = []
     for benchmark, found in zip(benchmarks, loaded, strict=True):
         names = [annotation.name for annotation in found.annotations]
         flags = load_attributes(benchmark, names, attributes, truth.folder)
-        reports.append(score_results(benchmark, found, truth.source, flags))
-    reports[0] = reports[0].with_beside(reports[1:])
-    return [Evaluation(*pair) for pair in zip(reports, loaded, strict=True)]
+        evaluations.append(score_results(benchmark, found, truth.source, flags))
+    first = evaluations[0].report.with_beside([evaluation.report for evaluation in evaluations[1:]])
+    return [evaluations[0]._replace(report=first), *evaluations[1:]]
 
 
 def evaluate(
@@ -95,7 +98,7 @@ def evaluate(
     if attributes:
         kept = [annotations.index(annotation) for annotation in loaded.annotations]
         attributes = {name: flags[kept] for name, flags in attributes.items()}
-    return score_results(benchmark, loaded, source, attributes or {})
+    return score_results(benchmark, loaded, source, attributes or {}).report
 
 
 def load_results(
@@ -132,7 +135,7 @@ def load_results(
 
 def score_results(
     benchmark: Benchmark, results: Results, source: str = "", attributes: dict[str, np.ndarray] | None = None
-) -> Report:
+) -> Evaluation:
     """Scores loaded results.
 
     Args:
@@ -146,12 +149,17 @@ def score_results(
     weights = resampled_weights(len(results.annotations))
     notes = [f"Protocol {benchmark.protocol}: {PROTOCOLS[benchmark.protocol]}.", benchmark.evidence]
     notes += [*benchmark.rule.notes(), FPS_NOTE, BOOTSTRAP_NOTE]
+    all_scored = {
+        tracker: benchmark.rule.score(benchmark, results.annotations, outputs)
+        for tracker, outputs in results.outputs.items()
+    }
+    within = attribute_intervals(all_scored, attributes)
     trackers, samples = {}, {}
-    for tracker, outputs in results.outputs.items():
-        scored = benchmark.rule.score(benchmark, results.annotations, outputs)
+    for tracker, scored in all_scored.items():
         resampled = scored.combine(weights) if len(results.annotations) > 1 else {}
         samples[tracker] = resampled.get(list(benchmark.metrics)[-1])
-        trackers[tracker] = _tracker_scores(results, scored, resampled, attributes, tracker)
+        scores = _tracker_scores(results, scored, resampled, attributes, tracker)
+        trackers[tracker] = replace(scores, attribute_intervals=within[tracker])
         notes += [f"{tracker}: {remark}" for remark in scored.remarks]
     report = Report(
         benchmark=benchmark.name,
@@ -166,11 +174,33 @@ def score_results(
         protocol=benchmark.protocol,
         attributes={name: int(flags.sum()) for name, flags in attributes.items()},
     )
-    if len(results.annotations) < 2 or len(trackers) < 2:
-        return report
-    ranking = report.metrics[-1]
-    scores = {name: trackers[name].scores[ranking] for name in report.ranked(ranking)}
-    return report.with_comparisons(compare(scores, samples))
+    if len(results.annotations) > 1 and len(trackers) > 1:
+        ranking = report.metrics[-1]
+        scores = {name: trackers[name].scores[ranking] for name in report.ranked(ranking)}
+        report = report.with_comparisons(compare(scores, samples))
+    return Evaluation(report, results, all_scored, attributes)
+
+
+def attribute_intervals(
+    scored: dict[str, Scored], attributes: dict[str, np.ndarray]
+) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
+    """Returns tracker → attribute → metric → 95 % interval, per cent: the sequences with the attribute are resampled.
+
+    The interval is the one of a report on these sequences alone. Attributes of a single sequence have none.
+
+    Args:
+        attributes: attribute → (S,) bool.
+    """
+    found = {tracker: {} for tracker in scored}
+    for name, flags in attributes.items():
+        if (count := int(flags.sum())) < 2:
+            continue
+        drawn = resampled_weights(count)
+        weights = np.zeros((len(drawn), len(flags)))
+        weights[:, flags] = drawn
+        for tracker, each in scored.items():
+            found[tracker][name] = {metric: interval(values) for metric, values in each.combine(weights).items()}
+    return found
 
 
 def _tracker_scores(
