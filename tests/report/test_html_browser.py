@@ -29,6 +29,10 @@ BACKGROUND = ("chrome-extension:", "chrome:")  # internal requests of the browse
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
+    yield from make_browser(tmp_path_factory)
+
+
+def make_browser(tmp_path_factory):
     """Headless Chromium that records its console and all requests. A missing browser is a failure, not a skip."""
     try:
         from selenium import webdriver
@@ -140,11 +144,11 @@ def test_names_are_text_in_every_table_and_list(opened):
 
 def test_a_hidden_tracker_leaves_all_charts_and_comes_back(opened):
     lines = ".curve path[data-tracker='1']"
-    dots = len(opened.all("#attributes-chart circle"))
+    dots = len(opened.all("#attributes-chart [data-dot]"))
     before = opened.canvas()
     assert len(opened.all(lines)) == 2
     opened.click("#scores-table input[data-tracker='1']")
-    assert opened.all(lines) == [] and len(opened.all("#attributes-chart circle")) == dots - 1
+    assert opened.all(lines) == [] and len(opened.all("#attributes-chart [data-dot]")) == dots - 1
     assert opened.canvas() != before
     assert not any(box.is_selected() for box in opened.all("input[data-tracker='1']"))
     opened.click("#curves .legend input[data-tracker='1']")
@@ -177,7 +181,7 @@ def test_two_trackers_can_be_compared_in_either_order(opened):
 
 
 def test_the_metric_changes_both_tables(opened):
-    score = "#attributes-table tbody td:nth-child(3)", "#sequences-table tbody td:nth-child(3)"
+    score = [f"#{name}-table tbody td:nth-child(3) .number" for name in ("attributes", "sequences")]
     assert [opened.texts(selector)[0] for selector in score] == ["10.00", "0.00"]
     opened.choose("#attributes select", "PR")
     assert [opened.texts(selector)[0] for selector in score] == ["1.00", "50.00"]
