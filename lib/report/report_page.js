@@ -1048,7 +1048,8 @@ function drawMoments() {
     image.src = `data:image/jpeg;base64,${moment.jpeg}`;
     const button = element("button", { class: "plain", onclick: () => showMoment(moment) }, image);
     const caption = element("figcaption", {}, words, element("br"), trackerName(moment.tracker));
-    return element("figure", {}, button, caption);
+    // The boxes in the picture have the colours of the light page.
+    return element("figure", { style: `--tracker-${moment.tracker}: ${data.trackers[moment.tracker].colour}` }, button, caption);
   }));
 }
 

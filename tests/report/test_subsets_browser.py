@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -336,3 +337,30 @@ def test_a_point_of_the_scatter_leads_to_its_sequence_without_traces_too(browser
     assert row.text.split()[0] == name
     top = page.driver.execute_script("return arguments[0].getBoundingClientRect().top", row)
     assert 0 < top < 900
+
+
+def test_resamples_without_a_score_are_ignored_as_in_python(browser, tmp_path):
+    """One of two chosen sequences has no frame with an overlap, and is left out where the rule says so."""
+    evaluation, benchmark = make_evaluation("RGBT210", tmp_path), BENCHMARKS["RGBT210"]
+    benchmark = benchmark._replace(rule=replace(benchmark.rule, drop_zero_curves=True, replace_first_row=False))
+    evaluation = score_results(benchmark, evaluation.results)
+    assert np.isnan(evaluation.scored["a"].combine(np.eye(COUNT)[3:4])["SR"]).all()
+    write_page(evaluation, tmp_path / "report.html")
+    page = open_page(browser, tmp_path / "report.html")
+    page.choose_places([3, 4])
+    found, (trackers, pairs) = page.numbers(), expected(evaluation, benchmark, [3, 4])
+    for tracker, (scores, ends) in trackers.items():
+        np.testing.assert_allclose(found["trackers"][tracker]["scores"], scores, atol=1e-9)
+        np.testing.assert_allclose(found["trackers"][tracker]["intervals"], ends, atol=1e-9)
+    assert found["pairs"] == pairs
+    page.choose_places([3])
+    assert found["trackers"].keys() == page.numbers()["trackers"].keys()
+    assert page.numbers()["trackers"]["a"]["scores"][-1] == 0, "as in the toolkits"
+
+
+def test_numbers_are_rounded_as_python_rounds_them(browser, lasher_page):
+    values = [step / 64 for step in range(-640, 6500, 7)] + [step / 1000 + 0.005 for step in range(0, 100000, 97)]
+    page = open_page(browser, lasher_page[1])
+    for digits in (0, 1, 2, 3):
+        found = page.driver.execute_script("return arguments[0].map((v) => fixed(v, arguments[1]))", values, digits)
+        assert found == [f"{value:.{digits}f}" for value in values]
