@@ -17,6 +17,6 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=[*find_packages(include=["lib", "lib.*"]), "transcmd"],
-    package_data={"lib.data.datasets": ["splits/*.txt"], "lib.report": ["report_template.html"]},
+    package_data={"lib.data.datasets": ["splits/*.txt"], "lib.report": ["report_template.html", "*.js"]},
     install_requires=[line for line in requirements if not line.startswith(DEVELOPMENT)],
 )

@@ -7,6 +7,7 @@ the rule of the benchmark computes scores.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,10 +44,12 @@ class Results(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """The scores of one protocol, and the results from which they were computed."""
+    """The scores of one protocol, and what they were computed from. S sequences have been scored."""
 
     report: Report
     results: Results
+    scored: dict[str, Scored]  # tracker → scores of each sequence, and how they combine
+    flags: dict[str, np.ndarray]  # attribute → (S,) bool, whether a sequence has it; at least one has
 
 
 def evaluate_protocols(
@@ -97,7 +100,7 @@ def evaluate_protocols(
             continue
         chosen = select_results(benchmark, truth.annotations, results, one, allow_missing)
         flags = load_attributes(benchmark, [a.name for a in chosen.annotations], attributes, truth.folder)
-        evaluations.append(Evaluation(score_results(benchmark, chosen, truth.source, flags), chosen))
+        evaluations.append(score_results(benchmark, chosen, truth.source, flags))
     first = evaluations[0].report.with_beside([other.report for other in evaluations[1:]], tuple(refused.values()))
     return [evaluations[0]._replace(report=first), *evaluations[1:]]
 
@@ -125,7 +128,7 @@ def evaluate(
     if attributes:
         kept = [annotations.index(annotation) for annotation in loaded.annotations]
         attributes = {name: flags[kept] for name, flags in attributes.items()}
-    return score_results(benchmark, loaded, source, attributes or {})
+    return score_results(benchmark, loaded, source, attributes or {}).report
 
 
 def load_results(
@@ -221,7 +224,7 @@ def select_results(
 
 def score_results(
     benchmark: Benchmark, results: Results, source: str = "", attributes: dict[str, np.ndarray] | None = None
-) -> Report:
+) -> Evaluation:
     """Scores loaded results.
 
     Args:
@@ -236,13 +239,19 @@ def score_results(
     notes = [f"Protocol {benchmark.protocol}: {PROTOCOLS[benchmark.protocol]}.", benchmark.evidence]
     notes += [MEAN_NOTE] if "PR mean" in benchmark.metrics else []
     notes += [*benchmark.rule.notes(), FPS_NOTE, BOOTSTRAP_NOTE]
+    all_scored = {
+        tracker: benchmark.rule.score(benchmark, results.annotations, outputs)
+        for tracker, outputs in results.outputs.items()
+    }
+    within = attribute_intervals(all_scored, attributes)
     trackers, samples, warnings = {}, {}, []
-    for tracker, outputs in results.outputs.items():
-        scored = benchmark.rule.score(benchmark, results.annotations, outputs)
+    for tracker, scored in all_scored.items():
         resampled = scored.combine(weights) if len(results.annotations) > 1 else {}
         samples[tracker] = resampled.get(list(benchmark.metrics)[-1])
-        trackers[tracker] = _tracker_scores(results, scored, resampled, attributes, tracker)
+        scores = _tracker_scores(results, scored, resampled, attributes, tracker)
+        trackers[tracker] = replace(scores, attribute_intervals=within[tracker])
         notes += [f"{tracker}: {remark}" for remark in scored.remarks]
+        outputs = results.outputs[tracker]
         found = [first_box_warning(results.annotations, outputs), *report_remarks(outputs)]
         warnings += [f"{tracker}: {text}." for text in found if text]
     report = Report(
@@ -259,11 +268,33 @@ def score_results(
         warnings=tuple(warnings),
         attributes={name: int(flags.sum()) for name, flags in attributes.items()},
     )
-    if len(results.annotations) < 2 or len(trackers) < 2:
-        return report
-    ranking = report.metrics[-1]
-    scores = {name: trackers[name].scores[ranking] for name in report.ranked(ranking)}
-    return report.with_comparisons(compare(scores, samples))
+    if len(results.annotations) > 1 and len(trackers) > 1:
+        ranking = report.metrics[-1]
+        scores = {name: trackers[name].scores[ranking] for name in report.ranked(ranking)}
+        report = report.with_comparisons(compare(scores, samples))
+    return Evaluation(report, results, all_scored, attributes)
+
+
+def attribute_intervals(
+    scored: dict[str, Scored], attributes: dict[str, np.ndarray]
+) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
+    """Returns tracker → attribute → metric → 95 % interval, per cent: the sequences with the attribute are resampled.
+
+    The interval is the one of a report on these sequences alone. Attributes of a single sequence have none.
+
+    Args:
+        attributes: attribute → (S,) bool.
+    """
+    found = {tracker: {} for tracker in scored}
+    for name, flags in attributes.items():
+        if (count := int(flags.sum())) < 2:
+            continue
+        drawn = resampled_weights(count)
+        weights = np.zeros((len(drawn), len(flags)))
+        weights[:, flags] = drawn
+        for tracker, each in scored.items():
+            found[tracker][name] = {metric: interval(values) for metric, values in each.combine(weights).items()}
+    return found
 
 
 def _tracker_scores(

@@ -45,6 +45,7 @@ class TrackerScores:
     fps: float | None = None  # frames per second; None without times
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # metric → 95 %, bootstrap over sequences
     attributes: dict[str, dict[str, float]] = field(default_factory=dict)  # attribute → metric → score
+    attribute_intervals: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)  # attribute → metric
     drop: Drop | None = None  # images that were withheld; in report.json as text, "" for None
 
 
@@ -139,5 +140,10 @@ def _tracker_record(tracker: TrackerScores) -> dict:
 def _read_tracker(entry: dict) -> TrackerScores:
     curves = {metric: Curve(**curve) for metric, curve in entry["curves"].items()}
     intervals = {metric: tuple(ends) for metric, ends in entry["intervals"].items()}
+    attributes = {
+        name: {metric: tuple(ends) for metric, ends in metrics.items()}
+        for name, metrics in entry.get("attribute_intervals", {}).items()
+    }
     drop = Drop.parse(entry["drop"]) if entry.get("drop") else None
-    return TrackerScores(**{**entry, "curves": curves, "intervals": intervals, "drop": drop})
+    read = {"curves": curves, "intervals": intervals, "attribute_intervals": attributes, "drop": drop}
+    return TrackerScores(**{**entry, **read})

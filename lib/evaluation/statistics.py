@@ -11,6 +11,7 @@ import numpy as np
 from lib.evaluation.report import Comparison
 
 RESAMPLES = 2000
+SEED = 0
 TAIL = 2.5  # per cent outside a 95 % interval on each side
 
 
@@ -39,7 +40,7 @@ def mean_and_half_width(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(quantile * np.std(values, ddof=1) / math.sqrt(count))
 
 
-def resampled_weights(sequences: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+def resampled_weights(sequences: int, resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
     """Returns how often each sequence is drawn, (resamples, sequences) float64; each row sums to `sequences`.
 
     The weights are the same for all trackers, so that differences are paired.

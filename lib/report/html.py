@@ -1,7 +1,8 @@
 """Writes report.html: a single file that needs neither a server nor a network.
 
-The page is `report_template.html`, which defines the presentation, with the data as JSON. Data are never interpreted as
-markup: `<`, `>` and `&` are written as JSON escapes, and the script of the page sets only text.
+The page is `report_template.html` with the data as JSON, and three scripts: `report_scores.js` computes scores of a
+choice of sequences, `report_view.js` keeps what a reader has chosen, `report_page.js` draws. Data are never interpreted
+as markup: `<`, `>` and `&` are written as JSON escapes, and the scripts set only text.
 """
 
 from __future__ import annotations
@@ -20,37 +21,42 @@ from lib.data.drop import Drop
 from lib.evaluation.report import Comparison, Curve, Report
 from lib.evaluation.rules.base import PROTOCOLS
 from lib.report.moments import Moment
-from lib.report.palette import COLOURS, DASHES, PLOTS, Plot
+from lib.report.palette import COLOURS, DARK_COLOURS, DASHES, FEW_SEQUENCES, MARKERS, PLOTS, Plot
 from lib.report.robustness import base_name, robustness_curves
+from lib.report.subsets import Parts, encode
 from lib.report.tables import protocols
 from lib.utils.files import write_text
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
+SCRIPTS = tuple(TEMPLATE.with_name(f"report_{name}.js") for name in ("scores", "view", "page"))
 ABSENT = 255  # value in a trace without overlap: the target is absent, or the result is too short
+ENDS = 6  # digits of the ends of intervals: the page rounds them, and half of their difference
 LINE_WIDTH = 1.6  # pixels; the unit of dash lengths
 
 Traces = dict[str, dict[str, np.ndarray]]
 
 
-def write_html(report: Report, traces: Traces, moments: list[Moment], path: Path) -> None:
+def write_html(report: Report, traces: Traces, moments: list[Moment], path: Path, parts: Parts | None = None) -> None:
     """Writes the page, atomically; the same input gives the same bytes.
 
     Args:
         traces: tracker → sequence → (N,) overlap in [0, 1] of every frame, NaN if the target is absent. If it is empty,
             the page has no plot of overlap over time.
         moments: thumbnails, see `moments.py`; may be empty.
+        parts: what the scores were computed from; None: the page cannot score a choice of sequences.
 
     Raises:
         OSError: the file cannot be written.
         ValueError: a score is not finite.
     """
-    record = json.dumps(page_data(report, traces, moments), separators=(",", ":"), allow_nan=False)
+    record = json.dumps(page_data(report, traces, moments, parts), separators=(",", ":"), allow_nan=False)
     for character in "<>&":
         record = record.replace(character, f"\\u{ord(character):04x}")
-    parts = {"title": html.escape(report.title), "data": record}
+    script = "\n".join(script.read_text(encoding="utf-8") for script in SCRIPTS)
+    texts = {"title": html.escape(report.title), "data": record, "script": script}
     template = TEMPLATE.read_text(encoding="utf-8")
     # A single pass, so that a title that contains a placeholder is not changed.
-    write_text(path, re.sub(r"\{\{(title|data)\}\}", lambda match: parts[match[1]], template))
+    write_text(path, re.sub(r"\{\{(title|data|script)\}\}", lambda match: texts[match[1]], template))
 
 
 class _Order(NamedTuple):
@@ -60,12 +66,13 @@ class _Order(NamedTuple):
     sequences: list[str]  # worst first
 
 
-def page_data(report: Report, traces: Traces, moments: list[Moment]) -> dict:
+def page_data(report: Report, traces: Traces, moments: list[Moment], parts: Parts | None = None) -> dict:
     """Returns the data for the script of the page: trackers by rank, sequences with the worst first.
 
     Args and units as in `write_html`; scores are in per cent.
     """
     order = _Order(report.ranked(report.metrics[-1]), [name for name, _ in report.worst_first()])
+    places = {name: place for place, name in enumerate(report.trackers[order.trackers[0]].per_sequence)}
     return {
         "title": report.title,
         "badges": _badges(report),
@@ -78,9 +85,11 @@ def page_data(report: Report, traces: Traces, moments: list[Moment]) -> dict:
         "protocols": protocols(report) if report.beside else [],
         "plots": _plots(report, order),
         "comparisons": [_comparison(comparison, order) for comparison in report.comparisons],
-        "robustness": _robustness(report),
+        "robustness": _robustness(report, order),
         "attributes": [{"name": name, "count": count} for name, count in report.attributes.items()],
         "sequences": [{"name": name, "frames": _frames(traces, name)} for name in order.sequences],
+        "few": FEW_SEQUENCES,
+        "subsets": encode(parts, order.trackers, [places[name] for name in order.sequences]) if parts else None,
         "moments": [_moment(moment, order) for moment in moments],
         "notes": [*(f"Warning: {text}" for text in report.warnings), *report.notes],
         "missing": list(report.missing),
@@ -104,7 +113,9 @@ def _badges(report: Report) -> list[str]:
 def _style(index: int) -> dict:
     dash = DASHES[index % len(DASHES)]
     lengths = [] if dash == "-" else [round(LINE_WIDTH * length, 2) for length in dash[1]]
-    return {"colour": COLOURS[index % len(COLOURS)], "dash": lengths}
+    place = index % len(COLOURS)
+    marker = MARKERS[index % len(MARKERS)]
+    return {"colour": COLOURS[place], "dark": DARK_COLOURS[place], "dash": lengths, "marker": marker}
 
 
 def _tracker(report: Report, name: str, order: _Order) -> dict:
@@ -115,9 +126,13 @@ def _tracker(report: Report, name: str, order: _Order) -> dict:
         "label": _label(name, tracker.drop),
         "fps": _number(tracker.fps, 1),
         "scores": _numbers(tracker.scores[metric] for metric in metrics),
-        "intervals": [_numbers(tracker.intervals.get(metric, ()), 1) for metric in metrics],
+        "intervals": [_numbers(tracker.intervals.get(metric, ()), ENDS) for metric in metrics],
         "sequences": [_numbers(tracker.per_sequence[s][metric] for s in order.sequences) for metric in metrics],
         "attributes": [_numbers(tracker.attributes[a][metric] for a in report.attributes) for metric in metrics],
+        "attributeIntervals": [
+            [_numbers(tracker.attribute_intervals.get(a, {}).get(metric, ()), ENDS) for a in report.attributes]
+            for metric in metrics
+        ],
     }
 
 
@@ -126,12 +141,12 @@ def _label(name: str, drop: Drop | None) -> str:
     return f"{base_name(name, drop)} − {drop.brief}" if drop else name
 
 
-def _robustness(report: Report) -> list[dict]:
-    """Returns curves of scores over the share of frames with a missing image, both in per cent."""
+def _robustness(report: Report, order: _Order) -> list[dict]:
+    """Returns curves over the share of frames with a missing image, per cent; `runs` are trackers, one per point."""
     return [
         _style(index)
         | {"name": f"{curve.tracker}: {curve.condition}"}
-        | {"x": _numbers(100 * rate for rate in curve.rates), "y": _numbers(curve.scores)}
+        | {"x": _numbers(100 * rate for rate in curve.rates), "runs": [order.trackers.index(run) for run in curve.runs]}
         for index, curve in enumerate(robustness_curves(report))
     ]
 
@@ -160,6 +175,7 @@ def _plot(report: Report, metrics: list[str], curves: list[Curve], order: _Order
     found = [report.trackers[name].scores for name in order.trackers]
     return {
         "title": f"{plot.title} ({', '.join(metrics)})",
+        "metric": report.metrics.index(main),
         "xLabel": plot.x_label,
         "yLabel": plot.y_label,
         "marks": [{"metric": metric, "at": at} for metric, at in marks.items() if at is not None],

@@ -27,6 +27,8 @@ PLOTS = {
 }
 
 MAX_TRACKERS = 20
+FEW_SEQUENCES = 10  # an attribute with fewer sequences is marked: its scores say little
+LONGEST_NAME = 40  # characters of a tracker's name in a plot; tables have all of them
 # Ten dashes and eleven colours, alternately dark and light: of two trackers with the same dash, one is darker, also in
 # grey. The rank of a tracker selects both.
 DASHES = (
@@ -54,3 +56,24 @@ COLOURS = (
     "#17a2a2",
     "#111111",
 )
+# The same colours on a dark page: the dark ones are lighter there.
+DARK_COLOURS = (
+    "#ff6b6b",
+    "#4fb8e8",
+    "#5fcf6a",
+    "#f6a04a",
+    "#c08cff",
+    "#a5d65c",
+    "#6fa8ff",
+    "#f29cc4",
+    "#c39b86",
+    "#35c9c9",
+    "#eeeeee",
+)
+# Shapes of dots. Five and eleven have no common divisor: 55 trackers differ in shape or colour.
+MARKERS = ("circle", "square", "triangle", "diamond", "inverted")
+
+
+def short_name(name: str) -> str:
+    """Returns a tracker's name as it fits into a plot: its start, with an ellipsis if it is too long."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

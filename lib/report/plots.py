@@ -13,11 +13,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lib.evaluation.report import Report, TrackerScores
-from lib.report.palette import COLOURS, DASHES, MAX_TRACKERS, PLOTS, Plot
+from lib.report.palette import COLOURS, DASHES, FEW_SEQUENCES, MAX_TRACKERS, PLOTS, Plot, short_name
 from lib.report.robustness import robustness_curves
 from lib.utils.files import atomic_path
 
 ATTRIBUTE_PLOT, ROBUSTNESS_PLOT = "attributes", "robustness"  # file names
+LEGEND_COLUMNS, LEGEND_TITLE, LEGEND_LINE = 2, 0.35, 0.175  # number of columns; heights in inches
 logger = logging.getLogger(__name__)
 
 
@@ -44,8 +45,7 @@ def draw_metric(report: Report, metric: str) -> Figure:
     if len(shown) < len(ranked):
         logger.warning("%s: drawing the best %d of %d trackers", plot.title, len(shown), len(ranked))
     styles = {name: rank for rank, name in enumerate(report.ranked(report.metrics[-1]))}  # the same in every figure
-    figure = Figure(figsize=(8.2, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.6, len(shown))
     axes = figure.add_subplot()
     for rank, name in enumerate(shown):
         tracker, above = report.trackers[name], 30 - rank  # the best curve is on top
@@ -54,7 +54,7 @@ def draw_metric(report: Report, metric: str) -> Figure:
             color=COLOURS[styles[name] % len(COLOURS)],
             linestyle=DASHES[styles[name] % len(DASHES)],
             linewidth=2.2 if rank == 0 else 1.5,
-            label=f"{_score_text(tracker, metric)}  {name}",
+            label=f"{_score_text(tracker, metric)}  {short_name(name)}",
             zorder=above,
         )
         if metric == "F":  # the point with Pr and Re in the table
@@ -89,9 +89,8 @@ def draw_radar(report: Report) -> Figure:
     shown = report.ranked(metric)[:MAX_TRACKERS]
     names = list(report.attributes)
     rays = [2 * math.pi * index / len(names) for index in range(len(names))]
-    figure = Figure(figsize=(8.2, 5.4), layout="constrained")
+    figure = new_figure(6.4, len(shown))
     figure.get_layout_engine().set(w_pad=0.3)  # inches; the layout ignores labels around a circle
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot(projection="polar")
     for place, name in enumerate(shown):
         tracker = report.trackers[name]
@@ -102,18 +101,20 @@ def draw_radar(report: Report) -> Figure:
             color=COLOURS[place % len(COLOURS)],
             linestyle=DASHES[place % len(DASHES)],
             linewidth=2.0 if place == 0 else 1.3,
-            label=f"{_score_text(tracker, metric)}  {name}",
+            label=f"{_score_text(tracker, metric)}  {short_name(name)}",
             zorder=30 - place,
         )
     axes.set_theta_offset(math.pi / 2)
     axes.set_theta_direction(-1)
-    axes.set_xticks(rays, [f"{name}\n({report.attributes[name]})" for name in names], fontsize=8.5)
+    few = {name: "*" if report.attributes[name] < FEW_SEQUENCES else "" for name in names}
+    axes.set_xticks(rays, [f"{name}{few[name]}\n({report.attributes[name]})" for name in names], fontsize=8.5)
     axes.set_ylim(0)
     axes.tick_params(axis="y", labelsize=7.5, labelcolor="0.4")
     axes.grid(color="0.85", linewidth=0.6)
     axes.spines["polar"].set_color("0.8")
     figure.suptitle(f"{metric} (%) by attribute on {report.title}", fontsize=11, x=0.01, ha="left", parse_math=False)
-    add_legend(figure, _legend_title(report, metric, ", all sequences"))
+    note = f"; * fewer than {FEW_SEQUENCES} sequences" if any(few.values()) else ""
+    add_legend(figure, _legend_title(report, metric, f", all sequences{note}"))
     return figure
 
 
@@ -133,8 +134,7 @@ def plot_robustness(report: Report, stem: Path) -> list[Path]:
         return []
     trackers = list(dict.fromkeys(curve.tracker for curve in curves))
     conditions = list(dict.fromkeys(curve.condition for curve in curves))
-    figure = Figure(figsize=(8.2, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.6, 2 * len(curves))
     axes = figure.add_subplot()
     for curve in curves:
         axes.plot(
@@ -144,7 +144,7 @@ def plot_robustness(report: Report, stem: Path) -> list[Path]:
             linestyle=DASHES[conditions.index(curve.condition) % len(DASHES)],
             marker="o",
             markersize=4,
-            label=f"{curve.tracker}\n{curve.condition}",
+            label=f"{short_name(curve.tracker)}\n{curve.condition}",
         )
     metric = report.metrics[-1]
     frame_axes(axes, Plot("", "Robustness", "Frames with missing pictures (%)", f"{metric} (%)"), report.title)
@@ -152,10 +152,24 @@ def plot_robustness(report: Report, stem: Path) -> list[Path]:
     return save_figure(figure, stem)
 
 
+def new_figure(height: float, lines: int) -> Figure:
+    """Returns a figure with `height` inches for the axes and room below for a legend of so many lines of text."""
+    figure = Figure(figsize=(8.2, height + LEGEND_TITLE + LEGEND_LINE * math.ceil(lines / LEGEND_COLUMNS)))
+    figure.set_layout_engine("constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def add_legend(figure: Figure, title: str) -> None:
-    """Adds a legend to the right of the axes. Names are not interpreted as formulas."""
+    """Adds a legend below the axes, whose size thus does not depend on names. Names are not read as formulas."""
     legend = figure.legend(
-        title=title, loc="outside right upper", fontsize=8.5, handlelength=3.6, frameon=False, alignment="left"
+        title=title,
+        loc="outside lower left",
+        ncols=LEGEND_COLUMNS,
+        fontsize=8.5,
+        handlelength=3.6,
+        frameon=False,
+        alignment="left",
     )
     for text in legend.get_texts():
         text.set_parse_math(False)  # a tracker can be named a$b$

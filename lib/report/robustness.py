@@ -15,6 +15,7 @@ class RobustnessCurve(NamedTuple):
     condition: str  # the drop without its rate, see `Drop.condition`
     rates: list[float]  # ascending, in [0, 1]; starts with 0 if the report has the run without drop
     scores: list[float]  # in the ranking metric, per cent
+    runs: list[str]  # the tracker of the report that has each score
 
 
 def robustness_curves(report: Report) -> list[RobustnessCurve]:
@@ -37,7 +38,7 @@ def robustness_curves(report: Report) -> list[RobustnessCurve]:
             runs[0.0] = base
         rates = sorted(runs)
         scores = [report.trackers[runs[rate]].scores[metric] for rate in rates]
-        curves.append(RobustnessCurve(base, condition, rates, scores))
+        curves.append(RobustnessCurve(base, condition, rates, scores, [runs[rate] for rate in rates]))
     return curves
 
 

@@ -14,7 +14,8 @@ from lib.report.html import write_html
 from lib.report.moments import Moment, draw_moments, find_moments
 from lib.report.palette import PLOTS
 from lib.report.plots import ATTRIBUTE_PLOT, ROBUSTNESS_PLOT, draw_plots
-from lib.report.tables import attributes, headline, latex, page, sequences, to_csv
+from lib.report.subsets import Parts
+from lib.report.tables import attributes, headline, headline_latex, page, sequences, to_csv
 from lib.utils.files import write_text
 
 MOMENTS = 24  # thumbnails in report.html
@@ -42,7 +43,8 @@ def save_evaluation(evaluation: Evaluation, truth: Truth, folder: Path) -> list[
     """Writes tables, figures and the page of one protocol; returns the paths. Raises OSError if it cannot."""
     report, traces = evaluation.report, overlap_traces(evaluation.results)
     paths = save_tables(report, folder) + draw_plots(report, folder)
-    write_html(report, traces, worst_moments(evaluation, traces, truth), folder / "report.html")
+    parts = Parts(evaluation.scored, evaluation.results.outputs, evaluation.flags)
+    write_html(report, traces, worst_moments(evaluation, traces, truth), folder / "report.html", parts)
     return [*paths, folder / "report.html"]
 
 
@@ -59,7 +61,7 @@ def save_tables(report: Report, folder: Path) -> list[Path]:
     texts = {
         "report.md": page(report),
         "report.csv": to_csv(headline(report)),
-        "report.tex": latex(headline(report)),
+        "report.tex": headline_latex(report),
         "sequences.csv": to_csv(sequences(report)),
     }
     if report.attributes:
@@ -81,7 +83,7 @@ def worst_moments(evaluation: Evaluation, traces: dict[str, dict[str, np.ndarray
     """
     if not (truth.sequences and traces):
         return []
-    report, results = evaluation
+    report, results = evaluation.report, evaluation.results
     names = [annotation.name for annotation in results.annotations]
     boxes = {
         tracker: {name: output.boxes_xywh for name, output in zip(names, results.outputs[tracker], strict=True)}

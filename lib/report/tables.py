@@ -6,6 +6,7 @@ import csv
 import io
 
 from lib.evaluation.report import Report
+from lib.report.palette import FEW_SEQUENCES
 from lib.report.robustness import robustness_curves
 
 WORST = 10  # number of sequences in the Markdown page; sequences.csv contains all
@@ -53,13 +54,42 @@ def protocols(report: Report) -> Table:
 
 
 def attributes(report: Report) -> Table:
-    """Returns the ranking metric by attribute in per cent; trackers are columns, best first."""
+    """Returns the ranking metric by attribute in per cent, with 95 % intervals; trackers are columns, best first.
+
+    After the scores there are two columns for each tracker, the ends of its interval; "-": there is none.
+    """
+    ranked, metric = report.ranked(report.metrics[-1]), report.metrics[-1]
+    ends = [f"{name} {end}" for name in ranked for end in ("low", "high")]
+    table = [["Attribute", "Sequences", *ranked, *ends]]
+    for name, count in report.attributes.items():
+        scores = [f"{report.trackers[tracker].attributes[name][metric]:.2f}" for tracker in ranked]
+        bounds = [bound for tracker in ranked for bound in _attribute_interval(report, tracker, name)]
+        table.append([name, str(count), *scores, *("-" if bound is None else f"{bound:.1f}" for bound in bounds)])
+    return table
+
+
+def _attribute_interval(report: Report, tracker: str, attribute: str) -> tuple[float | None, float | None]:
+    return report.trackers[tracker].attribute_intervals.get(attribute, {}).get(report.metrics[-1], (None, None))
+
+
+def attributes_in_words(report: Report) -> str:
+    """Returns the ranking metric by attribute as Markdown: score, half of the interval, and what is too few."""
     ranked, metric = report.ranked(report.metrics[-1]), report.metrics[-1]
     table = [["Attribute", "Sequences", *ranked]]
     for name, count in report.attributes.items():
-        scores = [report.trackers[tracker].attributes[name][metric] for tracker in ranked]
-        table.append([name, str(count), *(f"{score:.2f}" for score in scores)])
-    return table
+        cells = []
+        for tracker in ranked:
+            low, high = _attribute_interval(report, tracker, name)
+            half = "" if low is None else f" ± {(high - low) / 2:.1f}"
+            cells.append(f"{report.trackers[tracker].attributes[name][metric]:.2f}{half}")
+        table.append([name, f"{count}{few_mark(count)}", *cells])
+    few = any(few_mark(count) for count in report.attributes.values())
+    return markdown(table) + (f"\n\\* fewer than {FEW_SEQUENCES} sequences\n" if few else "")
+
+
+def few_mark(count: int) -> str:
+    """Returns the mark of an attribute with so few sequences that its scores say little."""
+    return r"\*" if count < FEW_SEQUENCES else ""
 
 
 def sequences(report: Report, count: int | None = None) -> Table:
@@ -107,26 +137,45 @@ def to_csv(table: Table) -> str:
     return text.getvalue()
 
 
-def latex(table: Table) -> str:
-    """Returns a table as LaTeX (booktabs), with the largest value of each numeric column in bold."""
+def headline_latex(report: Report) -> str:
+    """Returns the headline table as LaTeX, each score with half of its 95 % interval if it has one."""
+    halves = []
+    for name in report.ranked(report.metrics[-1]):
+        ends = [report.trackers[name].intervals.get(metric) for metric in report.metrics]
+        halves.append(["", *("" if not pair else f"{(pair[1] - pair[0]) / 2:.1f}" for pair in ends), ""])
+    return latex(headline(report), halves)
+
+
+def latex(table: Table, halves: Table | None = None) -> str:
+    """Returns a table as LaTeX (booktabs): the largest value of a numeric column in bold, the second underlined.
+
+    With two rows nothing is underlined. Cells that are equal as written share a place.
+
+    Args:
+        halves: for each row below the header and each column, what follows ±; "": nothing.
+    """
     header, *body = table
-    best = [_largest([row[column] for row in body]) for column in range(len(header))]
+    marks = [_marks([row[column] for row in body]) for column in range(len(header))]
     lines = [" & ".join(map(_escape, header)) + r" \\", r"\midrule"]
-    for row in body:
+    for index, row in enumerate(body):
+        cells = [marks[column].get(cell, "{}").replace("{}", _escape(cell), 1) for column, cell in enumerate(row)]
+        after = halves[index] if halves else [""] * len(cells)
         cells = [
-            rf"\textbf{{{cell}}}" if best[column] is not None and cell == best[column] else _escape(cell)
-            for column, cell in enumerate(row)
+            cell + (rf" {{\scriptsize $\pm$ {half}}}" if half else "") for cell, half in zip(cells, after, strict=True)
         ]
         lines.append(" & ".join(cells) + r" \\")
     columns = "l" + "r" * (len(header) - 1)
     return "\n".join([rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _largest(cells: list[str]) -> str | None:
+def _marks(cells: list[str]) -> dict[str, str]:
+    """Returns cell → LaTeX around it, for the best and the second best of a numeric column; {} stands for the cell."""
     try:
-        return max((cell for cell in cells if cell != "-"), key=float, default=None)
+        falling = sorted({cell for cell in cells if cell != "-"}, key=float, reverse=True)
     except ValueError:
-        return None  # names
+        return {}  # names
+    wanted = [r"\textbf{{}}", r"\underline{{}}"] if len(cells) > 2 else [r"\textbf{{}}"]
+    return dict(zip(falling, wanted, strict=False))
 
 
 def _escape(text: str) -> str:
@@ -150,7 +199,7 @@ def page(report: Report) -> str:
         shown = [c for c in report.comparisons if (c.better, c.worse) in neighbours]
         parts += [f"## Neighbours in {metric}, paired over sequences\n", "".join(f"- {c}\n" for c in shown)]
     if report.attributes:
-        parts += [f"## {metric} by attribute\n", markdown(attributes(report))]
+        parts += [f"## {metric} by attribute\n", attributes_in_words(report)]
     if len(missing := robustness_table(report)) > 1:
         parts += [f"## {metric} where pictures are missing, by their share\n", markdown(missing)]
     parts += [f"## {metric} of the worst sequences\n", markdown(sequences(report, WORST))]

@@ -13,9 +13,9 @@ from lib.data.drop import Drop
 from lib.data.sequence import Sequence
 from lib.evaluation.report import Comparison, Curve, Report, TrackerScores
 from lib.report import moments
-from lib.report.html import ABSENT, TEMPLATE, write_html
+from lib.report.html import ABSENT, SCRIPTS, TEMPLATE, write_html
 from lib.report.moments import Moment, draw_moments, find_moments, window_around
-from lib.report.palette import COLOURS, DASHES
+from lib.report.palette import COLOURS, DARK_COLOURS, DASHES, MARKERS, MAX_TRACKERS
 from lib.report.tables import headline
 from lib.structures import Frame
 from lib.utils.draw import TRUTH
@@ -40,6 +40,7 @@ def make_report(names=("first", "second"), sequences=("car", "dog")) -> Report:
             fps=30.0 if place else None,
             intervals={"PR": (1.0, 2.0), "OP50": (3.0, 4.0), "SR": (score - 2.04, score + 3)},
             attributes={"NO": {"PR": 1.0, "OP50": 2.0, "SR": 10.0 + place}},
+            attribute_intervals={"NO": {"PR": (0.5, 1.5), "OP50": (1.0, 3.0), "SR": (8.0, 12.0 + place)}},
         )
     comparisons = tuple(Comparison(a, b, 10.0, 5.0, 15.0, 0.01) for a, b in zip(names, names[1:], strict=False))
     return Report(
@@ -83,7 +84,7 @@ def test_numbers_are_kept_and_traces_rounded_to_per_cent(tmp_path):
     assert data["title"] == "LasHeR, 2 of 245 sequences"
     assert [sequence["name"] for sequence in data["sequences"]] == ["dog", "car"]  # the worst sequence first
     first, second = data["trackers"]
-    assert (first["name"], first["scores"], first["intervals"][2]) == ("first", [65.0, 60.0, 60.0], [58.0, 63.0])
+    assert (first["name"], first["scores"], first["intervals"][2]) == ("first", [65.0, 60.0, 60.0], [57.96, 63.0])
     assert first["sequences"][2] == [30.0, 60.0] and second["attributes"][2] == [11.0]
     assert (first["fps"], second["fps"]) == (None, 30.0)
     values = np.frombuffer(base64.b64decode(second["traces"][0]), np.uint8)
@@ -99,6 +100,36 @@ def test_trackers_are_sorted_by_rank_with_the_styles_of_the_figures(tmp_path):
     assert [tracker["name"] for tracker in found] == names
     assert [tracker["colour"] for tracker in found] == [*COLOURS, COLOURS[0]]
     assert found[0]["dash"] == [] and len(found[1]["dash"]) == len(DASHES[1][1])
+    assert [tracker["dark"] for tracker in found] == [*DARK_COLOURS, DARK_COLOURS[0]]
+
+
+def test_no_two_trackers_of_a_plot_have_the_same_dot(tmp_path):
+    found = read_data(page(tmp_path, make_report([f"tracker{place:02d}" for place in range(MAX_TRACKERS)])))["trackers"]
+    for colour in ("colour", "dark"):
+        assert len({(tracker[colour], tracker["marker"]) for tracker in found}) == MAX_TRACKERS
+    assert {tracker["marker"] for tracker in found} == set(MARKERS)
+    for marker in MARKERS[1:]:  # a circle is what the script draws for any other name
+        assert f'marker === "{marker}"' in SCRIPTS[-1].read_text(encoding="utf-8")
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of WCAG 2."""
+    parts = [value / 255 for value in bytes.fromhex(colour[1:])]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in parts]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def test_every_line_can_be_seen_on_the_dark_page():
+    dark = re.search(r'data-theme="dark"\] \{.*?--page: (#\w+)', TEMPLATE.read_text(encoding="utf-8"), re.S)[1]
+    assert luminance(dark) < 0.02
+    for colour in DARK_COLOURS:
+        assert (luminance(colour) + 0.05) / (luminance(dark) + 0.05) > 4.5, colour
+
+
+def test_intervals_of_attributes_are_in_the_page(tmp_path):
+    first, second = read_data(page(tmp_path, make_report()))["trackers"]
+    assert first["attributeIntervals"] == [[[0.5, 1.5]], [[1.0, 3.0]], [[8.0, 12.0]]]
+    assert second["attributeIntervals"][2] == [[8.0, 13.0]]
 
 
 def test_metrics_of_the_same_curve_share_a_plot(tmp_path):
@@ -124,8 +155,8 @@ def test_dropped_images_are_named_in_short_labels_and_in_curves(tmp_path):
     data = read_data(page(tmp_path, replace(report, trackers=trackers)))
     assert [t["label"] for t in data["trackers"]] == ["t/x", "t/x − aux:0.3", "t/x − both:0.5:switched:freeze"]
     first, second = data["robustness"]
-    assert (first["name"], first["x"], first["y"]) == ("t/x: aux, random, blackout", [0, 30], [60, 50])
-    assert (second["name"], second["y"]) == ("t/x: both, switched, freeze", [60, 40])
+    assert (first["name"], first["x"], first["runs"]) == ("t/x: aux, random, blackout", [0, 30], [0, 1])
+    assert (second["name"], second["runs"]) == ("t/x: both, switched, freeze", [0, 2])
     assert read_data(page(tmp_path, report))["robustness"] == []
 
 
@@ -156,7 +187,7 @@ def test_names_that_look_like_markup_are_escaped(tmp_path):
 
 
 def test_the_script_builds_no_markup_and_loads_nothing():
-    text = TEMPLATE.read_text(encoding="utf-8")
+    text = "".join(file.read_text(encoding="utf-8") for file in (TEMPLATE, *SCRIPTS))
     for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "://", "@import", "url("):
         assert word not in text, word
     assert "default-src 'none'" in text and not re.search(r"<(script|img|iframe)[^>]* src=|<link[^>]*stylesheet", text)

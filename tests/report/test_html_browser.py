@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lib.report.html import write_html
 from lib.report.moments import draw_moments, find_moments
+from lib.report.palette import MARKERS
 from tests.report.test_html import EVIL, make_report, make_sequence, make_traces
 
 pytestmark = pytest.mark.slow
@@ -29,6 +31,10 @@ BACKGROUND = ("chrome-extension:", "chrome:")  # internal requests of the browse
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
+    yield from make_browser(tmp_path_factory)
+
+
+def make_browser(tmp_path_factory):
     """Headless Chromium that records its console and all requests. A missing browser is a failure, not a skip."""
     try:
         from selenium import webdriver
@@ -140,11 +146,11 @@ def test_names_are_text_in_every_table_and_list(opened):
 
 def test_a_hidden_tracker_leaves_all_charts_and_comes_back(opened):
     lines = ".curve path[data-tracker='1']"
-    dots = len(opened.all("#attributes-chart circle"))
+    dots = len(opened.all("#attributes-chart [data-dot]"))
     before = opened.canvas()
     assert len(opened.all(lines)) == 2
     opened.click("#scores-table input[data-tracker='1']")
-    assert opened.all(lines) == [] and len(opened.all("#attributes-chart circle")) == dots - 1
+    assert opened.all(lines) == [] and len(opened.all("#attributes-chart [data-dot]")) == dots - 1
     assert opened.canvas() != before
     assert not any(box.is_selected() for box in opened.all("input[data-tracker='1']"))
     opened.click("#curves .legend input[data-tracker='1']")
@@ -177,7 +183,7 @@ def test_two_trackers_can_be_compared_in_either_order(opened):
 
 
 def test_the_metric_changes_both_tables(opened):
-    score = "#attributes-table tbody td:nth-child(3)", "#sequences-table tbody td:nth-child(3)"
+    score = [f"#{name}-table tbody td:nth-child(3) .number" for name in ("attributes", "sequences")]
     assert [opened.texts(selector)[0] for selector in score] == ["10.00", "0.00"]
     opened.choose("#attributes select", "PR")
     assert [opened.texts(selector)[0] for selector in score] == ["1.00", "50.00"]
@@ -249,3 +255,98 @@ def test_sections_without_data_are_hidden(browser, tmp_path):
     shown = [part.get_attribute("id") for part in page.all("main > section") if part.is_displayed()]
     assert shown == ["scores", "curves", "attributes", "sequences", "notes"]
     assert browser.get_log("browser") == []
+
+
+LONG = [f"transcmd/student_with_a_long_configuration_{place:02d}_{'and_a_suffix_' * 4}" for place in range(20)]
+
+
+@pytest.fixture(scope="module")
+def crowded_page(tmp_path_factory):
+    """Twenty trackers with long names, under seven protocols: more columns than fit."""
+    report = make_report(LONG, SEQUENCES)
+    beside = {p: {name: t.scores for name, t in report.trackers.items()} for p in ("strict", "pytracking", *"abcd")}
+    path = tmp_path_factory.mktemp("crowded") / "report.html"
+    write_html(replace(report, beside=beside), make_traces(report), [], path)
+    return path
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_long_names_are_capped_and_tables_scroll(browser, crowded_page, width, theme):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page = Page(browser, crowded_page)
+        browser.execute_script(f"applyTheme('{theme}')")
+        root = "document.documentElement"
+        inner, outer = browser.execute_script(f"return [{root}.scrollWidth, {root}.clientWidth]")
+        assert inner == outer and width - 20 < outer <= width
+        heights = browser.execute_script(
+            "return [...document.querySelectorAll('thead .words')].map((words) =>"
+            " words.offsetHeight / parseFloat(getComputedStyle(words).lineHeight))"
+        )
+        assert len(heights) > 60 and max(heights) < 2.1, "lines of a column's header"
+        assert page.all("#scores-table .tracker")[0].get_attribute("title") == LONG[0]
+        assert page.all("#scores-table .tracker span")[0].size["width"] < 400
+        cue = "return [document.querySelector('#protocols .frame').classList.contains('more'),"
+        cue += " getComputedStyle(document.querySelector('#protocols .frame'), '::after').content]"
+        assert browser.execute_script(cue) == [True, '"›"']
+        browser.execute_script("document.querySelector('#protocols .scroll').scrollLeft = 9999")
+        browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+        assert browser.execute_script(cue)[0] is False
+        assert browser.get_log("browser") == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_dots_of_attributes_have_the_shapes_of_the_legend(opened):
+    markers = [MARKERS[place % len(MARKERS)] for place in range(8)]
+    dots = {int(dot.get_attribute("data-dot")): dot for dot in opened.all("#attributes-chart [data-dot]")}
+    assert [dots[place].get_attribute("data-marker") for place in range(8)] == markers
+    corners = {place: dot.get_attribute("d").count("L") + 1 for place, dot in dots.items()}
+    assert [corners[place] for place in range(5)] == [1, 4, 3, 4, 3]  # a circle has no corners
+    drawn = [path.get_attribute("d") for path in opened.all("#curves .legend .swatch path")]
+    assert len(set(drawn[:5])) == 5
+
+
+def test_the_dark_page_has_its_own_colours_and_comes_back(opened):
+    line = "return getComputedStyle(document.querySelector(\".curve path[data-tracker='0']\")).stroke"
+    page = "return getComputedStyle(document.body).backgroundColor"
+    light = [opened.driver.execute_script(script) for script in (line, page)] + [opened.canvas()]
+    assert light[:2] == ["rgb(178, 24, 43)", "rgb(255, 255, 255)"]
+    opened.click("#theme")
+    dark = [opened.driver.execute_script(script) for script in (line, page)] + [opened.canvas()]
+    assert dark[0] == "rgb(255, 107, 107)" and dark[1] == "rgb(21, 25, 29)" and dark[2] != light[2]
+    opened.click("#theme")
+    assert [opened.driver.execute_script(script) for script in (line, page)] + [opened.canvas()] == light
+
+
+def test_the_page_follows_the_system_into_the_dark(opened):
+    feature = {"name": "prefers-color-scheme", "value": "dark"}
+    opened.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    try:
+        opened.driver.refresh()
+        assert opened.driver.execute_script("return document.documentElement.dataset.theme") == "dark"
+    finally:
+        opened.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_few_sequences_and_intervals_are_shown_at_attributes(opened):
+    assert opened.texts("#attributes-table tbody td")[1] == "1*"
+    assert opened.texts("#attributes-table tbody small")[:2] == ["8.0 to 12.0", "8.0 to 13.0"]
+    assert "* fewer than 10 sequences" in opened.texts("#attributes-words")[0]
+    assert "NO*" in opened.texts("#attributes-chart text")
+
+
+def test_a_point_of_the_scatter_leads_to_its_sequence(opened):
+    point = opened.all("#pair-chart circle[data-sequence='1']")[0]
+    opened.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
+    opened.hover("#pair-chart circle[data-sequence='1']", 0.5, lambda chain: chain.click())
+    assert opened.texts("#sequence option:checked") == ["dog (40 frames)"]
+    assert "sequence=dog" in opened.driver.execute_async_script("setTimeout(() => arguments[0](location.hash), 400)")
+
+
+def test_a_link_to_a_section_keeps_the_view_in_the_address(opened):
+    opened.choose("#attributes select", "PR")
+    opened.click("#contents a[href='#sequences']")
+    assert opened.driver.execute_async_script("setTimeout(() => arguments[0](location.hash), 400)") == "#metric=PR"

@@ -18,9 +18,10 @@ from lib.evaluation.benchmarks import GTOT, LASHER, RGBT234
 from lib.evaluation.evaluate import evaluate
 from lib.evaluation.report import Report
 from lib.evaluation.statistics import compare, interval, resampled_weights
-from lib.report.plots import draw_plots, draw_radar
+from lib.report.palette import LONGEST_NAME
+from lib.report.plots import draw_metric, draw_plots, draw_radar
 from lib.report.save import save_tables
-from lib.report.tables import headline, latex, page, protocols, sequences
+from lib.report.tables import attributes, headline, headline_latex, latex, page, protocols, sequences
 from tests.evaluation.test_evaluation import GT, annotate, make_report, save, score, three_sequences
 from tests.processes import ROOT, run_tracking
 
@@ -89,6 +90,44 @@ def test_headline_scores_lie_in_their_intervals_and_equal_trackers_tie(tmp_path_
     (tie,) = (c for c in report.comparisons if {c.better, c.worse} == {"a", "c"})
     assert (tie.difference, tie.low, tie.high, tie.p) == (0, 0, 0, 1) and "is not shown to differ from" in str(tie)
     assert len(report.comparisons) == 3 and all(c.difference >= 0 for c in report.comparisons)
+
+
+def test_intervals_of_attributes_are_those_of_a_report_on_their_sequences(tmp_path):
+    rng, annotations = np.random.default_rng(3), []
+    for index in range(6):
+        boxes = np.concatenate([rng.uniform(20, 60, (9, 2)), rng.uniform(10, 40, (9, 2))], axis=1).round()
+        annotations.append(annotate(boxes, name=f"s{index}"))
+        save(tmp_path, annotations[-1], boxes + rng.normal(0, index, (9, 4)) * [1, 1, 0, 0])
+    some = np.array([0, 1, 1, 0, 1, 1], bool)
+    flags = {"SOME": some, "ONE": np.arange(6) == 2, "NONE": np.zeros(6, bool)}
+    report = score(LASHER, tmp_path, annotations, attributes=flags)
+    alone = score(LASHER, tmp_path, [annotations[index] for index in np.flatnonzero(some)])
+    found = report.trackers["t"]
+    assert set(found.attributes) == {"SOME", "ONE"} and set(found.attribute_intervals) == {"SOME"}
+    for metric, ends in alone.trackers["t"].intervals.items():
+        assert found.attribute_intervals["SOME"][metric] == pytest.approx(ends, abs=1e-9)
+        assert found.attributes["SOME"][metric] == pytest.approx(alone.trackers["t"].scores[metric], abs=1e-9)
+    low, high = alone.trackers["t"].intervals["SR"]
+    assert low < high
+    assert attributes(report)[1:] == [
+        ["SOME", "4", f"{found.attributes['SOME']['SR']:.2f}", f"{low:.1f}", f"{high:.1f}"],
+        ["ONE", "1", f"{found.attributes['ONE']['SR']:.2f}", "-", "-"],
+    ]
+    report.to_json(tmp_path / "report.json")
+    assert Report.from_json(tmp_path / "report.json") == report
+
+
+def test_attributes_with_fewer_than_ten_sequences_are_marked(tmp_path):
+    annotations = [annotate(GT, name=f"s{index:02d}") for index in range(11)]
+    for annotation in annotations:
+        save(tmp_path, annotation)
+    flags = {"TEN": np.arange(11) < 10, "NINE": np.arange(11) < 9, "ALL": np.ones(11, bool)}
+    report = score(LASHER, tmp_path, annotations, attributes=flags)
+    text = page(report)
+    assert re.search(r"\| TEN +\| +10 \|", text) and re.search(r"\| NINE +\| +9\\\* \|", text)
+    assert "\n\\* fewer than 10 sequences\n" in text
+    (axes,) = draw_radar(report).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["TEN\n(10)", "NINE*\n(9)", "ALL\n(11)"]
 
 
 def test_one_sequence_alone_has_no_interval(tmp_path):
@@ -160,6 +199,26 @@ def test_latex_accepts_any_name_and_marks_the_best_of_each_column():
     assert text.startswith(r"\begin{tabular}{lrr}")
 
 
+def test_latex_underlines_the_second_best_of_three():
+    rows = [
+        ["a", "9.50", "1.00", "-"],
+        ["b", "10.25", "2.00", "-"],
+        ["c", "8.00", "2.00", "-"],
+        ["d", "9.50", "0.50", "3"],
+    ]
+    text = latex([["Tracker", "PR", "SR", "FPS"], *rows], [["", "1.2", "", ""], *[["", "", "", ""]] * 3])
+    assert r"a & \underline{9.50} {\scriptsize $\pm$ 1.2} & \underline{1.00} & - \\" in text
+    assert r"b & \textbf{10.25} & \textbf{2.00} & - \\" in text and r"c & 8.00 & \textbf{2.00} & - \\" in text
+    assert r"d & \underline{9.50} & 0.50 & \textbf{3} \\" in text
+
+
+def test_latex_of_a_report_has_half_of_each_interval(lasher):
+    text = headline_latex(lasher)
+    low, high = lasher.trackers["MTNet"].intervals["PR"]
+    assert rf"MTNet & \textbf{{60.75}} {{\scriptsize $\pm$ {(high - low) / 2:.1f}}} & " in text
+    assert r"\underline{50.01} {\scriptsize $\pm$" in text and text.count(r"$\pm$") == 3 * 5
+
+
 def test_incomplete_reports_are_marked_everywhere(tmp_path):
     annotations = three_sequences()
     for tracker in ("one", "two"):
@@ -181,6 +240,30 @@ def test_the_radar_has_a_ray_for_each_attribute_and_a_line_for_each_tracker(lash
     assert values[0] == values[-1] == lasher.trackers["MTNet"].attributes["NO"]["SR"]
     assert {"attributes.png", "attributes.pdf"} <= {path.name for path in draw_plots(lasher, tmp_path)}
     assert not (tmp_path / "x").exists() and make_report(1).attributes == {}
+
+
+@pytest.mark.parametrize("draw", [lambda report: draw_metric(report, "SR"), draw_radar])
+def test_names_of_any_length_and_number_leave_the_axes_their_size(draw):
+    """In inches; a legend beside the axes would take a part of their width, and a long name most of it."""
+    sizes = []
+    for count, name in ((1, "t"), (4, "name"), (20, "a" * 90)):
+        report = make_report(count)
+        trackers = {
+            f"{name}{place}": replace(
+                tracker, attributes={"A": tracker.scores, "B": tracker.scores, "C": tracker.scores}
+            )
+            for place, tracker in enumerate(report.trackers.values())
+        }
+        figure = draw(replace(report, trackers=trackers, attributes={"A": 3, "B": 20, "C": 30}))
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
+        box = axes.get_position()
+        sizes.append([box.width * figure.get_figwidth(), box.height * figure.get_figheight()])
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert len(texts) == count and all(len(text) <= LONGEST_NAME + len(" 00.0 ± 00.0  ") for text in texts)
+        assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
+    np.testing.assert_allclose(sizes, [sizes[0]] * 3, rtol=0.05)
+    assert sizes[0][0] > 4.4 and sizes[0][1] > 3.5
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -49,7 +49,9 @@ class Output(NamedTuple):
 class Scored(NamedTuple):
     """The scores of one tracker on S sequences, per cent."""
 
-    combine: Callable[[np.ndarray], dict[str, np.ndarray]]  # (B, S) weights of sequences → metric → (B,) scores
+    # (B, S) weights of sequences → metric → (B,) scores. report.html scores a choice of sequences only for the kinds
+    # that lib/report/subsets.py knows; with any other function the page has no such choice.
+    combine: Callable[[np.ndarray], dict[str, np.ndarray]]
     per_sequence: dict[str, np.ndarray]  # metric → (S,)
     curves: dict[str, Curve]
     remarks: list[str]  # texts for the report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,6 +65,24 @@ class LongTermRule(Rule):
         ]
 
 
+class PrecisionRecall(NamedTuple):
+    """Precision and recall of S sequences at T confidence thresholds, (S, T) each, per cent; see `Scored.combine`."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+
+    def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns Pr, Re and F, per cent, (B,) each, for (B, S) weights: the values at the threshold of the best F."""
+        total = weights.sum(axis=1, keepdims=True)
+        means = weights @ self.precision / total, weights @ self.recall / total
+        f = metrics.f_measure(*means)
+        best = np.argmax(f, axis=1)[:, None]
+        return {
+            name: np.take_along_axis(part, best, axis=1)[:, 0]
+            for name, part in zip(("Pr", "Re", "F"), (*means, f), strict=True)
+        }
+
+
 def score_long_term(
     rule: LongTermRule, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]
 ) -> Scored:
@@ -84,22 +103,13 @@ def score_long_term(
         pairs.append(metrics.precision_recall(overlap, confidence, visible, thresholds))
     precision, recall = 100 * np.array(pairs).transpose(1, 0, 2)  # (S, T) each
 
-    def combine(weights: np.ndarray) -> dict[str, np.ndarray]:
-        total = weights.sum(axis=1, keepdims=True)
-        means = weights @ precision / total, weights @ recall / total
-        f = metrics.f_measure(*means)
-        best = np.argmax(f, axis=1)[:, None]
-        return {
-            name: np.take_along_axis(part, best, axis=1)[:, 0]
-            for name, part in zip(("Pr", "Re", "F"), (*means, f), strict=True)
-        }
-
     equal = np.ones(len(annotations)) / len(annotations)
     curve = equal @ recall, equal @ precision
     best = int(np.argmax(metrics.f_measure(*curve)))
     columns = precision[:, best], recall[:, best], metrics.f_measure(precision, recall)[:, best]
     per_sequence = dict(zip(("Pr", "Re", "F"), columns, strict=True))
-    return Scored(combine, per_sequence, {"F": Curve(curve[0].tolist(), curve[1].tolist())}, [])
+    curves = {"F": Curve(curve[0].tolist(), curve[1].tolist())}
+    return Scored(PrecisionRecall(precision, recall), per_sequence, curves, [])
 
 
 def _measure(rule: LongTermRule, annotation: Annotation, output: Output) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -113,6 +114,25 @@ def _read_runs(results: ResultFolder, annotation: Annotation, paths: list[Path])
     return runs, wrong
 
 
+class RunSums(NamedTuple):
+    """The sums over the runs of S sequences from which EAO, A and R are computed; see `Scored.combine` and `Sums`."""
+
+    eao_numerators: np.ndarray  # (S, L) by length of a run in frames
+    eao_denominators: np.ndarray  # (S, L)
+    accuracy: np.ndarray  # (S, 2) numerator, denominator
+    robustness: np.ndarray  # (S, 2)
+    low: int  # EAO averages the expected overlap over lengths from low to high, exclusive, frames
+    high: int
+
+    def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns A, R and EAO, per cent, (B,) each, for (B, S) weights."""
+        return {
+            "A": 100 * weighted_ratio(*self.accuracy.T, weights),
+            "R": 100 * weighted_ratio(*self.robustness.T, weights),
+            "EAO": 100 * eao(self.eao_numerators, self.eao_denominators, weights, self.low, self.high),
+        }
+
+
 def score_multi_start(rule: MultiStartRule, annotations: list[Annotation], outputs: list[Output]) -> Scored:
     """Returns EAO, accuracy and robustness, per cent, over all sequences and of each sequence alone.
 
@@ -120,16 +140,8 @@ def score_multi_start(rule: MultiStartRule, annotations: list[Annotation], outpu
         ValueError: a run has the wrong number of frames.
     """
     sums = [_sum_sequence(rule, a, output) for a, output in zip(annotations, outputs, strict=True)]
-    numerators, denominators, accuracy, robustness = (np.array(part, np.float64) for part in zip(*sums, strict=True))
-
-    def combine(weights: np.ndarray) -> dict[str, np.ndarray]:
-        return {
-            "A": 100 * weighted_ratio(accuracy[:, 0], accuracy[:, 1], weights),
-            "R": 100 * weighted_ratio(robustness[:, 0], robustness[:, 1], weights),
-            "EAO": 100 * eao(numerators, denominators, weights, rule.low, rule.high),
-        }
-
-    mean_overlap = 100 * weighted_ratio(numerators, denominators, np.ones((1, len(outputs))))[0]
+    combine = RunSums(*(np.array(part, np.float64) for part in zip(*sums, strict=True)), rule.low, rule.high)
+    mean_overlap = 100 * weighted_ratio(combine.eao_numerators, combine.eao_denominators, np.ones((1, len(outputs))))[0]
     curve = Curve(list(map(float, range(1, rule.high + 1))), mean_overlap.tolist())
     return Scored(combine, combine(np.eye(len(outputs))), {"EAO": curve}, [])
 

@@ -7,6 +7,7 @@ benchmark.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,15 @@ from lib.evaluation.annotations import Annotation
 from lib.evaluation.loading import ReadOptions, load_outputs
 from lib.evaluation.report import Curve
 from lib.evaluation.rules.base import PYTRACKING, PYTRACKING_VALID, Benchmark, Output, Rule, Scored
-from lib.evaluation.rules.curves import CENTRE_ERROR, NORMALISED_ERROR, ONE_PASS, OVERLAP, curve_of, read_score
+from lib.evaluation.rules.curves import (
+    CENTRE_ERROR,
+    NORMALISED_ERROR,
+    ONE_PASS,
+    OVERLAP,
+    Metric,
+    curve_of,
+    read_score,
+)
 from lib.results.folder import ResultFolder
 from lib.utils.boxes import iou_xywh, is_valid
 
@@ -153,6 +162,22 @@ def under_pytracking(benchmark: Benchmark, protocol: str) -> Benchmark:
     return benchmark._replace(rule=rule, metrics=ONE_PASS)
 
 
+class CurveMeans(NamedTuple):
+    """Scores as weighted means over S sequences; see `Scored.combine`."""
+
+    metrics: dict[str, Metric]
+    frames: np.ndarray  # (S,) number of frames that count
+    points: dict[str, np.ndarray]  # metric → (S, T) curves, per cent
+    values: dict[str, np.ndarray]  # metric → (S,) scores, per cent
+    shares: dict[str, np.ndarray]  # metric → (S,) weight of each sequence in the mean; 0: left out
+
+    def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the scores, per cent, metric → (B,), for (B, S) weights; NaN if no sequence counts."""
+        parts = np.stack([*(self.shares[m] * self.values[m] for m in self.values), *self.shares.values()], axis=1)
+        sums = (weights @ parts).T
+        return {name: ratio(*pair) for name, *pair in zip(self.values, sums, sums[len(self.values) :], strict=False)}
+
+
 def score_frames(
     rule: OnePassRule, benchmark: Benchmark, annotations: list[Annotation], outputs: list[Output]
 ) -> Scored:
@@ -163,13 +188,13 @@ def score_frames(
     frames, scale = np.array(divisors), np.array(counts) / np.maximum(divisors, 1)
     remarks = [*_length_remarks(rule, annotations, outputs), *_box_remarks(outputs)]
     remarks += _empty_remarks(annotations, frames)
-    values, shares, curves, computed = {}, {}, {}, {}
+    values, shares, curves, computed, all_points = {}, {}, {}, {}, {}
     for name, metric in benchmark.metrics.items():
         source = metric._replace(score_at=None, area=False)  # several metrics use the same curve
         if source not in computed:
             curves_of_all = np.stack([curve_of(metric, v[metric.quantity]) for v in quantities])
             computed[source] = 100 * scale[:, None] * curves_of_all
-        points = computed[source]
+        points = all_points[name] = computed[source]
         counted = (frames > 0) & (points.any(axis=1) | (not rule.drop_zero_curves))
         if not counted[frames > 0].all():
             left_out = [a.name for a, kept, n in zip(annotations, counted, frames, strict=True) if n and not kept]
@@ -181,12 +206,7 @@ def score_frames(
         mean = shares[name] @ points / max(1e-300, shares[name].sum())
         curves[name] = Curve(list(metric.thresholds), mean.tolist(), metric.score_at)
 
-    def combine(weights: np.ndarray) -> dict[str, np.ndarray]:
-        parts = np.stack([*(shares[name] * values[name] for name in values), *shares.values()], axis=1)
-        sums = (weights @ parts).T
-        return {name: ratio(*pair) for name, *pair in zip(values, sums, sums[len(values) :], strict=False)}
-
-    return Scored(combine, values, curves, remarks)
+    return Scored(CurveMeans(benchmark.metrics, frames, all_points, values, shares), values, curves, remarks)
 
 
 def _broken_row(output: Output) -> int | None:
