@@ -5,6 +5,8 @@ tracker = load_tracker("tiny", "weights.pth.tar", modality="rgbt")
 tracker.initialize(Frame(rgb, thermal), box_xywh)  # (H, W, 3) uint8 images in RGB order; x, y, w, h in pixels
 for rgb, thermal in frames:
     box_xywh, score = tracker.track(Frame(rgb, thermal))
+
+`make_frame` converts PIL images, float or 16-bit arrays, raw depth and missing images to a `Frame`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.structures import Frame as Frame
+from lib.tracker.inputs import make_frame as make_frame
 
 if TYPE_CHECKING:
     from lib.tracker.base import Tracker
@@ -31,7 +34,7 @@ def load_tracker(
     Args:
         config: experiment, as in `train.py --config`.
         checkpoint: path of a checkpoint. Default: the last one of the experiment in output/.
-        modality: kind of the auxiliary images: "rgbt" thermal, "rgbd" colour-mapped depth, "rgbe" events,
+        modality: kind of the auxiliary images: "rgbt" thermal, "rgbd" depth, "rgbe" events,
             "rgb" the RGB images again.
         device: "cpu", "cuda:0", ...; default: a GPU if available.
         overrides: values of --set, "KEY=VALUE".

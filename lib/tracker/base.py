@@ -10,6 +10,7 @@ from lib.structures import Frame, Prediction
 from lib.utils.boxes import is_valid
 
 MIN_SIDE = 0.5  # pixels; a narrower box shows nothing
+CONVERT = "lib.tracker.make_frame converts other images"
 
 
 class Tracker(Protocol):
@@ -50,8 +51,10 @@ def check_init_box(box_xywh: np.ndarray, frame: Frame) -> np.ndarray:
 def check_frame(frame: Frame) -> tuple[int, int]:
     """Returns height and width in pixels. Raises ValueError unless both images are (H, W, 3) uint8 of equal size."""
     for name, image in zip(("RGB", "auxiliary"), frame, strict=True):
+        if not isinstance(image, np.ndarray):
+            raise ValueError(f"{name} image: expected (H, W, 3) uint8, got {type(image).__name__}; {CONVERT}")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"{name} image: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
+            raise ValueError(f"{name} image: expected (H, W, 3) uint8, got {image.shape} {image.dtype}; {CONVERT}")
     if frame.rgb.shape != frame.aux.shape:
         raise ValueError(f"the two images differ in size: RGB {frame.rgb.shape}, auxiliary {frame.aux.shape}")
     return frame.rgb.shape[:2]

@@ -1,6 +1,11 @@
 """Decoding of images: the depth colour map, truncated files, channels and sizes."""
 
 import io
+import logging
+import pickle
+import struct
+import zlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lib.data.image import DECODERS, colormap_depth, decode_color, decode_depth
+from lib.data.image import DECODERS, MAX_PIXELS, colormap_depth, decode_color, decode_depth, picture_size
 from lib.data.sequence import Sequence
 from lib.structures import MODALITIES
 from tests.helpers import MemoryStore, encode
@@ -174,3 +179,138 @@ def test_a_broken_image_of_either_modality_is_named_with_data_set_and_key():
 def test_rgb_only_data_repeat_rgb_as_the_auxiliary_modality():
     frame = one_frame("rgb", FILES[".png"], b"never read").frame(0)
     np.testing.assert_array_equal(frame.rgb, frame.aux)
+
+
+def video(images: list[tuple[bytes, bytes]], modality: str = "rgbt", **options) -> Sequence:
+    files = {
+        f"{kind}/{i}.png": data
+        for i, pair in enumerate(images)
+        for kind, data in zip(("rgb", "aux"), pair, strict=True)
+    }
+    keys = ([f"{kind}/{i}.png" for i in range(len(images))] for kind in ("rgb", "aux"))
+    boxes, visible = np.ones((len(images), 4)), np.ones(len(images), bool)
+    return Sequence("a", modality, MemoryStore(files, "Test"), *keys, boxes, visible, **options)
+
+
+def thermal(low: int, high: int) -> np.ndarray:
+    return np.linspace(low, high, 48 * 64).reshape(48, 64).astype(np.uint16)
+
+
+@pytest.mark.parametrize("modality", ["rgbt", "rgbe"])
+def test_a_12_bit_range_keeps_its_grey_levels(modality):
+    frame = video([(FILES[".png"], encode(thermal(0, 4095), ".png"))], modality).frame(0)
+    assert len(np.unique(frame.aux)) == 256  # divided by 256, there were 16
+    np.testing.assert_allclose(frame.aux[..., 0], thermal(0, 4095) / 4095 * 255, atol=1.5)
+    np.testing.assert_array_equal(frame.rgb, SMOOTH)
+
+
+def test_all_frames_of_a_sequence_share_one_range_in_any_order_and_process():
+    images = [(FILES[".png"], encode(thermal(1000, high), ".png")) for high in (3040, 2000, 5000)]
+    sequence = video(images[:2])
+    later = pickle.loads(pickle.dumps(sequence)).frame(1).aux
+    np.testing.assert_array_equal(later, (sequence.frame(0), sequence.frame(1))[1].aux)
+    assert later.max() in (125, 126)  # (2000 - 1000) / (3040 - 1000) of 255, cut by a percentile
+    given = video(images, levels=(1000, 6100)).frame(2).aux
+    assert given.min() == 0 and given.max() == 200  # (5000 - 1000) / 20
+
+
+def test_a_narrow_range_is_not_amplified_and_two_depths_are_not_mixed():
+    flat = video([(FILES[".png"], encode(thermal(7000, 7010), ".png"))]).frame(0).aux
+    assert flat.max() <= 10
+    images = [(FILES[".png"], encode(SMOOTH[..., 0], ".png"))] * 9 + [(FILES[".png"], encode(thermal(0, 9), ".png"))]
+    with pytest.raises(ValueError, match="^Test/a: 8- and 16-bit images are mixed"):
+        video(images).frame(9)
+
+
+def test_16_bits_are_refused_where_no_range_is_known():
+    with pytest.raises(ValueError, match="^a: a uint16 image needs the grey levels"):
+        decode_color(encode(thermal(0, 4095), ".png"), "a")
+
+
+def turned(array: np.ndarray, suffix: str) -> bytes:
+    image, file = Image.fromarray(array), io.BytesIO()
+    exif = image.getexif()
+    exif[0x0112] = 6  # show it turned by 90 degrees
+    image.save(file, {"jpg": "JPEG", "png": "PNG"}[suffix], exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_the_exif_orientation_is_ignored_in_both_modalities(suffix):
+    frame = video([(turned(SMOOTH, suffix), turned(SMOOTH, suffix))]).frame(0)
+    for image in frame:
+        assert image.shape == SMOOTH.shape and np.abs(image.astype(int) - SMOOTH).mean() < 8
+    depth = thermal(500, 4000)
+    np.testing.assert_array_equal(decode_depth(turned(depth, "png"), "a"), colormap_depth(depth))
+
+
+def resized(width: int, height: int) -> bytes:
+    return encode(cv2.resize(SMOOTH, (width, height)), ".png")
+
+
+@pytest.mark.parametrize(("size", "warns"), [((32, 24), False), ((64, 47), True), ((33, 24), True), ((130, 97), False)])
+def test_modalities_of_different_aspect_are_reported_once(size, warns, caplog):
+    sequence = video([(FILES[".png"], resized(*size))] * 3)
+    with caplog.at_level(logging.WARNING):
+        for index in range(3):
+            sequence.frame(index)
+    assert [r.getMessage().startswith("Test/aux/0.png has") for r in caplog.records] == [True] * warns
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_an_auxiliary_image_without_rgb_image_has_the_size_of_the_others(order):
+    sequence = video([(FILES[".png"], resized(32, 24))] * 2)
+    sequence = replace(sequence, rgb_keys=[sequence.rgb_keys[0], None])
+    assert [sequence.frame(index).aux.shape for index in order] == [SMOOTH.shape] * 2
+    assert replace(sequence, rgb_keys=[None, None]).frame(1).aux.shape == (24, 32, 3)
+
+
+def test_a_change_of_the_frame_size_is_reported_once(caplog):
+    other = resized(32, 24)
+    sequence = video([(FILES[".png"], FILES[".png"]), (other, other), (other, other)])
+    for index in range(3):
+        sequence.frame(index)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Test/rgb/1.png has 32x24 pixels, an image before it 64x48")
+
+
+def giant(suffix: str, side: int) -> bytes:
+    """A valid header of a picture of side x side pixels with hardly any data."""
+    if suffix == ".png":
+        chunks = (
+            (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)),
+            (b"IDAT", zlib.compress(b"0")),
+            (b"IEND", b""),
+        )
+        return b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+            for name, data in chunks
+        )
+    data = bytearray(FILES[suffix])
+    if suffix == ".bmp":
+        data[18:26] = struct.pack("<ii", side, -side)
+    else:
+        place = data.index(b"\xff\xc0")
+        data[place + 5 : place + 9] = struct.pack(">HH", side, side)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg"])
+@pytest.mark.parametrize("side", [20000, 60000])
+def test_a_giant_picture_is_named_before_it_is_decoded(suffix, side, monkeypatch):
+    monkeypatch.delattr(cv2, "imdecode")
+    for decode in (decode_color, decode_depth):
+        with pytest.raises(ValueError, match=f"^a: {side}x{side} pixels, more than {MAX_PIXELS}"):
+            decode(giant(suffix, side), "a")
+
+
+def test_sizes_are_read_from_headers_and_a_failing_decoder_names_the_file(monkeypatch):
+    assert {picture_size(data) for data in FILES.values()} == {(64, 48)}
+    assert picture_size(b"\xff\xd8\xff") is None and picture_size(b"II*\0") is None
+
+    def fail(*_):
+        raise cv2.error("Insufficient memory")
+
+    monkeypatch.setattr(cv2, "imdecode", fail)
+    with pytest.raises(ValueError, match="^a: cannot be decoded"):
+        decode_color(FILES[".png"], "a")
