@@ -1,5 +1,6 @@
 """Trackers, and the runner that turns sequences into result files."""
 
+import dataclasses
 import json
 import pickle
 import sys
@@ -379,7 +380,7 @@ def test_finished_sequences_are_skipped_only_if_complete_and_with_the_same_weigh
 def test_results_of_different_data_or_without_scores_are_not_finished(tmp_path, sequences):
     first, second = sequences["LasHeR"]
     assert run_sequences([first], static_job(tmp_path)) == {}
-    moved = first.__class__(**{**vars(first), "boxes_xywh": first.boxes_xywh + 1})
+    moved = dataclasses.replace(first, boxes_xywh=first.boxes_xywh + 1)
     job = static_job(tmp_path, make_tracker=make_counting)
     for sequence, damage in ((moved, None), (moved, "_score"), (moved, "_time")):
         if damage:
