@@ -1,5 +1,6 @@
 """Missing modalities: specifications, schedules, fills, result files, the command, and robustness curves."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -317,7 +318,7 @@ def test_order_and_workers_do_not_change_the_drops(tmp_path, sequences):
 def test_a_sequence_that_starts_without_its_target(tmp_path, sequences):
     visible = sequences[0].visible.copy()
     visible[:3] = False
-    late = sequences[0].__class__(**{**vars(sequences[0]), "visible": visible})
+    late = dataclasses.replace(sequences[0], visible=visible)
     seen = looked([late], tmp_path, "aux:0.5")
     told = read_numbers(tmp_path / f"{late.name}_drop.txt").tolist()
     assert told[:4] == [0] * 4 and sum(code > 0 for code in told) == round(0.5 * (len(late) - 4)) and seen == told[3:]

@@ -1,5 +1,6 @@
 """Trackers, and the runner that turns sequences into result files."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -382,7 +383,7 @@ def test_finished_sequences_are_skipped_only_if_complete_and_with_the_same_weigh
 def test_results_of_different_data_or_without_scores_are_not_finished(tmp_path, sequences):
     first, second = sequences["LasHeR"]
     assert run_sequences([first], static_job(tmp_path)) == {}
-    moved = first.__class__(**{**vars(first), "boxes_xywh": first.boxes_xywh + 1})
+    moved = dataclasses.replace(first, boxes_xywh=first.boxes_xywh + 1)
     job = static_job(tmp_path, make_tracker=make_counting)
     for sequence, damage in ((moved, None), (moved, "_score"), (moved, "_time")):
         if damage:
@@ -402,7 +403,7 @@ def test_results_of_two_runs_are_not_scored_as_one(tmp_path, sequences):
 def test_a_failed_sequence_has_no_older_result(tmp_path, sequences):
     first, _ = sequences["LasHeR"]
     run_sequences([first], static_job(tmp_path))
-    broken = first.__class__(**{**vars(first), "aux_keys": ("gone.jpg",) * len(first)})
+    broken = dataclasses.replace(first, aux_keys=("gone.jpg",) * len(first))
     assert list(run_sequences([broken], static_job(tmp_path))) == [first.name]
     assert not (tmp_path / f"{first.name}.txt").exists()
 
@@ -411,7 +412,7 @@ def test_a_sequence_that_starts_without_its_target(tmp_path, sequences):
     sequence = sequences["LasHeR"][0]
     visible = sequence.visible.copy()
     visible[:3] = False
-    late = sequence.__class__(**{**vars(sequence), "visible": visible})
+    late = dataclasses.replace(sequence, visible=visible)
     assert run_sequences([late], static_job(tmp_path)) == {}
     boxes = read_boxes(tmp_path / f"{late.name}.txt")
     np.testing.assert_allclose(boxes, np.repeat(sequence.boxes_xywh[3:4], len(late), 0), atol=1e-4)
@@ -420,7 +421,7 @@ def test_a_sequence_that_starts_without_its_target(tmp_path, sequences):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_broken_sequence_is_named_and_the_others_finish(tmp_path, sequences, workers):
     first, second = sequences["VisEvent"]
-    broken = first.__class__(**{**vars(first), "rgb_keys": (*first.rgb_keys[:-1], "gone.png")})
+    broken = dataclasses.replace(first, rgb_keys=(*first.rgb_keys[:-1], "gone.png"))
     failed = run_sequences([broken, second], static_job(tmp_path), workers)
     assert list(failed) == [first.name] and "gone.png" in failed[first.name]
     assert not (tmp_path / f"{first.name}.txt").exists() and (tmp_path / f"{second.name}.txt").exists()
