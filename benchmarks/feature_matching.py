@@ -6,7 +6,6 @@ taken; printed is the share of pairs in which its cell lies on the target, for R
 python benchmarks/feature_matching.py --config features_nano
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -22,16 +21,18 @@ from lib.models.features import FeatureEncoder
 from lib.models.vit import Normalize
 from lib.structures import Sample
 from lib.train.tasks import is_inside
-from lib.utils.cli import run_command
+from lib.utils.cli import Parser, integer, run_command
 from lib.utils.paths import find_weights
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(__doc__)
     parser.add_argument("--config", default="features_nano", help="an experiment of stage features")
-    parser.add_argument("--layers", type=int, nargs="+", default=[3, 6, 9, 12], help="blocks, counted from 1")
-    parser.add_argument("--samples", type=int, default=192, help="pairs per data set")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--layers", type=integer(1), nargs="+", default=[3, 6, 9, 12], help="blocks, counted from 1")
+    parser.add_argument("--samples", type=integer(1), default=192, help="pairs per data set")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. DATA.ROOT=/data; repeatable"
+    )
     args = parser.parse_args()
     cfg = load_config("transcmd", args.config, args.set)
     names = [*cfg.DATA.VAL.DATASETS_NAME, *cfg.DATA.PROXY.DATASETS_NAME]

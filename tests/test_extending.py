@@ -478,7 +478,9 @@ def test_a_benchmark_of_a_new_kind_has_tables_and_a_page(tmp_path, antiuav_bench
     folders = {name: tmp_path / name for name in ("silent", "t")}
     evaluations = evaluate_protocols([antiuav_benchmark.under(name) for name in ("official", "strict")], truth, folders)
     text = page(evaluations[0].report)
-    assert "| Tracker | SA official | SA strict |" in text and "Absent frames: 1 where the tracker" in text
+    assert (
+        "| Tracker | SA official (n = 2) | SA strict (n = 2) |" in text and "Absent frames: 1 where the tracker" in text
+    )
     assert evaluations[0].report.ranked("SA") == ["t", "silent"]
     assert evaluations[0].report.trackers["silent"].scores["SA"] == pytest.approx((60 + 0) / 2)
     names = {

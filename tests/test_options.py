@@ -31,6 +31,7 @@ NUMBERS = {
     "tracking/test.py": {"threads": (0, None), "num_gpus": (0, None), "drop_seed": (0, None)},
     "tracking/train.py": {"nproc_per_node": (1, None)},
     "tracking/visualise.py": {"samples": (1, None)},
+    "benchmarks/feature_matching.py": {"layers": (1, None), "samples": (1, None)},
     "benchmarks/data_loading.py": {"samples": (1, None)},
     "benchmarks/scoring.py": {"rounds": (1, None), "many": (0, None)},
     "benchmarks/training_step.py": {"steps": (1, None)},

@@ -406,11 +406,13 @@ def test_curves_join_the_runs_of_one_tracker():
         "b": (30.0, "both:1:block:freeze:0"),
         "c": (70.0, ""),
     }
-    curves = robustness_curves(report(**content))
+    curves, names = robustness_curves(report(**content)), list(content)
     assert curves == [
-        RobustnessCurve("a/t", "aux, random, blackout", [0.0, 0.1, 0.5], [60.0, 55.0, 40.0]),
-        RobustnessCurve("a/t", "aux, random, blackout, seed 3", [0.0, 0.1], [60.0, 54.0]),
-        RobustnessCurve("b", "both, block, freeze", [1.0], [30.0]),
+        RobustnessCurve(
+            "a/t", "aux, random, blackout", [0.0, 0.1, 0.5], [60.0, 55.0, 40.0], ["a/t", names[2], names[0]]
+        ),
+        RobustnessCurve("a/t", "aux, random, blackout, seed 3", [0.0, 0.1], [60.0, 54.0], ["a/t", names[3]]),
+        RobustnessCurve("b", "both, block, freeze", [1.0], [30.0], ["b"]),
     ]
     table = robustness_table(report(**content))
     assert table[0] == ["Tracker", "Missing", "0%", "10%", "50%", "100%", "Loss"]

@@ -142,7 +142,7 @@ def test_the_teacher_in_the_repository_is_that_of_its_experiment():
     made, now = (dict(loader.flatten(config)) for config in (content["config"], cfg))
     assert {key for key in made if made[key] != now[key]} == set()
     assert {key for key in now if key not in made} <= {
-        *(f"DATA.{key}" for key in ("ROOT", "ROOTS", "CACHE", "NEGATIVES")),
+        *(f"DATA.{key}" for key in ("ROOT", "ROOTS", "CACHE", "NEGATIVES", "SYNTHETIC")),
         *(f"DATA.PROXY.{key}" for key in ("DATASETS_NAME", "SAMPLE_PER_EPOCH")),
         "DATA.TRAIN.REPEAT",
         "TEST.SIZE_RATE",
