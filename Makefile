@@ -36,9 +36,11 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# One core of the loader, and a training step. Draws data if there are none.
 bench: $(READY)
 	$(BIN)/python benchmarks/data_loading.py
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/speed.py
 
 $(READY): requirements.txt setup.py install.sh
 	PYTHON=$(PYTHON) bash install.sh

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+DEPLOY = ("onnx", "openvino")  # export and runtimes of trained networks; docs/deploy.md says what a runtime alone needs
+EVENTS = ("aedat", "h5py")  # files of event cameras
 DEVELOPMENT = ("ruff", "pytest", "hypothesis", "scipy", "rgbt", "selenium")
 
 lines = (Path(__file__).parent / "requirements.txt").read_text(encoding="utf-8").splitlines()
@@ -18,5 +20,11 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["lib", "lib.*"]), "transcmd"],
     package_data={"lib.data.datasets": ["splits/*.txt"], "lib.report": ["report_template.html", "*.js"]},
-    install_requires=[line for line in requirements if not line.startswith(DEVELOPMENT)],
+    extras_require={
+        "deploy": [line for line in requirements if line.startswith(DEPLOY)],
+        "events": [line for line in requirements if line.startswith(EVENTS)],  # .aedat4 and .h5 files
+        "wandb": ["wandb>=0.16"],  # train.py --logger
+        "mlflow": ["mlflow>=2.9"],
+    },
+    install_requires=[line for line in requirements if not line.startswith(DEVELOPMENT + DEPLOY + EVENTS)],
 )

@@ -48,7 +48,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The network, and what else its task has trained, under "task/"; names of older versions are mapped."""
     content = read_checkpoint(path)
     task = content.get("task", content.get("helpers", {}))
-    return {**network_of(content, path).tensors, **{f"task/{current_name(name)}": t for name, t in task.items()}}
+    tensors = network_of(content, path, finite=False).tensors
+    return {**tensors, **{f"task/{current_name(name)}": t for name, t in task.items()}}
 
 
 def largest_difference(first: torch.Tensor, second: torch.Tensor) -> float:

@@ -101,6 +101,11 @@ class Prediction(NamedTuple):
 Record = TypeVar("Record", Pair, Sample)
 
 
+def take_rows(record: Record, rows) -> Record:
+    """Returns a (nested) record of the samples `rows`, a slice or indices, in dimension B of every tensor."""
+    return type(record)(*(take_rows(f, rows) if isinstance(f, tuple) else f[rows] for f in record))
+
+
 def to_device(record: Record, device) -> Record:
     """Returns a (nested) record with every tensor on `device`. Pinned memory is copied without blocking."""
     return type(record)(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import torch
 from lib.models.build import network_settings
 from lib.models.weights.read import read_checkpoint
 from lib.utils.paths import epoch_path
-from tests.processes import ROOT, run, run_tracking, started
+from tests.processes import ROOT, children_of, run, run_tracking, started
 
 CHECKPOINTS = "output/checkpoints/train/transcmd/debug"
 
@@ -54,6 +55,21 @@ def assert_fails(done: subprocess.CompletedProcess, code: int, *parts: str) -> N
 
 
 # the complete workflow
+
+
+def test_a_result_folder_says_what_it_was_made_with(trained, run_command, tmp_path):
+    shutil.copytree(trained / "output", tmp_path / "output")
+    words = ["--dataset_name", "LasHeR", "--sequence", "0", "--threads", "1", "--num_gpus", "0"]
+    assert run_command("test.py", "transcmd", "debug", *words, "--set", "TEST.SIZE_RATE=0.5").returncode == 0
+    folder = tmp_path / "output/test/tracking_results/transcmd/debug/LasHeR"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["config"]["TEST"]["SIZE_RATE"] == 0.5 and manifest["config"]["MODEL"]["FUSION"]["RANK"] == 8
+    assert len(manifest["config_hash"]) == len(manifest["data"]) == len(manifest["fingerprint"]) == 16
+    assert manifest["command"][:3] == ["tracking/test.py", "transcmd", "debug"]
+    assert manifest["versions"]["torch"] and manifest["hardware"]["cores"] and "commit" in manifest
+    assert run_command("test.py", "static", *words).returncode == 0
+    static = json.loads((tmp_path / "output/test/tracking_results/static/default/LasHeR/manifest.json").read_text())
+    assert "config" not in static and static["fingerprint"] != manifest["fingerprint"]
 
 
 def test_train_test_and_analysis_work_one_after_the_other(trained, run_command, tmp_path):
@@ -131,7 +147,9 @@ def test_training_works_in_two_processes(demo_data, run_command, tmp_path):
     assert done.returncode == 0, done.stderr
     state = torch.load(epoch_path(tmp_path / CHECKPOINTS, 2), weights_only=True)
     assert state["epoch"] == 2
-    assert "step 2/2" in (tmp_path / "output/logs/transcmd-debug.log").read_text()  # 16 samples, 2 x 4 a step
+    log = (tmp_path / "output/logs/transcmd-debug.log").read_text()
+    assert "4 samples per step = 2 processes x 2 per micro batch x 1 accumulated; 4 steps and 16 samples" in log
+    assert "step 4/4" in log
 
 
 def test_a_crash_in_one_of_two_processes_is_a_failure(demo_data, run_command, tmp_path):
@@ -172,14 +190,14 @@ def wait_for(path, text: str, process: subprocess.Popen) -> None:
     raise AssertionError(f"'{text}' never came: {process.communicate()[0] if process.poll() is not None else ''}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_interrupted_training_keeps_its_checkpoint_and_can_be_resumed(demo_data, run_command, tmp_path, number):
     arguments = ["--config", "debug", "--set", "DATA.TRAIN.SAMPLE_PER_EPOCH=2000", "--set", "TRAIN.NUM_WORKER=1"]
     with start("train.py", *arguments, cwd=tmp_path, data=demo_data) as process:
         wait_for(tmp_path / "output/logs/transcmd-debug.log", "epoch 1/2 step 4/500", process)
         process.send_signal(number)
         output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, output
+    assert process.returncode == (130 if number == signal.SIGINT else 75), output
     assert "TransCMD_interrupted.pth.tar; continue with --resume" in output and "Traceback" not in output
     state = torch.load(tmp_path / CHECKPOINTS / "TransCMD_interrupted.pth.tar", weights_only=True)
     assert state["epoch"] == 0 and state["step"] >= 4
@@ -187,6 +205,93 @@ def test_interrupted_training_keeps_its_checkpoint_and_can_be_resumed(demo_data,
         wait_for(tmp_path / "output/logs/transcmd-debug.log", f"epoch 1, step {state['step']}", process)
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60) and process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        ([], signal.SIGTERM),
+        ([], signal.SIGINT),
+        (["--nproc_per_node", 2], signal.SIGTERM),
+        pytest.param(["--nproc_per_node", 2], signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
+def test_a_training_that_a_scheduler_stops_before_its_first_step_can_be_resumed(demo_data, tmp_path, words, number):
+    os.mkfifo(tmp_path / "skip.txt")  # reading waits for a writer, until the signal comes
+    arguments = ["--config", "debug", "--device", "cpu", "--set", "DATA.SKIP=skip.txt", *words]
+    log = tmp_path / "output/logs/transcmd-debug.log"
+    with start("train.py", *arguments, cwd=tmp_path, data=demo_data) as process:
+        wait_for(log, "", process)
+        time.sleep(1)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == (75 if number == signal.SIGTERM else 130), output
+    assert "Traceback" not in output and "step" not in log.read_text()
+    assert number == signal.SIGINT or "interrupted: no step is lost; continue with --resume" in output, output
+
+
+LONG = ["--config", "debug", "--set", "DATA.TRAIN.SAMPLE_PER_EPOCH=2000", "--set", "TRAIN.NUM_WORKER=1"]
+
+
+@pytest.mark.parametrize(
+    ("number", "whom"),
+    [
+        (signal.SIGTERM, "the command"),
+        pytest.param(signal.SIGUSR1, "the command", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "one process", marks=pytest.mark.slow),
+        (signal.SIGUSR1, "one process"),
+        pytest.param(signal.SIGTERM, "all processes", marks=pytest.mark.slow),
+    ],
+)
+def test_several_processes_stop_together_for_a_scheduler_and_go_on_in_one(
+    demo_data, run_command, tmp_path, number, whom
+):
+    log = tmp_path / "output/logs/transcmd-debug.log"
+    several = [*LONG, "--nproc_per_node", 2, "--device", "cpu"]
+    with start("train.py", *several, cwd=tmp_path, data=demo_data) as process:
+        wait_for(log, "epoch 1/2 step 4/500", process)
+        signalled = {
+            "the command": [process.pid],
+            "one process": training_processes(process.pid)[1:],
+            "all processes": [*children_of(process.pid), process.pid],  # the last one passes it on: a second signal
+        }
+        for pid in signalled[whom]:
+            os.kill(pid, number)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, output
+    assert "TransCMD_interrupted.pth.tar; continue with --resume" in output and "Traceback" not in output
+    files = [path.name for path in (tmp_path / CHECKPOINTS).glob("*.tar")]
+    assert files == ["TransCMD_interrupted.pth.tar"]
+    state = torch.load(tmp_path / CHECKPOINTS / files[0], weights_only=True)
+    assert state["epoch"] == 0 and state["step"] >= 4 and state["world_size"] == 2
+    with start("train.py", *LONG, "--resume", cwd=tmp_path, data=demo_data) as process:
+        wait_for(log, f"epoch 1/2 step {state['step'] // 2 * 2 + 2}/500", process)
+    assert "written by 2 processes and goes on in 1" in log.read_text()
+
+
+def training_processes(pid: int) -> list[int]:
+    """Ids of the processes that train, without those that load data, of a command that started torchrun."""
+    found = []
+    for child in children_of(pid):
+        command, environment = (Path(f"/proc/{child}/{name}").read_text() for name in ("cmdline", "environ"))
+        if "train.py" in command and "LOCAL_RANK=" in environment:
+            found.append(child)
+    return [child for child in found if parent_of(child) not in found]
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_killed_process_ends_all_within_seconds(demo_data, tmp_path):
+    log = tmp_path / "output/logs/transcmd-debug.log"
+    several = [*LONG, "--nproc_per_node", 2, "--device", "cpu"]
+    with start("train.py", *several, cwd=tmp_path, data=demo_data) as process:
+        wait_for(log, "epoch 1/2 step 4/500", process)
+        os.kill(training_processes(process.pid)[1], signal.SIGKILL)
+        begin = time.monotonic()
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode not in (0, 75) and time.monotonic() - begin < 15, output
 
 
 def test_killed_training_leaves_complete_checkpoints(demo_data, tmp_path):
@@ -273,7 +378,7 @@ def test_damaged_data_is_named(demo_data, run_command, tmp_path):
     assert (tmp_path / f"output/test/tracking_results/static/debug/LasHeR/{second.name}.txt").is_file()
 
     image.unlink()  # now one modality has fewer images
-    assert_fails(run_command(*command, env=env), 1, f"LasHeR/{first.name}: 11 RGB images but 12")
+    assert_fails(run_command(*command, env=env), 1, f"LasHeR/testingset/{first.name}: 11 RGB images but 12")
     image.write_bytes(whole)
     annotation = first / "visible.txt"
     rows = annotation.read_text()
@@ -346,7 +451,8 @@ def test_output_that_cannot_be_written(run_command, tmp_path):
 def test_full_disk_ends_training_with_one_line(demo_data, run_command, tmp_path):
     (tmp_path / "output/logs").mkdir(parents=True)
     (tmp_path / CHECKPOINTS).mkdir(parents=True)
-    limited = f"ulimit -f 20; exec {sys.executable} {ROOT}/tracking/train.py --config debug"  # 20 KiB a file
+    train = f"{sys.executable} {ROOT}/tracking/train.py --config debug --set TRAIN.PICTURE_INTERVAL=0"
+    limited = f"ulimit -f 20; exec {train}"  # 20 KiB a file
     environment = {**os.environ, "TRANSCMD_DATA": str(demo_data)}
     done = run(["bash", "-c", limited], cwd=tmp_path, env=environment, timeout=120)
     assert_fails(done, 1, "File too large", "TransCMD_ep0001.pth.tar")

@@ -72,3 +72,9 @@ def test_every_benchmark_is_in_the_table():
 def test_linked_files_exist():
     for path in [ROOT / "docs" / target for target in re.findall(r"\]\(([^)#]+)\)", TEXT) if "://" not in target]:
         assert path.exists(), path
+
+
+def test_the_picture_of_the_rooms_has_all_of_them():
+    drawn = re.findall(r'font-weight="bold" font-size="16">([a-z]+)<', (ROOT / "docs/architecture.svg").read_text())
+    rooms = [path.name for path in (ROOT / "lib").iterdir() if (path / "__init__.py").is_file()]
+    assert sorted(drawn) == sorted([*rooms, "structures"])

@@ -17,7 +17,10 @@ COMMANDS = sorted(
 )
 # Command → option → smallest and, if there is one, largest value.
 NUMBERS = {
+    "tracking/demo.py": {"fps": (1, 1000), "max_gap": (1, 60000), "threads": (0, None)},
+    "tracking/export.py": {"calibration_frames": (16, None), "threads": (1, None)},
     "tracking/ablation.py": {"seeds": (0, None), "train_sequences": (1, None), "jobs": (1, None), "workers": (1, None)},
+    "tracking/doctor.py": {"every": (0, None), "workers": (0, None)},
     "tracking/make_demo_data.py": {
         "seed": (0, None),
         "version": (1, 2),
@@ -27,15 +30,34 @@ NUMBERS = {
         "test_frames": (12, 2000),
         "workers": (0, None),
     },
+    "tracking/profile_model.py": {"threads": (1, None), "rounds": (1, None), "frames": (2, None)},
+    "tracking/pack_lmdb.py": {"psnr": (20, 60)},
     "tracking/run_demo.py": {"workers": (1, None)},
-    "tracking/test.py": {"threads": (0, None), "num_gpus": (0, None), "drop_seed": (0, None)},
-    "tracking/train.py": {"nproc_per_node": (1, None)},
+    "tracking/test.py": {
+        "threads": (0, None),
+        "batch_sequences": (1, None),
+        "runtime_threads": (0, None),
+        "num_gpus": (0, None),
+        "drop_seed": (0, None),
+    },
+    "tracking/train.py": {
+        "nproc_per_node": (1, None),
+        "nnodes": (1, None),
+        "node_rank": (0, None),
+        "master_port": (1, 65535),
+        "max_restarts": (0, None),
+        "overfit_one_batch": (1, None),
+    },
     "tracking/visualise.py": {"samples": (1, None)},
     "benchmarks/feature_matching.py": {"layers": (1, None), "samples": (1, None)},
-    "benchmarks/data_loading.py": {"samples": (1, None)},
+    "benchmarks/data_loading.py": {"samples": (1, None), "width": (16, 4096), "target": (1, 4096)},
+    "benchmarks/tracked_gif.py": {"every": (1, None), "colours": (8, 256)},
     "benchmarks/scoring.py": {"rounds": (1, None), "many": (0, None)},
     "benchmarks/training_step.py": {"steps": (1, None)},
+    "benchmarks/vit_savings.py": {"rounds": (1, None), "frames": (2, None)},
 }
+# Command → options that take any finite number.
+DECIMALS = {"tracking/demo.py": {"box", "delay"}}
 # Options with a number in a text, which the commands themselves check: test.py's --drop and --shard, --sequence.
 
 
@@ -74,9 +96,14 @@ def refusal(parser: Parser, option: str, value: str) -> str:
     """What a command prints when it refuses the value of an option."""
     stderr, parser = io.StringIO(), without_required(parser)
     with contextlib.redirect_stderr(stderr), pytest.raises(SystemExit) as stop:
-        parser.parse_args([f"--{option}={value}"])
+        parser.parse_args([f"{spelling(parser, option)}={value}"])
     assert stop.value.code == 2
     return stderr.getvalue()
+
+
+def spelling(parser: Parser, option: str) -> str:
+    """The option on the command line, e.g. --print-config for print_config."""
+    return next(action.option_strings[0] for action in options(parser) if action.dest == option)
 
 
 def without_required(parser: Parser) -> Parser:
@@ -93,6 +120,8 @@ def test_the_table_contains_every_option_with_a_number(parsers):
     assert set(parsers) == set(COMMANDS)
     for command, parser in parsers.items():
         numeric = {a.dest for a in options(parser) if isinstance(a.default, int) and not isinstance(a.default, bool)}
+        decimal = {a.dest for a in options(parser) if getattr(a.type, "__qualname__", "").startswith("number.")}
+        assert decimal == DECIMALS.get(command, set()), command
         numeric |= {a.dest for a in options(parser) if getattr(a.type, "__qualname__", "").startswith("integer.")}
         assert numeric == set(NUMBERS.get(command, {})), command
         assert not [a.dest for a in options(parser) if a.type in (int, float)], f"{command}: a number without a range"
@@ -112,11 +141,21 @@ def test_a_number_out_of_range_and_a_text_are_refused_by_name(parsers, command, 
     }
     for value in refused:
         text = refusal(parser, option, value)
-        assert text.startswith(f"error: --{option}: expected an integer ") and f"'{value}'" in text
+        assert text.startswith(f"error: {spelling(parser, option)}: expected an integer ") and f"'{value}'" in text
         assert text.count("\n") == 1
     for value in {least, most or 1000}:
-        parsed = getattr(without_required(parser).parse_args([f"--{option}={value}"]), option)
+        parsed = getattr(without_required(parser).parse_args([f"{spelling(parser, option)}={value}"]), option)
         assert parsed in (value, [value])
+
+
+@pytest.mark.parametrize(("command", "option"), [(c, o) for c, found in DECIMALS.items() for o in sorted(found)])
+def test_a_number_that_is_not_finite_and_a_text_are_refused_by_name(parsers, command, option):
+    parser = without_required(parsers[command])
+    (action,) = (action for action in parser._actions if action.dest == option)
+    action.nargs = None
+    for value in ("nan", "inf", "-inf", "", "1,5", "many"):
+        assert refusal(parser, option, value).startswith(f"error: --{option}: expected a number, got '{value}'")
+    assert getattr(parser.parse_args([f"--{option}=-1.5"]), option) == -1.5
 
 
 @pytest.mark.parametrize("command", COMMANDS)

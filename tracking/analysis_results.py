@@ -10,12 +10,12 @@ from pathlib import Path
 
 import _init_paths  # noqa: F401
 
-from lib.config.loader import load_config
-from lib.data.datasets import build_store
-from lib.evaluation.benchmarks import BENCHMARKS
+from lib.config.loader import ConfigError, load_config
+from lib.data.datasets import build_dataset, build_store
+from lib.evaluation.benchmarks import BENCHMARKS, own_benchmark
 from lib.evaluation.evaluate import evaluate_protocols
 from lib.evaluation.rules.base import PROTOCOLS, Benchmark
-from lib.evaluation.truth import Truth, truth_from_folder, truth_from_store
+from lib.evaluation.truth import Truth, truth_from_folder, truth_from_sequences
 from lib.report.save import save_evaluations
 from lib.report.tables import page
 from lib.results.folder import find_trackers
@@ -30,8 +30,8 @@ def parse_args() -> argparse.Namespace:
         "--dataset_name",
         dest="dataset_name",
         required=True,
-        choices=BENCHMARKS,
-        help="benchmark to score",
+        metavar="NAME",
+        help=f"benchmark to score: {', '.join(BENCHMARKS)}, or own data, a name in DATA.CUSTOM of --config",
     )
     parser.add_argument(
         "--results",
@@ -78,6 +78,18 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def find_benchmark(args: argparse.Namespace) -> Benchmark:
+    """Returns a row of BENCHMARKS, or the benchmark of own data in the configuration."""
+    name = args.dataset_name
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]
+    own = list(load_config("transcmd", args.config, args.set).DATA.CUSTOM)
+    if name not in own:
+        known = ", ".join([*BENCHMARKS, *own])
+        raise ConfigError(f"--benchmark: unknown benchmark '{name}'; own data need DATA.CUSTOM; known: {known}")
+    return own_benchmark(name)
+
+
 def load_truth(args: argparse.Namespace, benchmark: Benchmark) -> Truth:
     """Loads the ground truth from --annotations, or from the data set in the configuration."""
     if args.annotations:
@@ -85,15 +97,17 @@ def load_truth(args: argparse.Namespace, benchmark: Benchmark) -> Truth:
             raise FileNotFoundError(f"--annotations {args.annotations}: no such folder")
         return truth_from_folder(benchmark, args.annotations)
     try:
-        store = build_store(load_config("transcmd", args.config, args.set), benchmark.dataset)
+        cfg = load_config("transcmd", args.config, args.set)
+        store = build_store(cfg, benchmark.dataset)
+        sequences = build_dataset(cfg, benchmark.dataset, store=store)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; if you have only the annotations, use --annotations DIR") from None
-    return truth_from_store(benchmark, store)
+    return truth_from_sequences(benchmark, sequences, store)
 
 
 def main() -> None:
     args = parse_args()
-    benchmark, protocols = BENCHMARKS[args.dataset_name], dict.fromkeys(map(str.strip, args.protocol.split(",")))
+    benchmark, protocols = find_benchmark(args), dict.fromkeys(map(str.strip, args.protocol.split(",")))
     benchmarks = [benchmark.under(protocol) for protocol in protocols]
     folders = find_trackers(args.save_dir, benchmark.name, args.trackers, args.results)
     folder = args.output_dir or args.save_dir / "test" / "reports" / benchmark.name

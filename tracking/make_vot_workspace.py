@@ -15,7 +15,7 @@ from pathlib import Path
 
 import _init_paths  # noqa: F401
 
-from lib.data.datasets import build_store, load_dataset
+from lib.data.datasets import build_dataset
 from lib.tracker.arguments import is_own
 from lib.tracker.build import TRACKERS, Request, load_experiment
 from lib.utils.cli import Parser, plain_name, run_command, set_words
@@ -66,7 +66,7 @@ def main() -> None:
         return
     stack, output = STACKS[args.dataset], args.output or args.save_dir / "vot" / args.dataset
     name, command = args.name or toolkit_name(args.tracker, args.config), tracker_command(request_of(args))
-    sequences = load_dataset(args.dataset, build_store(load_experiment(args.config, args.set), args.dataset))
+    sequences = build_dataset(load_experiment(args.config, args.set), args.dataset)
     write_workspace(output, stack, sequences, {name: command})
     logger.info("%s: %d sequences of %s, tracker %s. Next:", output, len(sequences), args.dataset, name)
     options = ["--config", args.config] if args.config else []

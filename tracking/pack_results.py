@@ -12,7 +12,7 @@ from pathlib import Path
 import _init_paths  # noqa: F401
 
 from lib.evaluation.benchmarks import BENCHMARKS
-from lib.evaluation.evaluate import load_results
+from lib.evaluation.selection import load_results
 from lib.evaluation.truth import truth_from_folder
 from lib.results.folder import ResultFolder
 from lib.results.pack import check_count, make_zip, pack_results, tracker_name

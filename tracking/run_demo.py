@@ -1,4 +1,5 @@
-"""Runs the whole pipeline on synthetic data with the other commands: make data, pretrain, distil, test, score, plot.
+"""Tracks in two drawn videos with the shipped student, then runs the whole pipeline on synthetic data with the other
+commands: make data, pretrain, distil, test, score, plot.
 
 python tracking/run_demo.py
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 import _init_paths  # noqa: F401
 
 from lib.config.loader import load_config
-from lib.study.demo import BENCHMARKS, ROWS, demo_table
+from lib.study.demo import BENCHMARKS, ROWS, demo_table, video_words
 from lib.utils.cli import (
     Children,
     Parser,
@@ -27,6 +28,8 @@ from lib.utils.cli import (
 from lib.utils.files import check_writable
 from lib.utils.paths import PROJECT
 
+SHIPPED = "nano"  # experiment whose weights are part of the repository
+VIDEOS = ("LasHeR", "DepthTrack")
 TEACHER = PROJECT / "pretrained_models" / "teacher_nano.safetensors"
 
 
@@ -61,12 +64,24 @@ def run_several(commands: list[list[str]], workers: int) -> None:
             sys.exit(done.returncode)
 
 
+def track_videos(folder: Path, workers: int) -> None:
+    """Draws one short video of each kind and tracks in it with the shipped student, before anything is trained."""
+    sizes = "--train_sequences 1 --test_sequences 1 --train_frames 12 --test_frames 60".split()
+    words = ["--output", str(folder / "data"), "--datasets", *VIDEOS, "--workers", str(workers)]
+    run("make_demo_data.py", *words, *sizes, "--force")
+    for name in VIDEOS:
+        video = ["--config", SHIPPED, "--save_dir", str(folder), "--output", str(folder / f"{name}.mp4")]
+        run("demo.py", *video_words(name, folder / "data"), *video)
+
+
 def main() -> None:
     args, start = parse_args(), time.monotonic()
     check_writable(args.save_dir)
     os.environ.pop("TRANSCMD_DATA", None)  # the folder of the real data; the demo has its own folder
     settings, save_dir = set_words(args.set), ["--save_dir", args.save_dir]
     data_root = load_config("transcmd", "demo", args.set).DATA.ROOT
+    track_videos(Path(args.save_dir) / "videos", args.workers)
+    print(f"\nthe first videos are tracked, after {time.monotonic() - start:.0f} s; training follows", flush=True)
     run("make_demo_data.py", "--output", data_root, "--workers", str(args.workers))
     for config in ("demo_pretrain", "demo", "demo_supervised"):
         run("train.py", "--script", "transcmd", "--config", config, "--overwrite", *save_dir, *settings)

@@ -21,6 +21,7 @@ from lib.utils.paths import PROJECT
 from lib.utils.trees import flatten, to_plain
 
 SCRIPTS = ("transcmd",)  # folders in experiments/
+OWN_DATA_EXAMPLES = {"RGB": "rgb/*.jpg", "AUX": "ir/*.png", "BOXES": "boxes.csv", "TIMES": "times.csv"}
 
 
 class ConfigError(ValueError):
@@ -59,9 +60,31 @@ def load_config(script: str, config: str, overrides: Iterable[str] = ()) -> Easy
     for override in overrides:
         _merge(cfg, _parse_override(override), f"--set {override}", schema, defaults)
     _resolve_paths(cfg, schema, Path.cwd())
-    problems = (_value_problems, _size_problems, _data_problems, _stage_problems)
+    problems = (_value_problems, _size_problems, _data_problems, _own_data_problems, _stage_problems, _speed_problems)
     for problem in (text for find in problems for text in find(cfg, schema)):
         raise ConfigError(f"{_source_of(problem, overrides, path)}: {problem}")
+    return cfg
+
+
+def restore_config(tree: dict, source: str, overrides: Iterable[str] = ()) -> EasyDict:
+    """Returns the configuration of a checkpoint; keys that are newer than it have their defaults.
+
+    Args:
+        tree: the resolved configuration, as plain values.
+        source: name of the file, for error texts.
+        overrides: values of --set.
+
+    Raises:
+        ConfigError: a key is unknown, or a value is not valid.
+    """
+    from lib.config import schema  # here, because it imports torch, which takes seconds
+
+    cfg = schema.build_defaults()
+    for layer, name in ((tree, source), *((_parse_override(text), f"--set {text}") for text in overrides)):
+        _merge(cfg, layer, name, schema, schema.build_defaults())
+    problems = (_value_problems, _size_problems, _data_problems, _stage_problems, _speed_problems)
+    for problem in (text for find in problems for text in find(cfg, schema)):
+        raise ConfigError(f"{source}: {problem}")
     return cfg
 
 
@@ -162,7 +185,7 @@ def _merge(cfg: EasyDict, layer: dict, source: str, schema, defaults: EasyDict, 
         if prefix[:-1] in schema.FREE_FORM:
             if not isinstance(key, str):
                 raise ConfigError(f"{source}: {name}: expected a name, got {type(key).__name__} {key!r}")
-            cfg[key] = _typed(value, "", name, source, schema)
+            _merge_entry(cfg, key, value, source, schema, name)
         elif key not in cfg:
             unknown = prefix + next(flatten({key: value}))[0]  # the complete key, e.g. TRIAN.EPOCH
             raise ConfigError(f"{source}: unknown key {unknown}{_nearest(unknown, defaults)}")
@@ -174,6 +197,24 @@ def _merge(cfg: EasyDict, layer: dict, source: str, schema, defaults: EasyDict, 
             cfg[key] = _typed(value, _get(defaults, name), name, source, schema)
 
 
+def _merge_entry(cfg: EasyDict, key: str, value: Any, source: str, schema, name: str) -> None:
+    """Merges one entry of a table whose keys the user chooses."""
+    example = schema.FREE_FORM[name.removesuffix(f".{key}")]
+    if not isinstance(example, dict):
+        cfg[key] = _typed(value, example, name, source, schema)
+        return
+    if not isinstance(value, dict):
+        raise ConfigError(f"{source}: {name}: expected keys below it ({', '.join(example)}), got {value!r}")
+    entry = {**example, **(cfg[key] if key in cfg else {})}
+    for inner, text in value.items():
+        if inner not in example:
+            near = difflib.get_close_matches(str(inner), example, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ConfigError(f"{source}: unknown key {name}.{inner}; {hint}known: {', '.join(example)}")
+        entry[inner] = _typed(text, example[inner], f"{name}.{inner}", source, schema)
+    cfg[key] = EasyDict(entry)
+
+
 def _typed(value: Any, default: Any, name: str, source: str, schema) -> Any:
     """Returns `value` with the type of `default`. Float accepts int, and text because YAML 1.1 reads 1e-4 as text."""
     kind, value = type(default), as_float(value) if type(default) is float else value
@@ -181,6 +222,8 @@ def _typed(value: Any, default: Any, name: str, source: str, schema) -> Any:
         raise ConfigError(f"{source}: {name}: expected {kind.__name__}, got {type(value).__name__} {value!r}")
     if name in schema.TEXT_LISTS:
         default = [""]
+    elif name in schema.NUMBER_LISTS:
+        default = [0]
     if kind is list and default and type(default[0]) in (int, float, str):
         return [_typed(item, default[0], f"{name}[{i}]", source, schema) for i, item in enumerate(value)]
     return value
@@ -205,7 +248,11 @@ def _resolve_paths(cfg: EasyDict, schema, folder: Path) -> None:
         parent, _, leaf = key.rpartition(".")
         table = _get(cfg, parent)
         if isinstance(table[leaf], dict):
-            table[leaf].update({name: str(folder / os.path.expanduser(path)) for name, path in table[leaf].items()})
+            for name, entry in table[leaf].items():
+                if isinstance(entry, dict):
+                    entry["ROOT"] = entry["ROOT"] and str(folder / os.path.expanduser(entry["ROOT"]))
+                else:
+                    table[leaf][name] = str(folder / os.path.expanduser(entry))
         else:
             table[leaf] = table[leaf] and str(folder / os.path.expanduser(table[leaf]))
 
@@ -246,6 +293,11 @@ def _size_problems(cfg: EasyDict, schema) -> Iterator[str]:
         yield f"TEST.EPOCH {cfg.TEST.EPOCH} is greater than TRAIN.EPOCH {cfg.TRAIN.EPOCH}"
     elif cfg.TEST.EPOCH % cfg.TRAIN.SAVE_EPOCH_INTERVAL and cfg.TEST.EPOCH != cfg.TRAIN.EPOCH:
         yield f"TEST.EPOCH {cfg.TEST.EPOCH} is not saved: TRAIN.SAVE_EPOCH_INTERVAL is {cfg.TRAIN.SAVE_EPOCH_INTERVAL}"
+    removal, kind = cfg.MODEL.BACKBONE.ELIMINATION, cfg.MODEL.TYPE
+    if removal.LAYERS and kind != "student":
+        yield f"MODEL.BACKBONE.ELIMINATION.LAYERS is for students, MODEL.TYPE is {kind}; set []"
+    if removal.LAYERS and removal.KEEP == 0:
+        yield "MODEL.BACKBONE.ELIMINATION.KEEP 0.0: no token would stay; expected a value above 0"
     if cfg.MODEL.HEAD.NUM_CHANNELS % 8:
         yield f"MODEL.HEAD.NUM_CHANNELS {cfg.MODEL.HEAD.NUM_CHANNELS}: expected a multiple of 8 (halved three times)"
 
@@ -263,8 +315,26 @@ def _data_problems(cfg: EasyDict, schema) -> Iterator[str]:
     for key in ("MEAN", "STD"):
         if len(data[key]) != 3 or (key == "STD" and min(data[key]) <= 0):
             yield f"DATA.{key}: expected 3 numbers{' above 0' if key == 'STD' else ''}, got {data[key]}"
+    if len(levels := data.INPUT.THERMAL_RANGE) != 2 or not levels[0] < levels[1]:
+        yield f"DATA.INPUT.THERMAL_RANGE: expected two numbers, the smaller first, got {levels}"
     if data.AUGMENT.DROP_RGB + data.AUGMENT.DROP_AUX > 1:
         yield "DATA.AUGMENT.DROP_RGB + DROP_AUX exceed 1: both modalities are never dropped at once"
+
+
+def _own_data_problems(cfg: EasyDict, schema) -> Iterator[str]:
+    for name, entry in cfg.DATA.CUSTOM.items():
+        for key, choices in schema.OWN_DATA_CHOICES.items():
+            if entry[key] not in choices:
+                yield f"DATA.CUSTOM.{name}.{key}: {entry[key]!r} is not a choice; choices: {', '.join(choices)}"
+        if (entry.AUX == "") != (entry.MODALITY == "rgb"):
+            expected = "no AUX" if entry.AUX else "AUX, the pattern of the auxiliary images"
+            yield f"DATA.CUSTOM.{name}: MODALITY {entry.MODALITY} needs {expected}, got AUX '{entry.AUX}'"
+        for key in ("RGB", "AUX", "BOXES", "TIMES"):
+            *folders, file = entry[key].split("/")
+            plain = "".join(folders) + (file if key in ("BOXES", "TIMES") else "")  # the part without wildcards
+            if set("*?[") & set(plain) or {"", ".."} & set(folders) or (not file and key not in ("AUX", "TIMES")):
+                expected = f"a path in the folder of a sequence, e.g. {OWN_DATA_EXAMPLES[key]}"
+                yield f"DATA.CUSTOM.{name}.{key}: expected {expected}, got '{entry[key]}'"
 
 
 def _stage_problems(cfg: EasyDict, schema) -> Iterator[str]:
@@ -273,6 +343,13 @@ def _stage_problems(cfg: EasyDict, schema) -> Iterator[str]:
     if model.FUSION.TYPE not in fitting:
         expected = " or ".join(fitting)
         yield f"MODEL.FUSION.TYPE {model.FUSION.TYPE} cannot be used with MODEL.TYPE {model.TYPE}: expected {expected}"
+    if model.BACKBONE.ATTENTION == "asymmetric" and model.TYPE != "student":
+        yield f"MODEL.BACKBONE.ATTENTION asymmetric is for students, MODEL.TYPE is {model.TYPE}: set joint"
+    if model.BACKBONE.ATTENTION == "asymmetric" and train.STAGE == "pretrain":  # its masks come from this attention
+        yield (
+            "MODEL.BACKBONE.ATTENTION asymmetric: TRAIN.STAGE pretrain needs the attention of template to search "
+            "tokens; set joint there, its weights fit"
+        )
     if model.PRETRAIN_FILE and model.PRETRAIN_CONFIG:
         yield "MODEL.PRETRAIN_FILE and MODEL.PRETRAIN_CONFIG are both set; set only one of them"
     if train.STAGE == "distill":
@@ -285,3 +362,13 @@ def _stage_problems(cfg: EasyDict, schema) -> Iterator[str]:
     decoder = train.PRETRAIN.DECODER
     if decoder.WIDTH % (4 * decoder.HEADS):
         yield f"TRAIN.PRETRAIN.DECODER.WIDTH {decoder.WIDTH}: expected a multiple of 4 * HEADS, {4 * decoder.HEADS}"
+
+
+def _speed_problems(cfg: EasyDict, schema) -> Iterator[str]:
+    model, train = cfg.MODEL, cfg.TRAIN
+    if train.ONE_STREAM and model.TYPE != "student":
+        yield f"TRAIN.ONE_STREAM needs a network with one backbone for both images, MODEL.TYPE is {model.TYPE}"
+    if train.EMA >= 1:
+        yield f"TRAIN.EMA {train.EMA}: expected a value below 1; with 1, the average never changes"
+    if train.TEACHER.DTYPE == "bfloat16" and not (train.AMP and train.AMP_DTYPE == "bfloat16"):
+        yield "TRAIN.TEACHER.DTYPE bfloat16 needs TRAIN.AMP true and TRAIN.AMP_DTYPE bfloat16"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
+from lib.data.degrade import Degradation
 from lib.structures import Frame
 
 
@@ -22,6 +23,7 @@ class Augmentation:
     grayscale: float = 0.0  # probability of removing the colour of RGB
     drop_rgb: float = 0.0  # probability of a black RGB image
     drop_aux: float = 0.0  # probability of a black auxiliary image; at most one of the two is dropped
+    degrade: float = 0.0  # probability, for each crop apart, that one of its images is degraded
 
     def draw(self, rng: np.random.Generator) -> DrawnAugmentation:
         """Draws one outcome from `rng`."""
@@ -33,7 +35,11 @@ class Augmentation:
             grayscale=rng.random() < self.grayscale,
             drop_rgb=drop < self.drop_rgb,
             drop_aux=self.drop_rgb <= drop < self.drop_rgb + self.drop_aux,
+            degradations=(self._degradation(rng), self._degradation(rng)),
         )
+
+    def _degradation(self, rng: np.random.Generator) -> Degradation | None:
+        return Degradation.draw(rng) if self.degrade and rng.random() < self.degrade else None
 
 
 @dataclass(frozen=True)
@@ -45,20 +51,30 @@ class DrawnAugmentation:
     grayscale: bool
     drop_rgb: bool
     drop_aux: bool
+    degradations: tuple[Degradation | None, Degradation | None] = (None, None)  # of the template and the search crop
+    repeat: bool = False  # the auxiliary image repeats the augmented RGB image
 
-    def __call__(self, crop: Frame, box_cxcywh: np.ndarray) -> tuple[Frame, np.ndarray]:
+    def on_one_image(self) -> DrawnAugmentation:
+        """Returns the outcome for modality rgb: the auxiliary image repeats RGB, which is neither dropped nor degraded.
+
+        Both make sense only where the other image still shows the target.
+        """
+        return replace(self, repeat=True, drop_rgb=False, drop_aux=False, degradations=(None, None))
+
+    def __call__(self, crop: Frame, box_cxcywh: np.ndarray, search: bool = False) -> tuple[Frame, np.ndarray]:
         """Returns the augmented crop and its box, (4,) cxcywh as fractions of the crop.
 
-        Images are (S, S, 3) uint8. The inputs are not modified.
+        Images are (S, S, 3) uint8. The inputs are not modified. `search`: whether it is the search crop.
         """
-        rgb, aux = crop
+        degradation = self.degradations[search]
+        rgb, aux = crop if degradation is None else degradation(crop)
         if self.grayscale:
             rgb = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         rgb = np.zeros_like(rgb) if self.drop_rgb else cv2.convertScaleAbs(rgb, alpha=self.brightness[0])
         aux = np.zeros_like(aux) if self.drop_aux else cv2.convertScaleAbs(aux, alpha=self.brightness[1])
         if self.flip:
             rgb, aux = rgb[:, ::-1], aux[:, ::-1]
-        return Frame(rgb, aux), self.boxes(box_cxcywh)
+        return Frame(rgb, rgb if self.repeat else aux), self.boxes(box_cxcywh)
 
     def boxes(self, boxes_cxcywh: np.ndarray) -> np.ndarray:
         """Returns (..., 4) cxcywh boxes of the augmented crop, as fractions of the crop."""

@@ -9,16 +9,27 @@ machine, the order of the sequences, the modality or the fill.
 
 With the same seed and pattern, the frames dropped at a smaller rate are a subset of those dropped at a larger rate.
 Curves over rates are therefore smooth.
+
+    FILE[:FILL]                                  missing_results_lasher245.json      patterns/:freeze
+
+The file, or the folder of files, lists what each frame of each sequence lacks, see `drop_list.py`. The frame that
+initialises the tracker is complete.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from lib.data.drop_list import read_drop_list
 from lib.structures import Frame
+from lib.utils.texts import plain_spelling, shorten
 
 CODES = {"rgb": 1, "aux": 2, "both": 3}  # missing modality → code of the frame; 0: nothing is missing
 PATTERNS = {
@@ -27,7 +38,8 @@ PATTERNS = {
     "switched": "blocks in which RGB and the auxiliary modality are missing alternately",
 }
 FILLS = {"blackout": "zeros", "freeze": "the last image that was delivered", "noise": "uniform noise"}
-SPEC = "MODALITY[:RATE[:PATTERN[:FILL[:SEED]]]]"
+SPEC = "MODALITY[:RATE[:PATTERN[:FILL[:SEED]]]] or FILE[:FILL]"
+LISTED = "file"  # first word of the complete text of a ListedDrop
 # Frames per block, about 0.5 to 2 seconds. Adjacent blocks may merge, and the last selected block may be shorter.
 MIN_BLOCK, MAX_BLOCK = 10, 50
 
@@ -41,6 +53,7 @@ class Drop:
     pattern: str = "random"  # a key of PATTERNS
     fill: str = "blackout"  # a key of FILLS
     seed: int = 0
+    note: ClassVar[str] = ""  # for reports: nothing that the text does not say
 
     @classmethod
     def parse(cls, text: str, seed: int = 0) -> Drop:
@@ -125,6 +138,135 @@ class Drop:
         return codes
 
 
+@dataclass(frozen=True)
+class ListedDrop:
+    """Missing images as a file lists them, e.g. the published sets LasHeR_missing, RGBT234_missing and VTUAV_missing.
+
+    `str` returns a text that identifies the lists by name and content. Like a `Drop` without a rate, it is not part of
+    a robustness curve.
+    """
+
+    name: str  # of the file, without its suffix
+    digest: str  # of the content
+    fill: str = "blackout"  # a key of FILLS
+    # Sequence → (frames,) uint8 of the codes in CODES. Empty if the drop was read from the text in a record or report.
+    codes: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+    rate: ClassVar[None] = None
+    seed: ClassVar[int] = 0
+
+    @classmethod
+    def parse(cls, text: str) -> ListedDrop:
+        """Parses the complete text, file:NAME:DIGEST:FILL. Raises ValueError if it is invalid."""
+        words = text.split(":")
+        if len(words) != 4 or not all(words) or words[0] != LISTED or words[3] not in FILLS:
+            raise ValueError(f"'{text}': expected {LISTED}:NAME:DIGEST:FILL, with a fill of {', '.join(FILLS)}")
+        return cls(*words[1:])
+
+    @classmethod
+    def read(cls, text: str) -> ListedDrop:
+        """Reads the lists of a specification, FILE[:FILL].
+
+        Raises:
+            FileNotFoundError: the file is missing.
+            ValueError: it is not a list of missing images.
+        """
+        path, fill = _split_fill(text)
+        codes, digest = read_drop_list(path)
+        path = Path(os.path.abspath(path))  # so that "." and ".." have a name
+        return cls((path.name if path.is_dir() else path.stem).replace(":", "-"), digest, fill, codes)
+
+    def __str__(self) -> str:
+        return f"{LISTED}:{self.name}:{self.digest}:{self.fill}"
+
+    @property
+    def label(self) -> str:
+        """A form for folder names; a fill of blackout is omitted."""
+        return self.name if self.fill == "blackout" else f"{self.name}-{self.fill}"
+
+    @property
+    def brief(self) -> str:
+        """A form for headings."""
+        return self.name if self.fill == "blackout" else f"{self.name}:{self.fill}"
+
+    @property
+    def note(self) -> str:
+        """What a report must say about it: which images were missing, and by which protocol the result is scored."""
+        return (
+            f"images were missing as {self.name} lists them (digest {self.digest}), replaced by {FILLS[self.fill]}; "
+            "the initial frame was complete. The protocol is that of the complete data: every frame counts as usual, "
+            "also where both images were missing."
+        )
+
+    def check(self, frames: Mapping[str, int]) -> None:
+        """Raises ValueError if the lists do not fit sequences, given by name → number of frames."""
+        found = {name: self._find(name) for name in frames}
+        if unknown := [name for name, codes in found.items() if codes is None]:
+            raise ValueError(
+                f"--drop {self.name}: lists {len(self.codes)} sequences, without {len(unknown)} of {len(frames)} to "
+                f"track: {shorten(unknown)}; expected the list of this data set"
+            )
+        differ = [
+            f"{name} ({len(found[name])} for {count})" for name, count in frames.items() if len(found[name]) != count
+        ]
+        if differ:
+            raise ValueError(
+                f"--drop {self.name}: {len(differ)} of {len(frames)} sequences are listed with another number of "
+                f"frames: {shorten(differ)}; expected the list of this data set, and all its images"
+            )
+
+    def _find(self, name: str) -> np.ndarray | None:
+        """Returns the codes of a sequence, also if one name in the list is another spelling of its name."""
+        if name in self.codes:
+            return self.codes[name]
+        spelled = [codes for listed, codes in self.codes.items() if plain_spelling(listed) == plain_spelling(name)]
+        return spelled[0] if len(spelled) == 1 else None
+
+    def schedule(self, name: str, frames: int, start: int = 0) -> np.ndarray:
+        """Returns which modality each frame lacks, see `Drop.schedule`.
+
+        Raises:
+            ValueError: the sequence is not listed, or has another number of frames.
+        """
+        self.check({name: frames})
+        codes = self._find(name).copy()
+        codes[: start + 1] = 0
+        return codes
+
+
+AnyDrop = Drop | ListedDrop
+
+
+def parse_drop(text: str) -> AnyDrop:
+    """Parses the complete text of a drop, as records and reports contain it. Raises ValueError if it is invalid."""
+    return ListedDrop.parse(text) if text.startswith(f"{LISTED}:") else Drop.parse(text)
+
+
+def load_drop(text: str, seed: int = 0) -> AnyDrop:
+    """Reads a specification as a user writes it, MODALITY[:…] or FILE[:FILL].
+
+    Args:
+        seed: see `Drop.parse`.
+
+    Raises:
+        FileNotFoundError: a name that looks like a file is not one.
+        ValueError: the specification or the file is invalid.
+    """
+    if not text or text.split(":")[0] in CODES:
+        return Drop.parse(text, seed)
+    path, _ = _split_fill(text)
+    is_list = path.suffix in (".json", ".txt") or len(path.parts) > 1 or path.exists()
+    return ListedDrop.read(text) if is_list else Drop.parse(text, seed)
+
+
+def _split_fill(text: str) -> tuple[Path, str]:
+    path, _, fill = text.rpartition(":")
+    if not path or Path(text).exists():
+        return Path(text), "blackout"
+    if Path(path).is_file() or fill in FILLS:
+        return Path(path), _check_choice(fill, FILLS, "fill", text)
+    return Path(text), "blackout"
+
+
 class Dropper:
     """Replaces the missing images of one sequence. Frames must be passed in order. Without a drop, nothing changes.
 
@@ -134,7 +276,7 @@ class Dropper:
         start: index of the frame that initialises the tracker.
     """
 
-    def __init__(self, drop: Drop | None, name: str, frames: int, start: int = 0):
+    def __init__(self, drop: AnyDrop | None, name: str, frames: int, start: int = 0):
         self.drop, self.name = drop, name
         self.codes = drop.schedule(name, frames, start) if drop else np.zeros(frames, np.uint8)
         self._delivered: list[np.ndarray | None] = [None, None]
@@ -151,7 +293,7 @@ class Dropper:
         return Frame(*images)
 
     def _fill(self, image: np.ndarray, index: int, stream: int) -> np.ndarray:
-        if self.drop.fill == "freeze":  # requires a rate, so the first image was delivered
+        if self.drop.fill == "freeze":  # requires a rate or a list, so the first image was delivered
             return self._delivered[stream]
         if self.drop.fill == "noise":
             words = _random_bits(-(-image.size // 8), self.drop.seed, self.name, f"noise {index} {stream}")

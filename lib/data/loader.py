@@ -13,14 +13,18 @@ import cv2
 from torch.utils.data import DataLoader, Dataset
 
 from lib.data.augment import Augmentation
+from lib.data.batches import MicroBatches, plan_batches
 from lib.data.cache import CachedSampler, write_cache
 from lib.data.crop import CropSpec
-from lib.data.datasets import build_store, find_dataset, load_dataset
+from lib.data.datasets import all_datasets, build_dataset, build_front_end, build_rows, find_dataset
+from lib.data.front_end import FrontEnd
 from lib.data.processing import Processing
-from lib.data.sampler import EpochSampler, PairSampler
+from lib.data.sampler import PairSampler
 from lib.data.sequence import Sequence
+from lib.data.skip import read_skip
 from lib.structures import Sample
 from lib.utils.cli import start_worker
+from lib.utils.texts import shorten
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +37,11 @@ def build_loaders(
     Args:
         rank, world_size: this process and the number of processes; each loads its share of an epoch.
 
+    The batch sampler of each loader is a `MicroBatches`.
+
     Raises:
-        ValueError: a data set is unknown, is a test set or is invalid, or the cache has different settings.
+        ValueError: a data set is unknown, is a test set or is invalid, the cache has different settings, or
+            TRAIN.BATCH_SIZE cannot be divided, see `plan_batches`.
         FileNotFoundError: a data set or the cache is missing.
     """
     if cfg.TRAIN.NUM_WORKER:
@@ -63,23 +70,26 @@ def build_proxy_loaders(cfg, rank: int = 0, world_size: int = 1, pin_memory: boo
 
 
 def _build_loader(cfg, sampler: Dataset, part: str, rank: int, world_size: int, pin_memory: bool) -> DataLoader:
-    training = part == "TRAIN"
-    size = len(sampler) // world_size
-    batch_size = min(cfg.TRAIN.BATCH_SIZE, max(1, size))
-    if training and batch_size < cfg.TRAIN.BATCH_SIZE:
-        logger.warning(
-            "TRAIN.BATCH_SIZE %d is more than the %d samples of an epoch for each of %d processes "
-            "(DATA.TRAIN.SAMPLE_PER_EPOCH): batches have %d samples",
-            *(cfg.TRAIN.BATCH_SIZE, size, world_size, batch_size),
-        )
+    training, train = part == "TRAIN", cfg.TRAIN
+    if training:
+        plan = plan_batches(train.BATCH_SIZE, train.MICRO_BATCH, len(sampler), world_size)
+        if plan.batch < train.BATCH_SIZE:
+            logger.warning(
+                "TRAIN.BATCH_SIZE %d is more than the %d samples of an epoch (DATA.TRAIN.SAMPLE_PER_EPOCH): batches "
+                "have %d samples, %d in each of %d processes",
+                *(train.BATCH_SIZE, len(sampler), plan.batch, plan.batch // world_size, world_size),
+            )
+        length = plan.steps * plan.batch
+        order = MicroBatches(length, plan.micro, rank, world_size, cfg.DATA.TRAIN.REPEAT, plan)
+    else:
+        size = train.MICRO_BATCH or max(1, train.BATCH_SIZE // world_size)
+        order = MicroBatches(len(sampler), min(size, len(sampler)), rank, world_size)
     return DataLoader(
         sampler,
-        batch_size,
-        sampler=EpochSampler(len(sampler), rank, world_size, repeat=training and cfg.DATA.TRAIN.REPEAT),
-        num_workers=cfg.TRAIN.NUM_WORKER,
-        drop_last=training,
+        batch_sampler=order,
+        num_workers=train.NUM_WORKER,
         pin_memory=pin_memory,
-        persistent_workers=training and cfg.TRAIN.NUM_WORKER > 0,
+        persistent_workers=training and train.NUM_WORKER > 0,
         worker_init_fn=_initialise_worker,
     )
 
@@ -88,7 +98,8 @@ def batches(loader: DataLoader) -> Iterator[Sample]:
     """Iterates over a loader. If a worker process has died, the error comes between two batches.
 
     torch's handler of SIGCHLD would raise it anywhere, also in the middle of an optimizer step, which then could not be
-    saved, and again when the process ends.
+    saved, and again when the process ends. A worker that dies while it sends a batch is first seen as a connection that
+    has broken, before the system reports the process as dead.
 
     Raises:
         RuntimeError: a worker process has died, see `is_dead_worker`.
@@ -96,7 +107,12 @@ def batches(loader: DataLoader) -> Iterator[Sample]:
     iterator = iter(loader)  # the first one installs the handler
     if loader.num_workers and hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    yield from iterator
+    try:
+        yield from iterator
+    except (ConnectionError, EOFError, FileNotFoundError) as error:  # no file: its socket is gone
+        if not loader.num_workers or "Original Traceback" in str(error):  # raised by the data, here or in a worker
+            raise
+        raise RuntimeError("DataLoader worker died while it sent a batch") from error
 
 
 def is_dead_worker(error: RuntimeError) -> bool:
@@ -122,16 +138,26 @@ def fill_cache(cfg, workers: int) -> None:
 
 def cache_settings(cfg) -> dict:
     """Returns the settings that the samples of a run depend on, as plain values."""
-    settings = {
-        key: value for key, value in cfg.DATA.items() if key not in ("CACHE", "ROOT", "ROOTS", "PROXY", "SYNTHETIC")
-    }
+    apart = ("CACHE", "ROOT", "ROOTS", "PROXY", "SYNTHETIC", "SKIP", "CUSTOM", "PARTIAL_DECODE")
+    settings = {key: value for key, value in cfg.DATA.items() if key not in apart}
+    if skip := build_skip(cfg):  # its names, not the path of the file; caches without it stay valid
+        settings["SKIP"] = {dataset: sorted(names) for dataset, names in skip.items()}
+    if build_front_end(cfg) == FrontEnd():  # caches from before it was a setting stay valid
+        settings.pop("INPUT")
+    if own := cfg.DATA.CUSTOM:
+        settings["CUSTOM"] = {name: {**entry, "ROOT": ""} for name, entry in own.items()}
     return json.loads(json.dumps({**settings, "SEED": cfg.TRAIN.SEED}))
+
+
+def build_skip(cfg) -> dict[str, dict[str, str]]:
+    """Returns the sequences that DATA.SKIP leaves out, with the reasons, see `read_skip`; {} without such a file."""
+    return read_skip(cfg.DATA.SKIP, all_datasets(build_rows(cfg))) if cfg.DATA.SKIP else {}
 
 
 def build_augmentation(cfg) -> Augmentation:
     """Returns the augmentation of training samples, DATA.AUGMENT."""
-    augment = cfg.DATA.AUGMENT
-    return Augmentation(augment.FLIP, augment.BRIGHTNESS, augment.GRAYSCALE, augment.DROP_RGB, augment.DROP_AUX)
+    a = cfg.DATA.AUGMENT
+    return Augmentation(a.FLIP, a.BRIGHTNESS, a.GRAYSCALE, a.DROP_RGB, a.DROP_AUX, a.DEGRADE)
 
 
 def build_sampler(cfg, part: str, augmentation: Augmentation) -> PairSampler:
@@ -142,12 +168,18 @@ def build_sampler(cfg, part: str, augmentation: Augmentation) -> PairSampler:
 
 
 def _load(cfg, part: str, name: str) -> list[Sequence]:
-    if find_dataset(name).split not in ("train", "val"):
+    dataset = find_dataset(name, build_rows(cfg))
+    if dataset.split not in ("train", "val"):
         raise ValueError(
             f"DATA.{part}.DATASETS_NAME: {name} is a test set; did you mean "
-            f"{find_dataset(name).root}_{'train' if part == 'TRAIN' else 'val'}?"
+            f"{dataset.root}_{'train' if part == 'TRAIN' else 'val'}?"
         )
-    sequences = load_dataset(name, build_store(cfg, name))
+    skip = build_skip(cfg).get(name, {})
+    sequences = build_dataset(cfg, name, skip)
+    if skip:
+        logger.info("%s: %d sequences are left out (DATA.SKIP): %s", name, len(skip), shorten(sorted(skip)))
+    if not sequences:
+        raise ValueError(f"{cfg.DATA.SKIP}: leaves no sequence of {name}; remove lines, or {name} from DATA.{part}")
     logger.info("%s: %d sequences, %d frames", name, len(sequences), sum(map(len, sequences)))
     return sequences
 
@@ -170,6 +202,7 @@ def _pair_sampler(
         seed=cfg.TRAIN.SEED + (0 if training else 1),
         negatives=cfg.DATA.NEGATIVES if training else 0.0,
         with_distractors=not training,
+        partial_decode=cfg.DATA.PARTIAL_DECODE,
     )
 
 

@@ -50,6 +50,8 @@ class Processing:
             ValueError: a box is not finite or has no area, or the modality is unknown.
         """
         augment = self.augmentation.draw(rng)
+        if modality == "rgb":
+            augment = augment.on_one_image()
         crops = []
         others = np.empty((0, 4))
         for source, box, spec in ((template, template_box, self.template), (search, search_box, self.search)):
@@ -61,7 +63,7 @@ class Processing:
                 return None
             if spec is self.search and distractors is not None:
                 others = augment.boxes(box_to_crop(distractors, crop))
-            crops.append(augment(pair, box_cxcywh))
+            crops.append(augment(pair, box_cxcywh, search=spec is self.search))
         (template_pair, template_cxcywh), (search_pair, search_cxcywh) = crops
         return Sample(
             template=pair_tensors(template_pair),

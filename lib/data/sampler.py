@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
+from lib.data.crop import Crop, Cropper, CropSpec, crop_pair, square_around
 from lib.data.processing import Processing
 from lib.data.sequence import Sequence
-from lib.structures import Sample
+from lib.structures import Frame, Sample
 
 MAX_DRAWS = 50  # attempts per sample to keep the target inside both crops, and to find another sequence
 
@@ -20,6 +21,12 @@ class SampleKey(NamedTuple):
 
     epoch: int
     index: int
+
+
+def crop_upper(sequence: Sequence, index: int, box_xywh: np.ndarray, spec: CropSpec) -> tuple[Frame, Crop]:
+    """Crops a frame as `crop_pair`, and reads it only down to the lower edge of the crop, see `Sequence.upper_part`."""
+    square = square_around(box_xywh, spec.factor)
+    return crop_pair(sequence.upper_part(index, square.y + square.side), box_xywh, spec)
 
 
 class PairSampler(Dataset):
@@ -36,6 +43,8 @@ class PairSampler(Dataset):
         negatives: share of samples whose template is from another sequence of the same modality, so that the target is
             absent.
         with_distractors: put the boxes of other things into the samples, of sequences that know them.
+        partial_decode: read images only down to the lower edges of the crops: the same samples, faster, see
+            `Sequence.upper_part`.
 
     Raises:
         ValueError: no sequence of a data set has two visible frames.
@@ -52,6 +61,7 @@ class PairSampler(Dataset):
         seed: int = 0,
         negatives: float = 0.0,
         with_distractors: bool = False,
+        partial_decode: bool = False,
     ):
         self.datasets = [[s for s in sequences if s.visible.sum() >= 2] for sequences in datasets]
         for number, (usable, given) in enumerate(zip(self.datasets, datasets, strict=True)):
@@ -67,6 +77,7 @@ class PairSampler(Dataset):
         self.seed = seed
         self.negatives = negatives
         self.with_distractors = with_distractors
+        self.partial_decode = partial_decode
 
     def __len__(self) -> int:
         return self.samples_per_epoch
@@ -84,8 +95,7 @@ class PairSampler(Dataset):
             source = sequence
             if self.negatives and rng.random() < self.negatives:
                 source, template = self.draw_other(rng, sequence, template)
-            # A sequence that is drawn draws the crops alone; one on disk reads whole frames.
-            frames = [getattr(s, "cropper", s.frame)(index) for s, index in ((source, template), (sequence, search))]
+            frames = [self._read(s, index) for s, index in ((source, template), (sequence, search))]
             known = self.with_distractors and hasattr(sequence, "distractors_xywh")
             sample = self.processing(
                 frames[0],
@@ -103,6 +113,11 @@ class PairSampler(Dataset):
             f"sample {tuple(key)}: the target was outside the crops in all {MAX_DRAWS} draws, the last from "
             f"{sequence.name}; reduce CENTER_JITTER or SCALE_JITTER"
         )
+
+    def _read(self, sequence: Sequence, index: int) -> Frame | Cropper:
+        if hasattr(sequence, "cropper"):  # it is drawn, and draws the crops alone
+            return sequence.cropper(index)
+        return partial(crop_upper, sequence, index) if self.partial_decode else sequence.frame(index)
 
     def draw(self, rng: np.random.Generator) -> tuple[Sequence, int, int]:
         """Draws a sequence and the indices of its template and search frame.
@@ -136,26 +151,3 @@ class PairSampler(Dataset):
         share = int(np.searchsorted(self.shares, rng.random(), side="right"))
         sequences = self.datasets[min(share, len(self.datasets) - 1)]
         return sequences[rng.integers(len(sequences))]
-
-
-class EpochSampler(Sampler):
-    """Yields this process's share of the keys of an epoch, so that workers need no state. Call `set_epoch` first."""
-
-    def __init__(self, length: int, rank: int = 0, world_size: int = 1, repeat: bool = False):
-        self.length = length // world_size
-        self.rank = rank
-        self.world_size = world_size
-        self.repeat = repeat  # every epoch has the keys of the first
-        self.epoch = 0
-        self.start = 0
-
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Selects the epoch. `start` is the number of samples of this process to skip when an epoch is resumed."""
-        self.epoch, self.start = epoch, start
-
-    def __len__(self) -> int:
-        return self.length - self.start
-
-    def __iter__(self) -> Iterator[SampleKey]:
-        for index in range(self.start, self.length):
-            yield SampleKey(1 if self.repeat else self.epoch, index * self.world_size + self.rank)

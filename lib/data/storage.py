@@ -7,7 +7,7 @@ import os
 import struct
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +36,28 @@ class Store(Protocol):
 
     def read(self, key: str) -> bytes:
         """Returns the content of one file. Raises FileNotFoundError if it is missing."""
+
+
+class ScreenedStore:
+    """A store for reading a data set of which some sequences are left out. Sequences keep the store inside it.
+
+    Args:
+        store: the store to read from.
+        skip: names of sequences that are not read.
+        failed: gets a text for each sequence that cannot be read, by its name; None: the error is raised.
+    """
+
+    def __init__(self, store: Store, skip: Collection[str] = (), failed: dict[str, str] | None = None):
+        self.store, self.name = store, store.name
+        self.skip, self.failed = frozenset(skip), failed
+
+    def list(self, folder: str = "") -> list[str]:
+        """See `Store.list`."""
+        return self.store.list(folder)
+
+    def read(self, key: str) -> bytes:
+        """See `Store.read`."""
+        return self.store.read(key)
 
 
 class DiskStore:
@@ -172,11 +194,31 @@ def open_store(path: str | Path, name: str) -> Store:
     )
 
 
-def pack_lmdb(folder: str | Path, target: str | Path) -> Iterator[str]:
+def find_files(folder: str | Path) -> dict[bytes, Path]:
+    """Returns the files below `folder` by their keys in an LMDB file, in the order of their paths.
+
+    Raises:
+        FileNotFoundError: the folder is missing or contains no file.
+        ValueError: a path cannot be a key.
+    """
+    found = os.walk(folder, followlinks=True)  # data sets are often symbolic links
+    paths = sorted(Path(parent, name) for parent, _, names in found for name in names if not is_clutter(name))
+    if not paths:
+        raise FileNotFoundError(f"{folder}: the folder is missing or contains no file")
+    return {_key(path.relative_to(folder)): path for path in paths}
+
+
+def pack_lmdb(
+    folder: str | Path, target: str | Path, convert: Callable[[str, bytes], bytes] | None = None, settings: str = ""
+) -> Iterator[str]:
     """Writes every file below `folder` to one LMDB file. Yields each key after it is written.
 
     The file gets its name when it is complete. An interrupted run leaves .<name>.part; the next run continues it, and
     writes again what has changed since.
+
+    Args:
+        convert: function (key, content of a file) → content to write, not longer; None: the content of the file.
+        settings: name of `convert` and its arguments; unfinished files with other settings are not continued.
 
     Raises:
         FileNotFoundError: the folder is missing or contains no file.
@@ -184,22 +226,19 @@ def pack_lmdb(folder: str | Path, target: str | Path) -> Iterator[str]:
         OSError: a file cannot be read, or the folder of the target cannot be written.
     """
     folder, target = Path(folder), Path(target)
-    found = os.walk(folder, followlinks=True)  # data sets are often symbolic links
-    paths = sorted(Path(parent, name) for parent, _, names in found for name in names if not is_clutter(name))
-    if not paths:
-        raise FileNotFoundError(f"{folder}: the folder is missing or contains no file")
-    files = {_key(path.relative_to(folder)): path for path in paths}
+    files = find_files(folder)
     partial = target.with_name(f".{target.name}.part")
-    size = sum(path.stat().st_size + 2 * PAGE for path in paths) + (1 << 24)
+    size = sum(path.stat().st_size + 2 * PAGE for path in files.values()) + (1 << 24)
     with (
         lock_folder(target.parent, f"packing of {target.name}", f".{target.name}.lock"),
         named(target, "free space or choose another target, and run the command again to continue"),
     ):
-        with _open_partial(partial, folder, size) as environment:
+        with _open_partial(partial, folder, size, settings) as environment:
             for key, path in files.items():
-                if not _is_packed(environment, key, path):
+                if not _is_packed(environment, key, path, same_size=convert is None):
+                    data = path.read_bytes()
                     with environment.begin(write=True) as transaction:
-                        transaction.put(key, path.read_bytes())
+                        transaction.put(key, convert(key.decode(), data) if convert else data)
                 yield key.decode()
             with environment.begin(write=True) as transaction:
                 # The start, and what an earlier run packed and was deleted since.
@@ -220,9 +259,9 @@ def _key(path: Path) -> bytes:
     return key
 
 
-def _open_partial(partial: Path, folder: Path, size: int) -> lmdb.Environment:
-    """Opens the unfinished file of an interrupted run on the same folder, or a new one."""
-    origin = str(folder.resolve()).encode(errors="replace")
+def _open_partial(partial: Path, folder: Path, size: int, settings: str) -> lmdb.Environment:
+    """Opens the unfinished file of an interrupted run on the same folder with the same settings, or a new one."""
+    origin = f"{folder.resolve()}{f' as {settings}' if settings else ''}".encode(errors="replace")
     if partial.exists():
         environment = None
         with contextlib.suppress(ValueError, lmdb.Error):  # not even its first pages are complete
@@ -240,10 +279,11 @@ def _open_partial(partial: Path, folder: Path, size: int) -> lmdb.Environment:
     return environment
 
 
-def _is_packed(environment: lmdb.Environment, key: bytes, path: Path) -> bool:
+def _is_packed(environment: lmdb.Environment, key: bytes, path: Path, same_size: bool) -> bool:
     """Returns whether a file was packed, and was not changed after packing began."""
     with environment.begin(buffers=True) as transaction:
         value = transaction.get(key)
         began = int(bytes(transaction.get(STARTED)).partition(b" ")[0])
         found = path.stat()
-        return value is not None and len(value) == found.st_size and max(found.st_mtime_ns, found.st_ctime_ns) < began
+        fits = value is not None and (not same_size or len(value) == found.st_size)
+        return fits and max(found.st_mtime_ns, found.st_ctime_ns) < began

@@ -25,6 +25,28 @@ class Annotation:
     aux_boxes_xywh: np.ndarray | None = None  # (N, 4), if each modality has its own annotation
     size: tuple[int, int] | None = None  # width and height of the images in pixels, if known
     anchors: tuple[Anchor, ...] = ()  # where runs start, for multi-start benchmarks
+    # Numbers of all images of the sequence, ascending, counted from the first one; None if every frame is annotated, or
+    # without images. Images between annotated ones can be missing.
+    numbers: np.ndarray | None = None
+
+    def select(self, rows: np.ndarray, every: int) -> np.ndarray:
+        """Returns the rows of a result that belong to annotated frames; another number than N if it does not fit.
+
+        If images are missing, a result can have a row for each image that is there, or for each image number.
+
+        Args:
+            rows: (R, ...) one row per frame.
+            every: every n-th frame is annotated, starting with the first.
+        """
+        if self.numbers is None or len(rows) != len(self.numbers):
+            return rows[::every]
+        return rows[self.numbers % every == 0]
+
+    def fits_images(self, rows: int) -> bool:
+        """Returns whether a result has one row per image, or per image number; also True if the images are unknown."""
+        if self.numbers is None or not len(self.numbers):
+            return True
+        return rows in (len(self.numbers), self.numbers[-1] + 1)
 
 
 # Annotation files in a sequence's folder: files of RGB and of the auxiliary modality; whether rows are x1 y1 x2 y2.
@@ -126,13 +148,14 @@ def _read_annotation(path: Path) -> np.ndarray:
 
 
 def annotations_from_sequences(
-    sequences: Iterable[Sequence], with_size: bool = False, with_anchors: bool = False
+    sequences: Iterable[Sequence], with_size: bool = False, with_anchors: bool = False, every: int = 1
 ) -> list[Annotation]:
     """Makes annotations from the names, boxes and visibility flags of `Sequence`s.
 
     Args:
         with_size: read the first image of each sequence to get the image size.
         with_anchors: read the anchors of each sequence.
+        every: annotations of every n-th frame only, see `Sequence.every_nth`.
 
     Raises:
         FileNotFoundError: an image or the file of the anchors is missing.
@@ -146,8 +169,10 @@ def annotations_from_sequences(
             s.aux_boxes_xywh,
             s.frame(0).rgb.shape[1::-1] if with_size else None,
             _anchors_of(s) if with_anchors else (),
+            np.arange(len(whole)) if every > 1 and whole.numbers is None else whole.numbers,
         )
-        for s in sequences
+        for whole in sequences
+        for s in [whole.every_nth(every)]
     ]
 
 

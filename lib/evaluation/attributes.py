@@ -9,6 +9,7 @@ import numpy as np
 from lib.evaluation.benchmarks import LASHER_ATTRIBUTES
 from lib.evaluation.rules.base import Benchmark
 from lib.utils.files import read_text
+from lib.utils.texts import MOST, shorten
 
 LASHER_FOLDER = "AttriSeqsTxt"  # folder of flags in LasHeR and in all synthetic data sets
 FOLDERS = ("", "attr_txt", "att", LASHER_FOLDER)  # possible names of the folder of flags; "": the given folder
@@ -108,4 +109,4 @@ def _by_attribute(folder: Path, sequences: list[str]) -> dict[str, np.ndarray]:
 
 
 def _first_names(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", …; are these flags of a different benchmark?" if len(names) > 5 else "")
+    return shorten(names) + ("; are these flags of a different benchmark?" if len(names) > MOST else "")

@@ -129,6 +129,17 @@ COESOT = VISEVENT._replace(
     attributes=(),
 )
 
+# Own videos (DATA.CUSTOM): one pass; frames without a valid box do not count, and boxes at the border do.
+OWN_DATA = Benchmark(
+    name="",
+    dataset="",
+    sequences=0,
+    rule=replace(OnePassRule(), leave_out_invalid=True, positive_position=False),
+    metrics=ONE_PASS,
+    verified=False,
+    evidence="Own data: there are no published figures. Frames without a valid box do not count.",
+)
+
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
@@ -137,3 +148,8 @@ BENCHMARKS = {
         *(VISEVENT, COESOT),
     )
 }
+
+
+def own_benchmark(name: str) -> Benchmark:
+    """Returns the benchmark of own data, an entry of DATA.CUSTOM: precision, normalised precision and success."""
+    return OWN_DATA._replace(name=name, dataset=name)

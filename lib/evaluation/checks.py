@@ -14,6 +14,10 @@ MOST_STARTS = 0.1  # share of results whose first box may differ; of six tracker
 SLOWEST = 4.0  # seconds per frame; times with a larger median are frames per second
 FIRST_MORE = "have rows that fit the annotation better without the first one: a row too many? They are scored unchanged"
 LAST_MORE = "have rows after the last annotated frame"
+OTHER_IMAGES = (
+    "have another number of rows than the sequence has images: were images missing when they were tracked? Rows are "
+    "compared by their positions"
+)
 FIRST_LESS = "lack a row and fit the annotation better from its second frame on: is the first box missing?"
 
 

@@ -6,24 +6,21 @@ the rule of the benchmark computes scores.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from lib.data.drop import Drop
 from lib.evaluation.annotations import Annotation
 from lib.evaluation.attributes import load_attributes
 from lib.evaluation.checks import first_box_warning, report_remarks
-from lib.evaluation.loading import check_annotations
 from lib.evaluation.report import Report, TrackerScores
-from lib.evaluation.rules.base import OFFICIAL, PROTOCOLS, Benchmark, Output, Scored
+from lib.evaluation.rules.base import PROTOCOLS, Benchmark, Output, Scored
+from lib.evaluation.selection import Results, find_outputs, keep_accepted, load_results, select_results, share_sequences
 from lib.evaluation.statistics import compare, interval, resampled_weights
 from lib.evaluation.truth import Truth
 from lib.results.folder import ResultFolder
-from lib.utils.texts import shorten
 
 FPS_NOTE = "FPS: of the tracker's own time as its files give it; processes that share a machine slow each other down."
 MEAN_NOTE = (
@@ -31,16 +28,6 @@ MEAN_NOTE = (
     "toolkit prints. Papers give either."
 )
 BOOTSTRAP_NOTE = "Intervals and comparisons: bootstrap over sequences, 2,000 resamples, the same ones for all trackers."
-
-
-class Results(NamedTuple):
-    """The results to score: the sequences for which every tracker has a valid result."""
-
-    annotations: list[Annotation]
-    outputs: dict[str, list[Output]]  # tracker → one output per annotation
-    problems: list[str]  # results that are missing or do not fit, as text
-    annotated: int  # number of sequences with an annotation
-    drops: dict[str, Drop | None]  # tracker → images that were withheld; None: no image
 
 
 class Evaluation(NamedTuple):
@@ -77,23 +64,10 @@ def evaluate_protocols(
     """
     results = {tracker: ResultFolder(tracker, folder) for tracker, folder in folders.items()}
     found = [find_outputs(benchmark, truth.annotations, results) for benchmark in benchmarks]
-    refused = {}  # protocol → why it or one of its trackers has no scores
     if allow_missing:
-        for number in range(1, len(found)):
-            empty = [tracker for tracker, outputs in found[number].outputs.items() if not outputs]
-            texts = [text for tracker in empty for text in found[number].problems[tracker]]
-            if empty:
-                protocol = benchmarks[number].protocol
-                refused[protocol] = f"Protocol {protocol} refuses all of {', '.join(empty)}: {shorten(texts, '; ')}."
-                found[number] = found[number].without(empty)
-        found = share_sequences(benchmarks, found)
+        found, refused = share_sequences(benchmarks, found)
     else:
-        order = sorted(range(len(found)), key=lambda number: found[number].count_problems() > 0)
-        benchmarks, found = [benchmarks[number] for number in order], [found[number] for number in order]
-        for benchmark, one in zip(benchmarks[1:], found[1:], strict=True):
-            if problems := [text for tracker in one.problems.values() for text in tracker]:
-                refused[benchmark.protocol] = f"Protocol {benchmark.protocol} refuses: {shorten(problems, '; ')}."
-        found = [found[0], *(one.without([t for t in one.outputs if one.problems[t]]) for one in found[1:])]
+        benchmarks, found, refused = keep_accepted(benchmarks, found)
     evaluations = []
     for benchmark, one in zip(benchmarks, found, strict=True):
         if evaluations and not one.outputs:
@@ -101,7 +75,7 @@ def evaluate_protocols(
         chosen = select_results(benchmark, truth.annotations, results, one, allow_missing)
         flags = load_attributes(benchmark, [a.name for a in chosen.annotations], attributes, truth.folder)
         evaluations.append(score_results(benchmark, chosen, truth.source, flags))
-    first = evaluations[0].report.with_beside([other.report for other in evaluations[1:]], tuple(refused.values()))
+    first = evaluations[0].report.with_beside([other.report for other in evaluations[1:]], tuple(refused))
     return [evaluations[0]._replace(report=first), *evaluations[1:]]
 
 
@@ -131,97 +105,6 @@ def evaluate(
     return score_results(benchmark, loaded, source, attributes or {}).report
 
 
-def load_results(
-    benchmark: Benchmark, annotations: list[Annotation], results: dict[str, ResultFolder], allow_missing: bool = False
-) -> Results:
-    """Reads and checks every tracker's files.
-
-    Args:
-        allow_missing: use the sequences for which every tracker has a valid result, instead of raising an error.
-
-    Raises:
-        ValueError: results are missing, too short, too long or invalid (one message lists all); a folder has no result
-            of this benchmark; or the annotations belong to a different benchmark.
-    """
-    return select_results(benchmark, annotations, results, find_outputs(benchmark, annotations, results), allow_missing)
-
-
-class Found(NamedTuple):
-    """The results of all trackers that one protocol accepts, and what it refuses."""
-
-    outputs: dict[str, dict[str, Output]]  # tracker → sequence → output
-    problems: dict[str, list[str]]  # tracker → results that are missing or do not fit, as text
-
-    def count_problems(self) -> int:
-        """Returns the number of problems of all trackers."""
-        return sum(len(texts) for texts in self.problems.values())
-
-    def without(self, trackers: Collection[str]) -> Found:
-        """Returns the other trackers."""
-        return Found(*({t: value for t, value in part.items() if t not in trackers} for part in self))
-
-    def restricted(self, names: Collection[str], reason: str) -> Found:
-        """Returns the outputs of some sequences. `reason` is a problem of the first tracker, if it is not empty."""
-        outputs = {tracker: {n: o for n, o in one.items() if n in names} for tracker, one in self.outputs.items()}
-        problems = {tracker: list(texts) for tracker, texts in self.problems.items()}
-        if reason and problems:
-            next(iter(problems.values())).append(reason)
-        return Found(outputs, problems)
-
-
-def find_outputs(benchmark: Benchmark, annotations: list[Annotation], results: dict[str, ResultFolder]) -> Found:
-    """Reads and checks every tracker's files, see `load_results`.
-
-    Raises:
-        ValueError: a folder has no result of this benchmark, or the annotations belong to a different benchmark.
-    """
-    check_annotations(benchmark, annotations)
-    loaded = {tracker: benchmark.rule.load(benchmark, annotations, folder) for tracker, folder in results.items()}
-    return Found({t: outputs for t, (outputs, _) in loaded.items()}, {t: texts for t, (_, texts) in loaded.items()})
-
-
-def share_sequences(benchmarks: list[Benchmark], found: list[Found]) -> list[Found]:
-    """Restricts the results of several protocols to the sequences that all of them accept for all trackers."""
-    everything = {name for one in found for outputs in one.outputs.values() for name in outputs}
-    accepted = [everything.intersection(*map(set, one.outputs.values())) for one in found]
-    common = set.intersection(*accepted)
-    restricted = []
-    for number, one in enumerate(found):
-        fallen = {
-            name: other.protocol
-            for other, names in zip(benchmarks, accepted, strict=True)
-            for name in sorted(accepted[number] - names)
-        }
-        texts = [f"{name} (protocol {protocol})" for name, protocol in fallen.items()]
-        reason = f"left out because another protocol refuses it: {shorten(texts)}" if texts else ""
-        restricted.append(one.restricted(common, reason))
-    return restricted
-
-
-def select_results(
-    benchmark: Benchmark,
-    annotations: list[Annotation],
-    results: dict[str, ResultFolder],
-    found: Found,
-    allow_missing: bool,
-) -> Results:
-    """Returns the results to score. Raises ValueError as `load_results`."""
-    problems = [text for texts in found.problems.values() for text in texts]
-    if problems and not allow_missing:
-        rules = "" if benchmark.protocol == OFFICIAL else f" (protocol {benchmark.protocol})"
-        raise ValueError(
-            f"{benchmark.name}{rules}: results are missing or do not fit: {shorten(problems, '; ')}; "
-            "--allow-missing scores the sequences that all trackers have"
-        )
-    scored = [a for a in annotations if all(a.name in outputs for outputs in found.outputs.values())]
-    if not found.outputs or not scored:
-        reason = shorten(problems, "; ") or f"{len(results)} trackers, {len(annotations)} annotated sequences"
-        raise ValueError(f"{benchmark.name}: nothing to score: {reason}")
-    outputs = {tracker: [tracked[a.name] for a in scored] for tracker, tracked in found.outputs.items()}
-    drops = {tracker: results[tracker].drop for tracker in outputs}
-    return Results(scored, outputs, problems, len(annotations), drops)
-
-
 def score_results(
     benchmark: Benchmark, results: Results, source: str = "", attributes: dict[str, np.ndarray] | None = None
 ) -> Evaluation:
@@ -239,6 +122,7 @@ def score_results(
     notes = [f"Protocol {benchmark.protocol}: {PROTOCOLS[benchmark.protocol]}.", benchmark.evidence]
     notes += [MEAN_NOTE] if "PR mean" in benchmark.metrics else []
     notes += [*benchmark.rule.notes(), FPS_NOTE, BOOTSTRAP_NOTE]
+    notes += [f"{tracker}: {drop.note}" for tracker, drop in results.drops.items() if drop and drop.note]
     all_scored = {
         tracker: benchmark.rule.score(benchmark, results.annotations, outputs)
         for tracker, outputs in results.outputs.items()

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.evaluation.annotations import Annotation
-from lib.evaluation.checks import FIRST_LESS, check_times, row_remark
+from lib.evaluation.checks import FIRST_LESS, OTHER_IMAGES, check_times, row_remark
 from lib.evaluation.rules.base import Benchmark, Output, Remark
 from lib.results.folder import ResultFolder
-from lib.results.raw import boxes_of, first_row_length, is_vot, nearest_file, read_numbers, read_rows
+from lib.results.matching import nearest_files
+from lib.results.raw import boxes_of, first_row_length, is_vot, read_numbers, read_rows
 from lib.results.vot_files import read_confidences
 from lib.utils.boxes import iou_xywh
 from lib.utils.texts import MOST, shorten
@@ -90,7 +91,10 @@ def load_outputs(
         try:
             rows = boxes_of(results.read(path, read_rows), options.round_corners)
             remarks = _name_remarks(annotation.name, path, others)
-            if len(range(0, len(rows), every)) != frames:
+            if not annotation.fits_images(len(rows)):
+                images = f"{annotation.name} ({len(rows)} rows for {annotation.numbers[-1] + 1} images)"
+                remarks.append(Remark(OTHER_IMAGES, images))
+            if len(annotation.select(rows, every)) != frames:
                 remark = row_remark(annotation, rows) if every == 1 else None
                 remarks += [remark] if remark else []
                 differ.append(f"{annotation.name} ({len(rows)} rows for {_frames(frames, every)})")
@@ -125,7 +129,7 @@ def _find_files(
     if not missing:
         return paths, []
     problem = f"{tracker}: no file in {folder} for {len(missing)} of {len(names)}: {shorten(missing)}"
-    near = [f"{file.name} for {name}" for name in missing[:MOST] if (file := nearest_file(folder, name))]
+    near = [f"{file.name} for {name}" for name, file in nearest_files(folder, missing[:MOST]).items()]
     problem += f"; did you mean {shorten(near)}?" if near else ""
     if len(missing) > len(names) / 2 and (hint := _other_benchmark_hint(benchmark, folder)):
         raise ValueError(f"{problem}{hint}, not of {benchmark.name}")
@@ -179,8 +183,9 @@ def _make_output(
     remarks: list[Remark],
 ) -> Output:
     """Reads boxes and companion files of one sequence. Raises ValueError if a file is invalid or does not fit."""
-    frames, boxes = len(annotation.boxes_xywh), rows[::every][: len(annotation.boxes_xywh)]
-    _check_length(len(rows), frames, every, options, path)
+    frames, annotated = len(annotation.boxes_xywh), annotation.select(rows, every)
+    boxes = annotated[:frames]
+    _check_length(len(rows), len(annotated), frames, every, options, path)
     # Shared by all protocols with the same rounding: rows that a protocol cuts or pads have no overlap.
     overlaps = results.once(
         ("overlaps", annotation, options.round_corners), lambda: annotation_overlaps(annotation, boxes)
@@ -200,14 +205,14 @@ def _make_output(
     return Output(boxes, overlaps, scores, times, len(rows), tuple(remarks))
 
 
-def _check_length(rows: int, frames: int, every: int, options: ReadOptions, path: Path) -> None:
+def _check_length(rows: int, got: int, frames: int, every: int, options: ReadOptions, path: Path) -> None:
     """Raises ValueError for a length that the rule does not accept.
 
     Args:
         rows: number of rows of the result file.
+        got: number of these that belong to annotated frames.
         frames: number of annotated frames, one in `every`.
     """
-    got = len(range(0, rows, every))
     if got == frames or (got > frames and options.cut_long):
         return
     if 0 < got < frames and (options.allow_short or options.pad_short):

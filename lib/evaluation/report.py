@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.data.drop import Drop
+from lib.data.drop import AnyDrop, parse_drop
 from lib.utils.files import write_text
 
 
@@ -46,7 +46,7 @@ class TrackerScores:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # metric → 95 %, bootstrap over sequences
     attributes: dict[str, dict[str, float]] = field(default_factory=dict)  # attribute → metric → score
     attribute_intervals: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)  # attribute → metric
-    drop: Drop | None = None  # images that were withheld; in report.json as text, "" for None
+    drop: AnyDrop | None = None  # images that were withheld; in report.json as text, "" for None
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,6 @@ class Report:
     attributes: dict[str, int] = field(default_factory=dict)  # attribute → number of sequences that have it
     comparisons: tuple[Comparison, ...] = ()  # all pairs of trackers, in the order of the ranking
     beside: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)  # protocol → tracker → metric → score
-    beside_sequences: dict[str, int] = field(default_factory=dict)  # protocol → number of scored sequences
 
     @property
     def title(self) -> str:
@@ -95,8 +94,7 @@ class Report:
     def with_beside(self, others: list[Report], notes: tuple[str, ...] = ()) -> Report:
         """Returns this report with the scores of other protocols in `beside`, and with more notes."""
         beside = {other.protocol: {name: t.scores for name, t in other.trackers.items()} for other in others}
-        counts = {other.protocol: other.sequences for other in others}
-        return replace(self, beside=beside, beside_sequences=counts, notes=(*self.notes, *notes))
+        return replace(self, beside=beside, notes=(*self.notes, *notes))
 
     def with_comparisons(self, comparisons: tuple[Comparison, ...]) -> Report:
         """Returns this report with comparisons of its trackers."""
@@ -144,6 +142,6 @@ def _read_tracker(entry: dict) -> TrackerScores:
         name: {metric: tuple(ends) for metric, ends in metrics.items()}
         for name, metrics in entry.get("attribute_intervals", {}).items()
     }
-    drop = Drop.parse(entry["drop"]) if entry.get("drop") else None
+    drop = parse_drop(entry["drop"]) if entry.get("drop") else None
     read = {"curves": curves, "intervals": intervals, "attribute_intervals": attributes, "drop": drop}
     return TrackerScores(**{**entry, **read})

@@ -44,8 +44,14 @@ def truth_from_folder(benchmark: Benchmark, folder: Path, with_size: bool = True
 
 def truth_from_store(benchmark: Benchmark, store: Store, with_size: bool = True) -> Truth:
     """Reads the annotations of a data set. Raises FileNotFoundError and ValueError as `truth_from_folder`."""
+    return truth_from_sequences(benchmark, load_dataset(benchmark.dataset, store), store, with_size)
+
+
+def truth_from_sequences(
+    benchmark: Benchmark, sequences: list[Sequence], store: Store, with_size: bool = True
+) -> Truth:
+    """Returns the annotations of sequences that were read from `store`. Raises ValueError as `truth_from_folder`."""
     rule, root = benchmark.rule, store.root if isinstance(store, DiskStore) else None
-    sequences = [sequence.every_nth(rule.every) for sequence in load_dataset(benchmark.dataset, store)]
-    annotations = annotations_from_sequences(sequences, with_size and rule.needs_size, rule.needs_anchors)
+    annotations = annotations_from_sequences(sequences, with_size and rule.needs_size, rule.needs_anchors, rule.every)
     source = "synthetic data" if root and read_manifest(root.parent) else ""
-    return Truth(annotations, {sequence.name: sequence for sequence in sequences}, source, root)
+    return Truth(annotations, {s.name: s.every_nth(rule.every) for s in sequences}, source, root)

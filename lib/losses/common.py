@@ -42,6 +42,10 @@ class FeatureSpec(NamedTuple):
 class FeatureLoss(nn.Module):
     """Base of the losses on block features: pairs of layers, and a projection from student to teacher width for each.
 
+    The networks return only the features of the blocks in `layers`; see DISTILL_LOSSES.
+
+    The forward returns the loss of each layer, (L,), whose sum is the loss. Each is balanced at its own block.
+
     Raises:
         ValueError: the teacher has too few blocks, see `pair_layers`.
     """
@@ -49,6 +53,7 @@ class FeatureLoss(nn.Module):
     def __init__(self, student: FeatureSpec, teacher: FeatureSpec):
         super().__init__()
         self.layers = pair_layers(student, teacher)
+        self.places = tuple(f"block{own:02d}" for own, _ in self.layers)
         self.template_tokens = student.template_tokens
         self.project = nn.ModuleList(nn.Linear(student.width, teacher.width) for _ in self.layers)
 

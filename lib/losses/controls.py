@@ -25,14 +25,14 @@ class PlainCosine(FeatureLoss):
     def forward(
         self, student: TrackOutput, teacher: TrackOutput, sample: Sample, progress: float
     ) -> tuple[Tensor, Logs]:
-        """Returns the loss, a scalar, and an empty dictionary."""
+        """Returns the loss of each matched layer, (L,), and an empty dictionary."""
         weight = token_weights(sample.search_box, student, self.template_tokens)
-        losses = [
-            weighted(1 - cosine(normalize(project(s)), normalize(t)), weight)
-            for (own, other), project in zip(self.layers, self.project, strict=True)
-            for s, t in zip(block_features(student, own), block_features(teacher, other), strict=True)
-        ]
-        return torch.stack(losses).mean(), {}
+        losses = []
+        for (own, other), project in zip(self.layers, self.project, strict=True):
+            pairs = zip(block_features(student, own), block_features(teacher, other), strict=True)
+            distances = [weighted(1 - cosine(normalize(project(s)), normalize(t)), weight) for s, t in pairs]
+            losses.append(torch.stack(distances).mean())
+        return torch.stack(losses) / len(losses), {}
 
 
 class ContentStyle(FeatureLoss):
@@ -44,14 +44,16 @@ class ContentStyle(FeatureLoss):
     def forward(
         self, student: TrackOutput, teacher: TrackOutput, sample: Sample, progress: float
     ) -> tuple[Tensor, Logs]:
-        """Returns the loss, a scalar, and an empty dictionary."""
+        """Returns the loss of each matched layer, (L,), and an empty dictionary."""
         losses = []
         for (own, other), project in zip(self.layers, self.project, strict=True):
+            distances = []
             for s, t in zip(block_features(student, own), block_features(teacher, other), strict=True):
                 (s_content, s_style), (t_content, t_style) = (_content_style(normalize(f)) for f in (project(s), t))
                 content = (s_content - t_content).square().mean()
-                losses.append(self.CONTENT_WEIGHT * content + (s_style - t_style).square().mean())
-        return torch.stack(losses).mean(), {}
+                distances.append(self.CONTENT_WEIGHT * content + (s_style - t_style).square().mean())
+            losses.append(torch.stack(distances).mean())
+        return torch.stack(losses) / len(losses), {}
 
 
 def _content_style(tokens: Tensor) -> tuple[Tensor, Tensor]:

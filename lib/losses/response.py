@@ -16,6 +16,8 @@ class Response(nn.Module):
 
     BOX_WEIGHT = 0.25
 
+    layers = ()  # it needs no features of blocks
+
     def __init__(self, student: FeatureSpec, teacher: FeatureSpec):
         super().__init__()
 

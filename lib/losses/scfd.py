@@ -32,7 +32,7 @@ class SCFD(FeatureLoss):
     def forward(
         self, student: TrackOutput, teacher: TrackOutput, sample: Sample, progress: float
     ) -> tuple[Tensor, Logs]:
-        """Returns the loss, a scalar, and values to log, scalars by name."""
+        """Returns the loss of each matched layer, (L,), and values to log, scalars by name."""
         start = self.template_tokens
         weight = token_weights(sample.search_box, student, start)
         losses, logs = [], {}
@@ -47,11 +47,11 @@ class SCFD(FeatureLoss):
             power = [t.square().sum(dim=-1) for t in (t_specific, t_common)]
             energy = power[0] / (power[0] + power[1]).clamp(min=1e-6)
             direction = weighted(1 - cosine(s_specific, t_specific), weight * energy)
-            losses.append(common + SPECIFIC_WEIGHT * (location + ENERGY_WEIGHT * direction))
+            losses.append((common + SPECIFIC_WEIGHT * (location + ENERGY_WEIGHT * direction)).mean())
             logs[f"scfd/specific_to_common{other:02d}"] = (power[0].mean() / power[1].mean().clamp(min=1e-6)).sqrt()
             peaks = (t_specific[:, start:] / SPATIAL_TEMPERATURE).softmax(dim=1).amax(dim=1)
             logs[f"scfd/peakedness{other:02d}"] = peaks.mean()
-        return torch.stack(losses).mean(), logs
+        return torch.stack(losses) / len(losses), logs
 
     def _relation(self, common: Tensor) -> Tensor:
         """(B, N, D) → (B, hw, N_template): cosine of each search token with each template token."""

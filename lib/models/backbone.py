@@ -49,6 +49,71 @@ class Backbone(Protocol):
         """
         ...
 
+    def embed_template(self, template: Tensor, mask: Tensor | None = None, vector: Tensor | None = None) -> Tensor:
+        """The part of `embed` for the template, (B, Nt, D). Only used if `can_split` is True."""
+        raise NotImplementedError
+
+    def embed_search(self, search: Tensor, mask: Tensor | None = None, vector: Tensor | None = None) -> Tensor:
+        """The part of `embed` for search and prefix tokens, (B, hw + prefix, D). Only used if `can_split` is True."""
+        raise NotImplementedError
+
+    @property
+    def can_split(self) -> bool:
+        """Whether template tokens can be processed without search tokens, as MODEL.BACKBONE.ATTENTION asymmetric asks.
+
+        Then `embed_template`, `embed_search`, `template_block` and `search_block` are implemented.
+        """
+        return False
+
+    def template_block(self, layer: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Runs a block on template tokens that attend to each other alone.
+
+        Args:
+            layer: number of the block, counted from 1.
+            tokens: (B, Nt, D).
+
+        Returns:
+            (B, Nt, D), and what `search_block` needs of it, a tensor with B in the first dimension.
+        """
+        raise NotImplementedError
+
+    def search_block(self, layer: int, tokens: Tensor, memory: Tensor) -> Tensor:
+        """Runs a block on search and prefix tokens (B, hw + prefix, D), which attend to the template as well.
+
+        Args:
+            memory: of `template_block` for this layer.
+        """
+        raise NotImplementedError
+
+    @property
+    def can_eliminate(self) -> bool:
+        """Whether search tokens can be left out of later blocks, as MODEL.BACKBONE.ELIMINATION asks.
+
+        Then `attend_ranked` and `finish_block` are implemented and, if `can_split`, `template_block` has the argument
+        `ranked`: its memory is then one for `attend_ranked`.
+        """
+        return False
+
+    def attend_ranked(
+        self, layer: int, tokens: Tensor, queries: Sequence[int], memory: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Runs the attention of a block, and says how much of it each token gets from the tokens `queries`.
+
+        Args:
+            layer: number of the block, counted from 1.
+            tokens: (B, N, D); with `memory`, search and prefix tokens alone.
+            queries: indices of tokens; with `memory`, of the template tokens in it.
+            memory: of `template_block` with `ranked`.
+
+        Returns:
+            (B, N, D) for `finish_block`, and (B, N) float32, the mean over heads and queries.
+        """
+        raise NotImplementedError
+
+    def finish_block(self, layer: int, tokens: Tensor) -> Tensor:
+        """Runs the rest of a block on all or some of the tokens of `attend_ranked`, (B, N, D)."""
+        raise NotImplementedError
+
     @property
     def depth(self) -> int:
         """Number of blocks."""
@@ -109,3 +174,9 @@ class Backbone(Protocol):
 def quarter_ends(depth: int) -> tuple[int, ...]:
     """Returns the last block of each quarter of a network, counted from 1: for 12 blocks (3, 6, 9, 12)."""
     return tuple(sorted({math.ceil(depth * quarter / 4) for quarter in (1, 2, 3, 4)}))
+
+
+def center_tokens(grid: int) -> list[int]:
+    """Returns the row-major indices of the central 2x2 cells of a square grid; for an odd grid, the central cell."""
+    middle = sorted({(grid - 1) // 2, grid // 2})
+    return [row * grid + column for row in middle for column in middle]

@@ -24,13 +24,22 @@ MODELS = {"student": Student, "teacher": Teacher}
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     **{name: partial(ViT, variant) for name, variant in VARIANTS.items()},
 }
+# Settings that older checkpoints lack → the value that they were trained with.
+LATER_SETTINGS = {
+    "MODEL.BACKBONE.ATTENTION": "joint",
+    "DATA.INPUT.DEPTH": "colormap",
+    "DATA.INPUT.EVENTS": "frames",
+}
+# Settings without weights, which a trained network may also be used with.
+FREE_SETTINGS = ("MODEL.BACKBONE.ELIMINATION.LAYERS", "MODEL.BACKBONE.ELIMINATION.KEEP")
 
 
 def build_model(cfg) -> nn.Module:
     """Returns the student or teacher that MODEL and DATA.{TEMPLATE,SEARCH}.SIZE describe, with initial weights.
 
     Raises:
-        ValueError: MODEL.BACKBONE.INTERACTION_LAYERS contains a number that is not the number of a block.
+        ValueError: MODEL.BACKBONE.INTERACTION_LAYERS or ELIMINATION.LAYERS contains a number that is not that of a
+            block, or the backbone cannot have MODEL.BACKBONE.ATTENTION or ELIMINATION.
     """
     model = cfg.MODEL
     encoder = BACKBONES[model.BACKBONE.TYPE](
@@ -47,7 +56,14 @@ def build_model(cfg) -> nn.Module:
         fusion=FUSIONS[model.FUSION.TYPE].build(encoder.width, encoder.template_tokens, model.FUSION.RANK),
         head=HEADS[model.HEAD.TYPE](encoder.width, model.HEAD.NUM_CHANNELS),
         normalize=Normalize(cfg.DATA.MEAN, cfg.DATA.STD),
+        target_embed=model.TARGET_EMBED,
+        **(_student_arguments(model.BACKBONE) if model.TYPE == "student" else {}),
     )
+
+
+def _student_arguments(backbone) -> dict[str, Any]:
+    removal = backbone.ELIMINATION
+    return {"attention": backbone.ATTENTION, "elimination": dict.fromkeys(removal.LAYERS, removal.KEEP)}
 
 
 def load_trained_model(cfg, checkpoint: str | Path) -> nn.Module:
@@ -71,13 +87,19 @@ def load_trained_content(cfg, content: dict[str, Any], checkpoint: str | Path) -
 def check_settings(content: dict[str, Any], cfg, checkpoint: Path) -> None:
     """Raises ValueError if the settings in a checkpoint's content describe a different network than `cfg`."""
     trained, wanted = network_settings(content.get("config", {})), network_settings(to_plain(cfg))
+    if trained:  # checkpoints without a configuration are only checked by their shapes
+        trained = {**LATER_SETTINGS, **trained}
     for key, value in trained.items():
-        if wanted.get(key, value) != value:
+        if wanted.get(key, value) != value and key not in FREE_SETTINGS:
             raise ValueError(f"{checkpoint}: trained with {key} {value}, the config has {wanted[key]}")
 
 
 def network_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns the settings of a configuration that a network depends on, e.g. {'MODEL.BACKBONE.STRIDE': 16}."""
+    """Returns the settings of a configuration that a network depends on, e.g. {'MODEL.BACKBONE.STRIDE': 16}.
+
+    Of the front ends, these are the kinds of pictures that depth and events become. Those of thermal images only set
+    which grey levels are black and white, and may fit each data set.
+    """
     keys = (
         "DATA.MEAN",
         "DATA.STD",
@@ -85,6 +107,8 @@ def network_settings(config: dict[str, Any]) -> dict[str, Any]:
         "DATA.TEMPLATE.FACTOR",
         "DATA.SEARCH.SIZE",
         "DATA.SEARCH.FACTOR",
+        "DATA.INPUT.DEPTH",
+        "DATA.INPUT.EVENTS",
     )
     return {
         key: value
@@ -109,4 +133,5 @@ def build_mae(cfg, model: nn.Module) -> CMAE:
         width=pretrain.DECODER.WIDTH,
         depth=pretrain.DECODER.DEPTH,
         heads=pretrain.DECODER.HEADS,
+        target=pretrain.TARGET,
     )

@@ -13,7 +13,7 @@ from lib.models.vit import LayerNorm
 
 FFN_RATIO, HEAD_WIDTH = 2, 64
 MATCH_SCALE = 4.0  # so that cosines are about as large as the channels of a token
-PATHS = ("rgb", "aux", "joint")  # of MultiPathFusion, in the order of its weights
+PATHS = ("rgb", "aux", "joint")  # of the fusions with paths, in the order of their weights
 
 
 class SimpleFusion(nn.Module):
@@ -112,6 +112,36 @@ class MultiPathFusion(nn.Module):
         return self.gate(torch.cat([rgb, aux], dim=-1)[:, self.template_tokens :]).softmax(dim=-1)
 
 
+class UnimodalPathFusion(MultiPathFusion):
+    """`MultiPathFusion` whose first two paths see one modality each (docs/method.md, The teacher; ours).
+
+    In the paths "rgb" and "aux", search tokens attend to search and template tokens of their own stream only. Behind
+    them, each stream attends to the other one, as "rgb" and "aux" of `MultiPathFusion` do; "joint" sees both. F is the
+    weighted sum of these three. Paths that differ give a selection something to select.
+    """
+
+    def __init__(self, width: int, template_tokens: int, rank: int):
+        super().__init__(width, template_tokens, rank)
+        self.to_rgb = CrossBlock(width)
+        self.to_aux = CrossBlock(width)
+
+    def forward(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `MultiPathFusion.forward`."""
+        weights = self.path_weights(rgb, aux)
+        templates = torch.cat([rgb[:, : self.template_tokens], aux[:, : self.template_tokens]], dim=1)
+        alone = [
+            block(tokens[:, self.template_tokens :], tokens) for block, tokens in ((self.rgb, rgb), (self.aux, aux))
+        ]
+        crossed = [
+            block(own, torch.cat([other, templates], dim=1))
+            for block, own, other in ((self.to_rgb, *alone), (self.to_aux, *reversed(alone)))
+        ]
+        both = torch.cat(crossed, dim=1)
+        joint = self.joint(both, torch.cat([both, templates], dim=1)).unflatten(1, (2, -1)).mean(dim=1)
+        fused = (torch.stack([*crossed, joint], dim=-1) * weights[:, :, None]).sum(dim=-1)
+        return fused, dict(zip(PATHS, (*alone, joint), strict=True))
+
+
 class CrossBlock(nn.Module):
     """A transformer block with queries from one set of tokens and keys and values from another.
 
@@ -168,4 +198,5 @@ FUSIONS = {
     "simple": FusionEntry(SimpleFusion, ("student",)),
     "match": FusionEntry(MatchFusion, ("student",)),
     "multi_path": FusionEntry(MultiPathFusion, ("teacher",)),
+    "unimodal_paths": FusionEntry(UnimodalPathFusion, ("teacher",)),
 }

@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from lib.models.backbone import center_tokens
 from lib.models.masking import STRATEGIES, Masks, choose_masks
-from lib.models.network import embedding_rows
-from lib.models.vit import LayerNorm, build_block, center_tokens, sincos_positions
+from lib.models.network import embedding_rows, network_inputs
+from lib.models.vit import LayerNorm, build_block, sincos_positions
 from lib.structures import MODALITIES, Pair, Sample
 
 LAST_DECAY = 0.999  # of the moving average of the model that scores locations
@@ -23,8 +25,9 @@ LAST_DECAY = 0.999  # of the moving average of the model that scores locations
 class Reconstruction(NamedTuple):
     """Result of one masked batch of B samples; N tokens per modality."""
 
-    prediction: Tensor  # (B, 2, N, 3 * stride**2): every patch, RGB first, normalised as by `patch_targets`
-    patches: Tensor  # true patches, the same shape, in [0, 1]
+    prediction: Tensor  # (B, 2, N, P): every patch, RGB first, normalised as by `patch_targets`; or every token
+    target: Tensor  # the same shape: true patches in [0, 1], or the averaged model's tokens, layer-normalised
+    patches: Tensor  # true patches, (B, 2, N, 3 * stride**2) in [0, 1]
     masks: Masks
     scores: Tensor  # (B, hw): score of each search location
 
@@ -39,6 +42,7 @@ class CMAE(nn.Module):
         strategy: a key of STRATEGIES.
         mask_ratio, other_ratio, template_ratio: see `choose_masks`.
         width, depth, heads: of the decoder.
+        target: what is reconstructed: "pixels", or "features", the tokens of the averaged model for the unmasked pair.
 
     Raises:
         ValueError: the backbone cannot be masked; or all blocks are joint, so that no block measures the saliency of a
@@ -55,8 +59,10 @@ class CMAE(nn.Module):
         width: int,
         depth: int,
         heads: int,
+        target: str = "pixels",
     ):
         super().__init__()
+        self.target = target
         backbone = model.streams[0]
         if not backbone.can_mask:
             raise ValueError(
@@ -72,12 +78,18 @@ class CMAE(nn.Module):
         self.ratios = {"mask_ratio": mask_ratio, "other_ratio": other_ratio, "template_ratio": template_ratio}
         self.scorer = copy.deepcopy(model).requires_grad_(False)
         self.scorer.fusion = self.scorer.head = nn.Identity()  # it only encodes
+        self.scorer.kept_layers = frozenset({self.saliency_layer - 1, backbone.depth})
         self.mask_vectors = nn.Parameter(torch.zeros(len(MODALITIES), backbone.width))
         nn.init.trunc_normal_(self.mask_vectors, std=0.02)
         grids = (backbone.template_grid, backbone.grid)
-        self.decoder = Decoder(backbone.width, grids, 3 * backbone.stride**2, width, depth, heads)
+        outputs = 3 * backbone.stride**2 if target == "pixels" else backbone.width
+        self.decoder = Decoder(backbone.width, grids, outputs, width, depth, heads)
         self.stride = backbone.stride
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+
+    def no_weight_decay(self) -> set[str]:
+        """Returns the names of parameters that are no matrices of weights: the mask vectors."""
+        return {"mask_vectors"}
 
     def train(self, mode: bool = True) -> CMAE:
         super().train(mode)
@@ -90,15 +102,25 @@ class CMAE(nn.Module):
         Args:
             exponent: exponent of the scores in [0, 1], see `masking.curriculum`.
         """
-        scores = self.score(sample.template, sample.search, sample.modality)
+        inputs = network_inputs(sample)
+        scores, last = self._look(*inputs)
         masks = choose_masks(scores, self.scorer.streams[0].template_tokens, exponent, **self.ratios)
-        prediction = self.reconstruct(model, sample.template, sample.search, sample.modality, masks.mask)
-        return Reconstruction(prediction, self.patches(sample.template, sample.search), masks, scores)
+        prediction = self.reconstruct(model, *inputs, masks.mask)
+        patches = self.patches(sample.template, sample.search)
+        target = patches if self.target == "pixels" else functional.layer_norm(last, last.shape[-1:], eps=1e-6)
+        return Reconstruction(prediction, target, patches, masks, scores)
 
     @torch.no_grad()
-    def score(self, template: Pair, search: Pair, modality: Tensor) -> Tensor:
+    def score(self, template: Pair, search: Pair, modality: Tensor, template_box: Tensor | None = None) -> Tensor:
         """Returns the score of each search location, (B, hw), from the averaged model on the unmasked pair."""
-        features = self.scorer.encode(template, search, modality)[2]
+        return self._look(template, search, modality, template_box)[0]
+
+    @torch.no_grad()
+    def _look(
+        self, template: Pair, search: Pair, modality: Tensor, template_box: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the scores, (B, hw), and the last tokens of the averaged model, (B, 2, N, D) float32."""
+        features = self.scorer.encode(template, search, modality, template_box)[2]
         backbone = self.scorer.streams[0]
         queries, start = center_tokens(backbone.template_grid), backbone.template_tokens
         before, last = (
@@ -109,11 +131,20 @@ class CMAE(nn.Module):
             stream.attention_received(self.saliency_layer, tokens, queries)[:, start:]
             for stream, tokens in zip(self.scorer.streams, before, strict=True)
         )
-        return self.strategy(saliency, tuple(tokens[:, start:] for tokens in last))
+        scores = self.strategy(saliency, tuple(tokens[:, start:] for tokens in last))
+        return scores, torch.stack(last, dim=1).float()
 
-    def reconstruct(self, model: nn.Module, template: Pair, search: Pair, modality: Tensor, mask: Tensor) -> Tensor:
-        """Predicts all patches from the visible tokens, (B, 2, N, 3 * stride**2). `mask`: (B, 2, N) bool."""
-        rgb, aux, _ = model.encode(template, search, modality, mask, self.mask_vectors)
+    def reconstruct(
+        self,
+        model: nn.Module,
+        template: Pair,
+        search: Pair,
+        modality: Tensor,
+        template_box: Tensor | None,
+        mask: Tensor,
+    ) -> Tensor:
+        """Predicts all patches or tokens from the visible tokens, (B, 2, N, P). `mask`: (B, 2, N) bool."""
+        rgb, aux, _ = model.encode(template, search, modality, template_box, mask, self.mask_vectors)
         return self.decoder(torch.stack([rgb, aux], dim=1), embedding_rows(modality))
 
     def patches(self, template: Pair, search: Pair) -> Tensor:
@@ -136,16 +167,19 @@ class CMAE(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Transformer blocks over the tokens of both modalities, then a linear map to pixels for each modality.
+    """Transformer blocks over the tokens of one modality at a time, then a linear map to patches for each modality.
+
+    Because the decoder sees one modality only, what the other one knows must pass through the encoder's joint blocks,
+    which are kept, and not through the decoder, which is not.
 
     Args:
         inputs: D, channels of the encoder's tokens.
         grids: tokens along a side of the template and of the search crop.
-        pixels: values of a patch, 3 * stride**2.
+        outputs: values of a patch, 3 * stride**2, or channels of a token.
         width, depth, heads: of the blocks.
     """
 
-    def __init__(self, inputs: int, grids: tuple[int, int], pixels: int, width: int, depth: int, heads: int):
+    def __init__(self, inputs: int, grids: tuple[int, int], outputs: int, width: int, depth: int, heads: int):
         super().__init__()
         self.embed = nn.Linear(inputs, width)
         positions = torch.cat([sincos_positions(grid, width) for grid in grids], dim=1)
@@ -153,18 +187,22 @@ class Decoder(nn.Module):
         self.modality_embed = nn.Parameter(torch.zeros(len(MODALITIES), width))
         self.blocks = nn.ModuleList(build_block(width, heads) for _ in range(depth))
         self.norm = LayerNorm(width)
-        self.weight = nn.Parameter(torch.empty(len(MODALITIES), width, pixels))
-        self.bias = nn.Parameter(torch.zeros(len(MODALITIES), pixels))
+        self.weight = nn.Parameter(torch.empty(len(MODALITIES), width, outputs))
+        self.bias = nn.Parameter(torch.zeros(len(MODALITIES), outputs))
         nn.init.trunc_normal_(self.modality_embed, std=0.02)
         nn.init.trunc_normal_(self.weight, std=0.02)
 
+    def no_weight_decay(self) -> set[str]:
+        """Returns the names of parameters that are no matrices of weights: embeddings, and a bias per modality."""
+        return {"modality_embed", "bias"}
+
     def forward(self, tokens: Tensor, kinds: Tensor) -> Tensor:
-        """Maps tokens (B, 2, N, D) to patches (B, 2, N, pixels). `kinds`: (B, 2) rows of the modality tables."""
+        """Maps tokens (B, 2, N, D) to patches (B, 2, N, outputs). `kinds`: (B, 2) rows of the modality tables."""
         tokens = self.embed(tokens) + self.positions + self.modality_embed[kinds][:, :, None]
-        joint = tokens.flatten(1, 2)
+        single = tokens.flatten(0, 1)
         for block in self.blocks:
-            joint = block(joint)
-        tokens = self.norm(joint).view_as(tokens)
+            single = block(single)
+        tokens = self.norm(single).view_as(tokens)
         return tokens @ self.weight[kinds].to(tokens.dtype) + self.bias[kinds][:, :, None]
 
 

@@ -24,7 +24,7 @@ class Teacher(PairNetwork):
         encoder: the backbone of RGB. The backbone of the auxiliary modality starts as its copy, so that both have the
             same feature basis at the start.
         interaction_layers: blocks, counted from 1, after which the streams exchange.
-        fusion, head, normalize: see `PairNetwork`.
+        fusion, head, normalize, target_embed: see `PairNetwork`.
 
     Raises:
         ValueError: an interaction layer is not the number of a block.
@@ -37,11 +37,12 @@ class Teacher(PairNetwork):
         fusion: nn.Module,
         head: nn.Module,
         normalize: nn.Module,
+        target_embed: bool = False,
     ):
         check_layers(interaction_layers, encoder.depth)
         exchanges = nn.ModuleDict({f"{n:02d}": ExchangeStage(encoder.width) for n in sorted(interaction_layers)})
         encoders = {"rgb": encoder, "aux": copy.deepcopy(encoder), "exchanges": exchanges}
-        super().__init__(encoders, encoder.width, fusion, head, normalize)
+        super().__init__(encoders, encoder.width, fusion, head, normalize, target_embed)
 
     @property
     def streams(self) -> tuple[Backbone, Backbone]:
@@ -69,6 +70,7 @@ class Teacher(PairNetwork):
         template: Pair,
         search: Pair,
         modality: Tensor,
+        template_box: Tensor | None = None,
         mask: Tensor | None = None,
         mask_vectors: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -78,14 +80,14 @@ class Teacher(PairNetwork):
         for m, stream in enumerate(self.streams):
             masked = (None, None) if mask is None else (mask[:, m], mask_vectors[rows[:, m]])
             tokens = stream.embed(self.normalize(template[m]), self.normalize(search[m]), *masked)
-            states.append(tokens + self.modality_embed[rows[:, m]][:, None])
+            states.append(self.mark_target(tokens + self.modality_embed[rows[:, m]][:, None], template_box))
         features, count = {}, self.rgb.tokens
-        features["block00/rgb"], features["block00/aux"] = (tokens[:, :count] for tokens in states)
+        self.keep(features, 0, *(tokens[:, :count] for tokens in states))
         for number, blocks in enumerate(zip(self.rgb.blocks, self.aux.blocks, strict=True), start=1):
-            states = [block(tokens) for block, tokens in zip(blocks, states, strict=True)]
+            states = [self.run(block, tokens) for block, tokens in zip(blocks, states, strict=True)]
             if (name := f"{number:02d}") in self.exchanges:
-                states = self.exchanges[name](*states)
-            features[f"block{name}/rgb"], features[f"block{name}/aux"] = (tokens[:, :count] for tokens in states)
+                states = self.run(self.exchanges[name], *states)
+            self.keep(features, number, *(tokens[:, :count] for tokens in states))
         rgb, aux = (s.norm(tokens[:, :count]) for s, tokens in zip(self.streams, states, strict=True))
         return rgb, aux, features
 

@@ -14,6 +14,7 @@ import torch
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lib.models.backbone import Backbone, ForeignTensor
 from lib.models.weights.convert import KERNEL, convert_vit
@@ -80,13 +81,77 @@ class ViT(nn.Module, Backbone):
         Args:
             mask: (B, N) bool; masked patches are replaced by `vector` (B, D) before positions are added.
         """
-        tokens = torch.cat([self.patch_embed(template), self.patch_embed(search)], dim=1)
-        if mask is not None:
-            tokens = torch.where(mask[..., None], vector[:, None].to(tokens.dtype), tokens)
-        tokens = tokens + torch.cat([self.template_position, self.search_position], dim=1)
+        count = self.template_tokens
+        first, second = (None, None) if mask is None else (mask[:, :count], mask[:, count:])
+        parts = self.embed_template(template, first, vector), self.embed_search(search, second, vector)
+        return torch.cat(parts, dim=1)
+
+    def embed_template(self, template: Tensor, mask: Tensor | None = None, vector: Tensor | None = None) -> Tensor:
+        """The part of `embed` for the template, (B, Nt, D). `mask`: (B, Nt)."""
+        return self._embed(template, self.template_position, mask, vector)
+
+    def embed_search(self, search: Tensor, mask: Tensor | None = None, vector: Tensor | None = None) -> Tensor:
+        """The part of `embed` for the search crop and the prefix, (B, hw + prefix, D). `mask`: (B, hw)."""
+        tokens = self._embed(search, self.search_position, mask, vector)
         if self.prefix is None:
             return tokens
         return torch.cat([tokens, self.prefix.expand(len(tokens), -1, -1)], dim=1)
+
+    def _embed(self, images: Tensor, positions: Tensor, mask: Tensor | None, vector: Tensor | None) -> Tensor:
+        tokens = self.patch_embed(images)
+        if mask is not None:
+            tokens = torch.where(mask[..., None], vector[:, None].to(tokens.dtype), tokens)
+        return tokens + positions
+
+    @property
+    def can_split(self) -> bool:
+        """True: `template_block` and `search_block` are implemented."""
+        return True
+
+    def template_block(self, layer: int, tokens: Tensor, ranked: bool = False) -> tuple[Tensor, Tensor]:
+        """See `Backbone.template_block`: tokens (B, Nt, D), keys and values (B, 2, heads, Nt, D / heads); `ranked`: and
+        queries, (B, 3, …)."""
+        block = self.blocks[layer - 1]
+        query, key, value = _project(block.attn, block.norm1(tokens))
+        known = [key, value, query] if ranked else [key, value]
+        return _complete(block, tokens, query, key, value), torch.stack(known, dim=1)
+
+    def search_block(self, layer: int, tokens: Tensor, memory: Tensor) -> Tensor:
+        """See `Backbone.search_block`, (B, hw + prefix, D)."""
+        block = self.blocks[layer - 1]
+        query, key, value = _project(block.attn, block.norm1(tokens))
+        known_key, known_value = memory.to(key.dtype).unbind(dim=1)
+        return _complete(
+            block, tokens, query, torch.cat([known_key, key], dim=2), torch.cat([known_value, value], dim=2)
+        )
+
+    @property
+    def can_eliminate(self) -> bool:
+        """True: `attend_ranked` and `finish_block` are implemented."""
+        return True
+
+    def attend_ranked(
+        self, layer: int, tokens: Tensor, queries: Sequence[int], memory: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Backbone.attend_ranked`, (B, N, D) and (B, N) float32."""
+        block = self.blocks[layer - 1]
+        query, key, value = _project(block.attn, block.norm1(tokens))
+        known_query = query
+        if memory is not None:
+            known_key, known_value, known_query = memory.to(key.dtype).unbind(dim=1)
+            key, value = torch.cat([known_key, key], dim=2), torch.cat([known_value, value], dim=2)
+        asking = known_query[:, :, list(queries)]
+        weights = (asking.float() @ key.float().mT / math.sqrt(key.shape[-1])).softmax(dim=-1)
+        received = weights.mean(dim=(1, 2))[:, -tokens.shape[1] :]
+        return _attend(block, tokens, query, key, value), received
+
+    def finish_block(self, layer: int, tokens: Tensor) -> Tensor:
+        """See `Backbone.finish_block`, (B, N, D)."""
+        return _finish(self.blocks[layer - 1], tokens)
+
+    def no_weight_decay(self) -> set[str]:
+        """Returns the names of parameters that are no matrices of weights: positions and prefix tokens."""
+        return {"template_position", "search_position", *(["prefix"] if self.prefix is not None else [])}
 
     @property
     def can_mask(self) -> bool:
@@ -135,16 +200,31 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
+def _project(attention: nn.Module, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns queries, keys and values, (B, heads, N, D / heads) each, of (B, N, D)."""
+    batch, length, width = normed.shape
+    heads = attention.num_heads
+    return attention.qkv(normed).view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def _complete(block: nn.Module, tokens: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Does the rest of a block: attention with these keys and values, and the MLP."""
+    return _finish(block, _attend(block, tokens, query, key, value))
+
+
+def _attend(block: nn.Module, tokens: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    mixed = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    return tokens + block.drop_path1(block.ls1(block.attn.proj(mixed)))
+
+
+def _finish(block: nn.Module, tokens: Tensor) -> Tensor:
+    return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+
+
 def build_block(width: int, heads: int, layer_scale: float = 0.0, drop_path: float = 0.0) -> Block:
     """Returns a transformer block on (B, N, width) with torch's fused attention. `layer_scale` 0: no LayerScale."""
     scale = layer_scale or None
     return Block(width, heads, MLP_RATIO, qkv_bias=True, init_values=scale, drop_path=drop_path, norm_layer=LayerNorm)
-
-
-def center_tokens(grid: int) -> list[int]:
-    """Returns the row-major indices of the central 2x2 cells of a square grid; for an odd grid, the central cell."""
-    middle = sorted({(grid - 1) // 2, grid // 2})
-    return [row * grid + column for row in middle for column in middle]
 
 
 def sincos_positions(grid: int, width: int) -> Tensor:

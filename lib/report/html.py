@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lib.data.drop import Drop
+from lib.data.drop import AnyDrop
 from lib.evaluation.report import Comparison, Curve, Report
 from lib.evaluation.rules.base import PROTOCOLS
 from lib.report.moments import Moment
@@ -136,7 +136,7 @@ def _tracker(report: Report, name: str, order: _Order) -> dict:
     }
 
 
-def _label(name: str, drop: Drop | None) -> str:
+def _label(name: str, drop: AnyDrop | None) -> str:
     """Returns a short form of the tracker's name with its drop."""
     return f"{base_name(name, drop)} − {drop.brief}" if drop else name
 

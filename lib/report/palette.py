@@ -75,5 +75,6 @@ MARKERS = ("circle", "square", "triangle", "diamond", "inverted")
 
 
 def short_name(name: str) -> str:
-    """Returns a tracker's name as it fits into a plot: its start, with an ellipsis if it is too long."""
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    """Returns a tracker's name as it fits into a plot, cut in the middle: names of variants differ at the end."""
+    tail = LONGEST_NAME * 2 // 5
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1 - tail]}…{name[-tail:]}"

@@ -18,6 +18,7 @@ from lib.report.robustness import robustness_curves
 from lib.utils.files import atomic_path
 
 ATTRIBUTE_PLOT, ROBUSTNESS_PLOT = "attributes", "robustness"  # file names
+SMALLEST_TEXT = 4  # points
 LEGEND_COLUMNS, LEGEND_TITLE, LEGEND_LINE = 2, 0.35, 0.175  # number of columns; heights in inches
 logger = logging.getLogger(__name__)
 
@@ -161,7 +162,10 @@ def new_figure(height: float, lines: int) -> Figure:
 
 
 def add_legend(figure: Figure, title: str) -> None:
-    """Adds a legend below the axes, whose size thus does not depend on names. Names are not read as formulas."""
+    """Adds a legend below the axes, whose size thus does not depend on names. Names are not read as formulas.
+
+    Names that are too wide for the figure are written smaller.
+    """
     legend = figure.legend(
         title=title,
         loc="outside lower left",
@@ -173,6 +177,12 @@ def add_legend(figure: Figure, title: str) -> None:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)  # a tracker can be named a$b$
+    for size in range(8, SMALLEST_TEXT - 1, -1):
+        figure.draw_without_rendering()
+        if legend.get_window_extent().x1 <= figure.bbox.x1 - 4:  # pixels
+            break
+        for text in legend.get_texts():
+            text.set_fontsize(size)
 
 
 class LadderRow(NamedTuple):

@@ -65,10 +65,11 @@ function swatchOf(stroke, dash, ...more) {
   return shape("svg", { class: "swatch", width: 26, height: 12, "aria-hidden": "true" }, line, ...more);
 }
 
-// Names are capped by the style sheet; the whole name is the hint.
+// The whole name is the hint; where even the short one does not fit, the style sheet caps it.
 function trackerName(place, ...before) {
   const { name, label } = data.trackers[place];
-  return element("label", { class: "tracker", title: name }, ...before, swatch(place), element("span", {}, label));
+  const words = element("span", {}, shorten(label, 26));
+  return element("label", { class: "tracker", title: name }, ...before, swatch(place), words);
 }
 
 function section(name) {
@@ -534,8 +535,10 @@ function nearestPoint(points, left, top, x, y) {
   return distances[best] <= reach ? best : -1;
 }
 
+// Names are cut in the middle, because those of variants differ at the end.
 function shorten(text, length) {
-  return text.length > length ? `${text.slice(0, length - 1)}…` : text;
+  const tail = Math.floor(0.4 * length);
+  return text.length > length ? `${text.slice(0, length - 1 - tail)}…${text.slice(-tail)}` : text;
 }
 
 // --- tables with a metric to choose ---

@@ -92,7 +92,7 @@ function* resample(of) {
 function comparison(of, better, worse, samples) {
   const [first, second] = [better, worse].map((place) => of.trackers[place].scores[RANKING]);
   const found = compareSamples(first, second, samples[better], samples[worse]);
-  const verdict = found.low > 0 ? "is better than" : "is not told apart from";
+  const verdict = found.low > 0 ? "is better than" : "is not shown to differ from";
   const p = found.p < 0.001 ? "p < 0.001" : `p = ${fixed(found.p, 3)}`;
   const sign = found.difference < 0 ? "" : "+";
   const numbers = `${sign}${fixed(found.difference, 2)} ± ${fixed((found.high - found.low) / 2, 2)} (${p})`;

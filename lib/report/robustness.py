@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lib.data.drop import Drop
+from lib.data.drop import AnyDrop
 from lib.evaluation.report import Report
 
 
@@ -42,6 +42,6 @@ def robustness_curves(report: Report) -> list[RobustnessCurve]:
     return curves
 
 
-def base_name(name: str, drop: Drop) -> str:
+def base_name(name: str, drop: AnyDrop) -> str:
     """Returns the tracker's name without the label of the drop."""
     return name.removesuffix(f"_drop_{drop.label}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
 from lib.evaluation.report import Report
 from lib.report.palette import FEW_SEQUENCES
 from lib.report.robustness import robustness_curves
+from lib.utils.files import read_text, write_text
 
 WORST = 10  # number of sequences in the Markdown page; sequences.csv contains all
 
@@ -36,7 +38,7 @@ def intervals(report: Report) -> Table:
 def protocols(report: Report) -> Table:
     """Returns the scores under all protocols in per cent; "-" if a protocol does not have the metric or the tracker.
 
-    A protocol that is not scored over all sequences says over how many.
+    If not all sequences are scored, the columns say how many.
     """
     columns = {report.protocol: {name: tracker.scores for name, tracker in report.trackers.items()}, **report.beside}
     metrics = list(report.metrics)
@@ -44,9 +46,9 @@ def protocols(report: Report) -> Table:
         metrics += [metric for metric in next(iter(scores.values())) if metric not in metrics]
     pairs = [(metric, protocol) for metric in metrics for protocol in columns]
     pairs = [(m, p) for m, p in pairs if any(m in scores for scores in columns[p].values())]
-    counts = {report.protocol: report.sequences, **report.beside_sequences}
-    parts = {p: "" if counts.get(p, n) == n else f" (n = {counts[p]})" for n in [report.all_sequences] for p in columns}
-    table = [["Tracker", *(f"{metric} {protocol}{parts[protocol]}" for metric, protocol in pairs)]]
+    # All protocols are scored over the same sequences.
+    part = "" if report.sequences == report.all_sequences else f" (n = {report.sequences})"
+    table = [["Tracker", *(f"{metric} {protocol}{part}" for metric, protocol in pairs)]]
     for name in report.ranked(report.metrics[-1]):
         values = [columns[protocol].get(name, {}).get(metric) for metric, protocol in pairs]
         table.append([name, *("-" if value is None else f"{value:.2f}" for value in values)])
@@ -213,3 +215,18 @@ def _counted(report: Report) -> str:
     if report.sequences == report.all_sequences:
         return ""
     return f"{report.sequences} of {report.all_sequences} sequences: not comparable with scores of all of them.\n"
+
+
+def insert_text(path: Path, mark: str, text: str) -> None:
+    """Replaces the lines between `<!-- mark -->` and `<!-- end of mark -->` of a Markdown file.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file has no such marks.
+    """
+    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->\n"
+    before, found, rest = read_text(path).partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{path}: expected the lines {begin.strip()} and {end.strip()}; write them where the table is")
+    write_text(path, f"{before}{begin}\n{text}\n{end}{after}")

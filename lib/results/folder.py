@@ -9,15 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.drop import Drop
-from lib.results.raw import (
-    drop_of,
-    experiment_folder,
-    find_companion,
-    find_results,
-    read_record,
-    unread_files,
-)
+from lib.data.drop import AnyDrop
+from lib.results.matching import find_results, unread_files
+from lib.results.raw import drop_of, experiment_folder, find_companion, read_record
 from lib.results.unpack import unpack_results, write_files
 
 
@@ -83,7 +77,7 @@ class ResultFolder:
         return self.once("record", lambda: read_record(self.path))
 
     @property
-    def drop(self) -> Drop | None:
+    def drop(self) -> AnyDrop | None:
         """The images that were withheld from the tracker. Raises ValueError if the results have several drops."""
         return drop_of(self.record, self.path)
 

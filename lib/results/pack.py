@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lib.results.matching import find_results
 from lib.results.raw import (
     boxes_text,
     experiment_folder,
     find_companion,
-    find_results,
     holds_boxes,
     is_vot,
     numbers_text,
@@ -27,6 +27,7 @@ from lib.results.raw import (
     read_numbers,
 )
 from lib.results.vot_files import read_confidences, read_trajectory
+from lib.utils.files import is_clutter
 
 
 class Form(NamedTuple):
@@ -110,8 +111,9 @@ def check_count(folder: Path, form: Form, benchmark: str, sequences: int, allow_
 
 def list_results(folder: Path) -> dict[str, Path]:
     """Returns all box files of a folder by sequence name, in our layout or the VOT toolkit's."""
-    plain = {path.stem: path for path in sorted(folder.glob("*.txt")) if holds_boxes(path)}
-    nested = (path / f"{path.name}_001" for path in sorted(folder.iterdir()) if path.is_dir())
+    entries = [path for path in sorted(folder.iterdir()) if not is_clutter(path.name)]
+    plain = {path.stem: path for path in entries if path.suffix == ".txt" and holds_boxes(path)}
+    nested = (path / f"{path.name}_001" for path in entries if path.is_dir())
     files = (stem.with_name(stem.name + suffix) for stem in nested for suffix in (".txt", ".bin"))
     return {path.parent.name: path for path in files if path.is_file()} | plain
 

@@ -10,19 +10,17 @@ layout (`car/car_001.txt` with `car_001_confidence.value` and `car_001_time.valu
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections import Counter
-from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
-from lib.data.drop import Drop
+from lib.data.drop import AnyDrop, parse_drop
 from lib.results.vot_files import read_trajectory
 from lib.utils.boxes import xyxy_to_xywh
-from lib.utils.files import decode_text, is_clutter, parse_rows, read_text, write_text
+from lib.utils.files import decode_text, parse_rows, read_text, write_text
 from lib.utils.locks import exclusive
+from lib.utils.texts import shorten
 
 # Suffixes of files with one number per frame, after the sequence's name, and the same in the VOT toolkit's layout.
 RECORD = "run.json"
@@ -30,8 +28,6 @@ RESULT_SUFFIXES = ("_time", "_score")
 DROP_SUFFIX = "_drop"
 COMPANIONS = (*RESULT_SUFFIXES, DROP_SUFFIX)
 EXPERIMENTS = ("rgbd-unsupervised", "baseline")  # subfolders of a tracker's folder in the VOT toolkit's layout
-TEXT_SUFFIXES = (".txt", ".csv")
-SPELLINGS = str.maketrans({"-": "_", "`": "'", "\u00b4": "'", "\u2019": "'"})
 FIRST_BYTES = 4096  # of a file; its first line ends in them
 VOT_ENDINGS = {"_time": "_time.value", "_score": "_confidence.value"}
 
@@ -46,7 +42,7 @@ def read_record(folder: Path) -> dict[str, dict[str, str]]:
     return record if is_valid else {}
 
 
-def read_drop(folder: Path) -> Drop | None:
+def read_drop(folder: Path) -> AnyDrop | None:
     """Reads which images were withheld in the results of a folder, see `drop.py`; None: no image.
 
     Raises:
@@ -55,7 +51,7 @@ def read_drop(folder: Path) -> Drop | None:
     return drop_of(read_record(folder), folder)
 
 
-def drop_of(record: dict[str, dict[str, str]], folder: Path) -> Drop | None:
+def drop_of(record: dict[str, dict[str, str]], folder: Path) -> AnyDrop | None:
     """Like `read_drop`, for a record that was read from `folder`.
 
     Raises:
@@ -63,8 +59,11 @@ def drop_of(record: dict[str, dict[str, str]], folder: Path) -> Drop | None:
     """
     drops = sorted({entry.get("drop", "") for entry in record.values()})
     if len(drops) > 1:
-        raise ValueError(f"{folder} mixes results with different parts of the input dropped: {', '.join(drops)}")
-    return Drop.parse(drops[0]) if drops and drops[0] else None
+        raise ValueError(f"{folder} mixes results with different parts of the input dropped: {shorten(drops)}")
+    try:
+        return parse_drop(drops[0]) if drops and drops[0] else None
+    except ValueError as error:
+        raise ValueError(f"{Path(folder) / RECORD}: {error}; run tracking/test.py again") from None
 
 
 def write_record(folder: Path, record: dict[str, dict[str, str]]) -> None:
@@ -225,95 +224,9 @@ def parse_numbers(text: str, source: str) -> np.ndarray:
     return parse_rows("\n".join(line.strip() or "nan" for line in lines), source, columns=(1,))[:, 0]
 
 
-def find_results(folder: Path, names: Collection[str]) -> dict[str, Path | None]:
-    """Returns the box file of each sequence of a benchmark, or None.
-
-    If there is no `x.txt` or `x/x_001.txt`, names that almost fit are accepted where they are unique: other letters'
-    case, `.csv`, `x/x.txt`, - for _, and one prefix or suffix that most files have, e.g. the tracker's name.
-    `OTR_old_man.txt` belongs to `old_man`, not to `man`, if both are in `names`. `backup_of_x.txt` is not the result of
-    x if other sequences have plain names.
-
-    Raises:
-        ValueError: several files match a sequence.
-    """
-    folder = Path(folder)
-    paths = {name: _own_file(folder, name) for name in names}
-    missing = {_plain_name(name): name for name, path in paths.items() if path is None}
-    if not missing:
-        return paths
-    taken = {path for path in paths.values() if path is not None}
-    stems = [(_plain_name(path.stem), path) for path in list_result_files(folder) if path not in taken]
-    matches = _match_names(stems, [_plain_name(name) for name in names], missing)
-    counts = Counter(affix for found in matches.values() for affix in {affix for affix, _ in found})
-    counts[""] += len(taken)
-    accepted = {affix for affix, count in counts.items() if not affix or count >= counts[""]}
-    for plain, found in matches.items():
-        fitting = [path for affix, path in found if affix in accepted]
-        exact = [path for affix, path in found if not affix]
-        chosen = exact if len(exact) == 1 else fitting
-        if len(chosen) > 1:
-            raise ValueError(
-                f"{folder}: {', '.join(path.name for path in chosen)} match sequence '{missing[plain]}'; keep only one"
-            )
-        paths[missing[plain]] = chosen[0] if chosen else None
-    return paths
-
-
-def list_result_files(folder: Path) -> list[Path]:
-    """Returns the files in a folder that can be box files, sorted, and `x/x.txt` of its subfolders."""
-    entries = [path for path in sorted(folder.iterdir()) if not is_clutter(path.name)]
-    inner = [path / f"{path.name}.txt" for path in entries if path.is_dir()]
-    files = [path for path in entries if path.suffix.lower() in TEXT_SUFFIXES] + inner
-    return [path for path in files if path.is_file() and holds_boxes(path)]
-
-
-def _plain_name(name: str) -> str:
-    """Returns a name without the differences between spellings."""
-    return name.casefold().translate(SPELLINGS)
-
-
-def _match_names(
-    stems: list[tuple[str, Path]], names: list[str], wanted: Collection[str]
-) -> dict[str, list[tuple[str, Path]]]:
-    """Returns for each wanted name the files that fit: (what stands before or after the name, file)."""
-    longest_first = sorted(names, key=len, reverse=True)
-    matches: dict[str, list[tuple[str, Path]]] = {}
-    for stem, path in stems:
-        name = next((n for n in longest_first if f"_{n}_" in f"_{stem}_"), "")  # the longest name that it holds
-        if not name or not (stem.startswith(name) or stem.endswith(name)) or name not in wanted:
-            continue
-        affix = f"*{stem.removeprefix(name)}" if stem.startswith(name) else f"{stem.removesuffix(name)}*"
-        matches.setdefault(name, []).append(("" if stem == name else affix, path))
-    return matches
-
-
-def unread_files(folder: Path, paths: dict[str, Path | None]) -> dict[str, Path]:
-    """Returns sequence → another file in the folder that could be its result and is not read, see `find_results`."""
-    files = [path for path in list_result_files(folder) if not path.stem.endswith(COMPANIONS)]
-    stems = [(_plain_name(path.stem), path) for path in files if path not in paths.values()]
-    found = {_plain_name(name): name for name, path in paths.items() if path is not None}
-    matches = _match_names(stems, [_plain_name(name) for name in paths], found)
-    return {found[plain]: files[0][1] for plain, files in matches.items()}
-
-
-def nearest_file(folder: Path, name: str) -> Path | None:
-    """Returns the file in a folder whose name is most like that of a missing sequence, or None if none is like it."""
-    stems = {_plain_name(path.stem): path for path in list_result_files(folder)}
-    near = difflib.get_close_matches(_plain_name(name), stems, n=1, cutoff=0.75)
-    inside = [stem for stem in stems if f"_{_plain_name(name)}_" in f"_{stem}_"]
-    return stems[(near or inside)[0]] if near or inside else None
-
-
 def experiment_folder(folder: Path) -> Path:
     """Returns the folder of an experiment of the VOT toolkit in a tracker's folder, or else the folder itself."""
     return next((folder / name for name in EXPERIMENTS if (folder / name).is_dir()), folder)
-
-
-def _own_file(folder: Path, name: str) -> Path | None:
-    for path in (folder / f"{name}.txt", folder / name / f"{name}_001.txt", folder / name / f"{name}_001.bin"):
-        if path.is_file() and holds_boxes(path):
-            return path
-    return None
 
 
 def find_companion(path: Path, suffix: str) -> Path | None:

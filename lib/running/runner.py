@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from lib.data.drop import Drop, Dropper
+from lib.data.fingerprint import fingerprint
 from lib.data.sequence import Sequence
 from lib.results.raw import (
     DROP_SUFFIX,
@@ -29,38 +28,21 @@ from lib.results.raw import (
     read_boxes,
     read_numbers,
     read_record,
-    write_result,
 )
-from lib.running.debug import DebugWriter
+from lib.running.group import Job, check_batch, track_group
 from lib.tracker.base import Tracker
 from lib.utils.cli import StopRequest, start_worker, worker_context
+from lib.utils.files import write_text
 from lib.utils.locks import lock_folder
+from lib.utils.manifest import FILE as MANIFEST
+from lib.utils.manifest import describe_config, describe_run
 from lib.utils.misc import available_cores
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Job:
-    """Settings of a run, the same for all sequences. Can be pickled; each worker receives it once.
-
-    Args:
-        make_tracker: function (device name) that returns a tracker; called once per worker.
-        folder: folder of the result files.
-        fingerprint: identifies weights and settings; results with a different fingerprint are not reused.
-        drop: which images are missing; None: no image is missing.
-        debug: "", "pictures" or "video".
-    """
-
-    make_tracker: Callable[[str], Tracker]
-    folder: Path
-    fingerprint: str
-    drop: Drop | None = None
-    debug: str = ""
-
-
-class Stopped(RuntimeError):
-    """The run was interrupted while a sequence was tracked."""
+MAX_WORKERS = 16  # by default: each takes several hundred megabytes
+WORKERS_PER_GPU = 4  # by default: each has a CUDA context of its own
+WORKER_FRAMES = 500  # by default, a worker has at least so many: to start one takes seconds
 
 
 class Shard(NamedTuple):
@@ -121,6 +103,8 @@ def run_sequences(
 
 def _run_locked(sequences: list[Sequence], job: Job, workers: int, num_gpus: int) -> dict[str, str]:
     record = read_record(job.folder)
+    manifest = {**describe_run(), "fingerprint": job.fingerprint, "data": fingerprint(sequences)}
+    manifest |= describe_config(job.config) if job.config else {}
     _refuse_other_drops(record, job)
     todo = [s for s in sequences if not is_finished(s, job, record)]
     if len(todo) < len(sequences):
@@ -129,6 +113,8 @@ def _run_locked(sequences: list[Sequence], job: Job, workers: int, num_gpus: int
         )
     for sequence in todo:  # so that no old result remains if this run is interrupted
         (job.folder / f"{sequence.name}.txt").unlink(missing_ok=True)
+    if todo:
+        write_text(job.folder / MANIFEST, json.dumps(manifest, indent=1))
     failed: dict[str, str] = {}
     bar = tqdm(total=sum(map(len, todo)), unit="frame", disable=None, leave=False)
     with logging_redirect_tqdm(), bar:
@@ -151,40 +137,6 @@ def _refuse_other_drops(record: dict, job: Job) -> None:
         )
 
 
-def track_sequence(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], bool] = lambda: False) -> None:
-    """Tracks one sequence, starting with its first visible frame, and writes its result files.
-
-    Rows before this frame repeat its box, so that result and annotation have equal length; their time is NaN. Times are
-    in seconds and include only `track()` and `initialize()`, not the reading of images.
-
-    Args:
-        stop: checked before every frame.
-
-    Raises:
-        ValueError: no frame is visible, an image cannot be decoded, or the result does not fit the folder.
-        OSError: an image is missing, or a result cannot be written.
-        Stopped: `stop` returned True.
-    """
-    start, frames = sequence.first_visible, len(sequence)
-    boxes = np.repeat(sequence.boxes_xywh[start][None], frames, axis=0)
-    times, scores = np.full(frames, np.nan), np.ones(frames)
-    dropper = Dropper(job.drop, sequence.name, frames, start)
-    frame = dropper.apply(start, sequence.frame(start))
-    begin = time.perf_counter()
-    tracker.initialize(frame, boxes[start])
-    times[start] = time.perf_counter() - begin
-    with DebugWriter(job.debug, job.folder, sequence) as debug:
-        for index in range(start + 1, frames):
-            if stop():
-                raise Stopped
-            frame = dropper.apply(index, sequence.frame(index))
-            begin = time.perf_counter()
-            boxes[index], scores[index] = tracker.track(frame)
-            times[index] = time.perf_counter() - begin
-            debug.add(index, frame, boxes[index], scores[index], tracker)
-    write_result(job.folder, sequence.name, boxes, times, scores, dropper.codes if job.drop else None)
-
-
 def is_finished(sequence: Sequence, job: Job, record: dict) -> bool:
     """Returns whether all result files are complete and were made with the same settings and data.
 
@@ -195,8 +147,12 @@ def is_finished(sequence: Sequence, job: Job, record: dict) -> bool:
         return False
     try:
         path = job.folder / f"{sequence.name}.txt"
+        boxes = read_boxes(path)
+        scores = read_numbers(_companion_path(path, "_score"))
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            return False
         lengths = {
-            len(read_boxes(path)),
+            len(boxes),
             *(len(read_numbers(_companion_path(path, suffix))) for suffix in RESULT_SUFFIXES),
         }
         if job.drop:
@@ -219,26 +175,41 @@ def _entry(sequence: Sequence, job: Job) -> dict[str, str]:
     return {**entry, "drop": str(job.drop)} if job.drop else entry
 
 
+def default_workers(sequences: list[Sequence], num_gpus: int, batch: int = 1) -> int:
+    """Returns a number of worker processes with one thread each that uses the machine.
+
+    Args:
+        num_gpus: number of GPUs that they share; 0: CPU.
+        batch: number of sequences that a worker tracks at the same time.
+    """
+    machine = min(available_cores(), WORKERS_PER_GPU * num_gpus if num_gpus else MAX_WORKERS)
+    work = sum(map(len, sequences)) // WORKER_FRAMES
+    return max(1, min(machine, work, len(sequences) // batch))
+
+
 def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> Iterator[tuple[Sequence, str]]:
     """Yields each sequence when it is done, with its error or ''. With one worker, tracks in this process."""
-    workers = min(workers, len(todo))
+    groups = make_groups(todo, job.batch)
+    workers = min(workers, len(groups))
     if workers <= 1:
         tracker = job.make_tracker(worker_device(0, num_gpus)) if todo else None
-        for sequence in todo:
-            yield sequence, _attempt(tracker, sequence, job)
+        if todo:
+            check_batch(tracker, job.batch)
+        for group in groups:
+            yield from track_group(tracker, group, job)
         return
     context = worker_context("torch", "timm.models.vision_transformer")  # modules that are slow to import
     stop, counter = context.Event(), context.Value("i", 0)
-    arguments = (job, counter, workers, num_gpus, stop)
+    arguments = (job, counter, num_gpus, stop)
     pool = ProcessPoolExecutor(workers, context, initializer=_Worker.start, initargs=arguments)
     with StopRequest() as request:  # an exception while processes start would block the pool
         try:
-            futures = {pool.submit(_Worker.run, sequence): sequence for sequence in todo}
+            futures = {pool.submit(_Worker.run, group): group for group in groups}
             pending = set(futures)
             while pending and not request.requested:
                 done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield futures[future], _outcome(future)
+                    yield from zip(futures[future], _outcome(future, len(futures[future])), strict=True)
         finally:
             stop.set()  # the sequences in progress end at their next frame
             pool.shutdown(cancel_futures=True)
@@ -246,22 +217,19 @@ def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> I
         raise KeyboardInterrupt("finished sequences are kept; run again to continue")
 
 
-def _outcome(future) -> str:
+def make_groups(sequences: list[Sequence], size: int) -> list[list[Sequence]]:
+    """Returns groups of at most `size` sequences that are tracked together, alike in length, the longest first."""
+    if size > 1:
+        sequences = sorted(sequences, key=lambda sequence: (-len(sequence), sequence.name))
+    return [sequences[start : start + size] for start in range(0, len(sequences), size)]
+
+
+def _outcome(future, count: int) -> list[str]:
+    """Returns the error or "" of each of the `count` sequences of a group."""
     try:
         return future.result()
     except BrokenProcessPool:
-        return "a worker process died or could not start (out of memory? see above); run again to continue"
-
-
-def _attempt(tracker: Tracker, sequence: Sequence, job: Job, stop: Callable[[], bool] = lambda: False) -> str:
-    """Tracks one sequence. Returns the reason if its data caused an error, so that the other sequences are tracked."""
-    try:
-        track_sequence(tracker, sequence, job, stop)
-    except (ValueError, OSError, cv2.error) as error:
-        return f"{error}"
-    except Stopped:
-        return "stopped"
-    return ""
+        return ["a worker process died or could not start (out of memory? see above); run again to continue"] * count
 
 
 def worker_device(index: int, num_gpus: int) -> str:
@@ -277,16 +245,19 @@ class _Worker:
     stop = None
 
     @classmethod
-    def start(cls, job: Job, counter, workers: int, num_gpus: int, stop) -> None:
+    def start(cls, job: Job, counter, num_gpus: int, stop) -> None:
         start_worker()
         with counter.get_lock():
             index = counter.value
             counter.value += 1
-        threads = max(1, available_cores() // workers)
-        torch.set_num_threads(threads)
-        cv2.setNumThreads(threads)
+        # One thread each, whatever the number of cores: a second one costs a core and hardly saves time in networks
+        # of this size. More workers, or more sequences in a batch, use the other cores.
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
         cls.job, cls.stop, cls.tracker = job, stop, job.make_tracker(worker_device(index, num_gpus))
 
     @classmethod
-    def run(cls, sequence: Sequence) -> str:
-        return _attempt(cls.tracker, sequence, cls.job, cls.stop.is_set)
+    def run(cls, group: list[Sequence]) -> list[str]:
+        """Tracks a group of sequences. Returns the error or "" of each."""
+        errors = {seq.name: error for seq, error in track_group(cls.tracker, group, cls.job, cls.stop.is_set)}
+        return [errors[sequence.name] for sequence in group]

@@ -1,4 +1,4 @@
-"""The result table of the demo: its trackers on its three benchmarks."""
+"""The demo: the videos that it shows first, and the table of its trackers on its three benchmarks."""
 
 from __future__ import annotations
 
@@ -21,6 +21,19 @@ ROWS = {  # title of the row → tracker and name of its result folder
     "student, distilled": ("transcmd", "demo"),
     "teacher": ("transcmd", "teacher_nano"),
 }
+
+
+def video_words(dataset: str, data_root: Path) -> list[str]:
+    """Returns the arguments of tracking/demo.py that track the first test sequence of a data set in a folder.
+
+    Raises:
+        FileNotFoundError: the data set is missing.
+        ValueError: an annotation is invalid.
+    """
+    sequence = load_dataset(dataset, open_store(data_root / dataset, dataset))[0]
+    rgb, aux = (str((data_root / dataset / keys[0]).parent) for keys in (sequence.rgb_keys, sequence.aux_keys))
+    box = [f"{value:g}" for value in sequence.boxes_xywh[0]]
+    return ["--rgb", rgb, "--aux", aux, "--modality", sequence.modality, "--box", *box]
 
 
 def demo_table(save_dir: Path, data_root: Path) -> str:

@@ -12,7 +12,7 @@ from lib.losses.tracking import box_iou
 from lib.models.fusion import PATHS
 from lib.models.mae import Reconstruction, from_patches
 from lib.structures import Pair, Sample, TrackOutput
-from lib.utils.draw import overlay_score, write_label
+from lib.utils.draw import draw_box, overlay_score, write_label
 
 CELL = 192  # side of one picture, pixels
 LINE = 18  # height of a line of text, pixels
@@ -78,8 +78,8 @@ def draw_paths(sample: Sample, output: TrackOutput, weights: Tensor, labels: lis
             texts.append(f"{share.mean():.2f}  IoU {path_iou[name][index]:.2f}")
             boxes.append(output.paths[name].boxes[index])
         for picture, text, box in zip(pictures, texts, boxes, strict=True):
-            _draw_box(picture, sample.search_box[index], (60, 230, 60))
-            _draw_box(picture, box, (255, 60, 60))
+            draw_box(picture, sample.search_box[index].tolist(), (60, 230, 60), cv2.LINE_AA)
+            draw_box(picture, box.tolist(), (255, 60, 60), cv2.LINE_AA)
             write_label(picture, text, LABEL)
         rows.append(np.concatenate(pictures, axis=1))
     return _with_titles(rows, ["RGB", "auxiliary", *(f"path {name}" for name in PATHS)])
@@ -117,12 +117,6 @@ def _unit_image(crop: Tensor) -> np.ndarray:
 def _stretch(scores: Tensor) -> np.ndarray:
     low, high = scores.min(), scores.max()
     return ((scores - low) / (high - low).clamp(min=1e-12)).cpu().numpy()
-
-
-def _draw_box(picture: np.ndarray, box_cxcywh: Tensor, color: tuple[int, int, int]) -> None:
-    x, y, w, h = (box_cxcywh.float() * CELL).tolist()
-    corners = [(round(x + side * w / 2), round(y + side * h / 2)) for side in (-1, 1)]
-    cv2.rectangle(picture, *corners, color, 1, cv2.LINE_AA)
 
 
 def _with_titles(rows: list[np.ndarray], titles: list[str]) -> np.ndarray:

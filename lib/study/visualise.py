@@ -11,7 +11,8 @@ import torch
 from lib.data.loader import build_loaders
 from lib.models.build import check_settings, load_trained_model
 from lib.models.fusion import PATHS
-from lib.structures import Pair, Sample, to_device
+from lib.models.network import network_inputs
+from lib.structures import Pair, Sample, take_rows, to_device
 from lib.study.views import draw_paths, draw_reconstruction, pick_samples
 from lib.train.build import RunInfo, build_task
 from lib.train.checkpoint import read_training_state
@@ -38,6 +39,8 @@ def draw_stage(cfg, name: str, checkpoint: Path, save_dir: Path, samples: int, d
         FileNotFoundError: the checkpoint or a data set is missing.
     """
     pretrains = cfg.TRAIN.STAGE == "pretrain"
+    if pretrains and cfg.TRAIN.PRETRAIN.TARGET != "pixels":
+        raise ValueError(f"--config {name}: TRAIN.PRETRAIN.TARGET {cfg.TRAIN.PRETRAIN.TARGET} has no pictures to show")
     if pretrains:
         stage = build_task(cfg, RunInfo("transcmd", save_dir, total_steps=1))
         state = read_training_state(checkpoint)
@@ -55,9 +58,11 @@ def draw_stage(cfg, name: str, checkpoint: Path, save_dir: Path, samples: int, d
     rows, labels = pick_samples(pool.search, samples)
     sample = to_device(take_rows(pool, rows), device)
     seed_step(cfg.TRAIN.SEED)
+    if pretrains and cfg.TRAIN.PRETRAIN.TARGET != "pixels":
+        raise ValueError(f"--config {name}: TRAIN.PRETRAIN.TARGET {cfg.TRAIN.PRETRAIN.TARGET} has no pictures to show")
     if pretrains:
         return draw_reconstruction(sample, stage.mae(stage.model, sample, exponent=1.0), cfg.MODEL.BACKBONE.STRIDE)
-    inputs = (sample.template, sample.search, sample.modality)
+    inputs = network_inputs(sample)
     rgb, aux, _ = stage.encode(*inputs)
     return draw_paths(sample, stage(*inputs), stage.fusion.path_weights(rgb, aux), labels)
 
@@ -81,8 +86,3 @@ def concatenate(batches: list[Sample]) -> Sample:
     return Sample(
         *(Pair(*map(torch.cat, zip(*f, strict=True))) if isinstance(f[0], Pair) else torch.cat(f) for f in fields)
     )
-
-
-def take_rows(sample: Sample, rows: list[int]) -> Sample:
-    """Returns a batch of the samples with the given indices in dimension B."""
-    return Sample(*(Pair(*(image[rows] for image in f)) if isinstance(f, Pair) else f[rows] for f in sample))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.structures import Frame as Frame
+from lib.tracker.inputs import depth_levels as depth_levels
 from lib.tracker.inputs import make_frame as make_frame
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def load_tracker(
     modality: str = "rgbt",
     device: str = "",
     overrides: Iterable[str] = (),
+    precision: str = "fp32",
+    compile: bool = False,
 ) -> Tracker:
     """Returns a tracker with trained weights.
 
@@ -38,11 +41,16 @@ def load_tracker(
             "rgb" the RGB images again.
         device: "cpu", "cuda:0", ...; default: a GPU if available.
         overrides: values of --set, "KEY=VALUE".
+        precision: "fp32", or "bf16": the network computes in bfloat16 where that is safe.
+        compile: compile the network for this device: inductor, and CUDA graphs on a GPU. This takes up to minutes, and
+            pays for long videos.
 
     Raises:
-        ValueError: the config, checkpoint, modality or device is invalid; the message names it.
+        ValueError: the config, checkpoint, modality, device or precision is invalid; the message names it. Or the
+            network cannot be compiled, e.g. because there is no compiler.
         FileNotFoundError: the checkpoint is missing.
     """
     from lib.tracker.build import Request, build_tracker  # here, so that `Frame` alone costs no further import
 
-    return build_tracker(Request("transcmd", config, tuple(overrides), checkpoint or "")).make(modality, device)
+    request = Request("transcmd", config, tuple(overrides), checkpoint or "", precision=precision, compiled=compile)
+    return build_tracker(request).make(modality, device)

@@ -17,11 +17,12 @@ from lib.config.loader import ConfigError, config_name, find_config, load_config
 from lib.tracker.arguments import OWN, absolute_settings, is_own, nearest, read_arguments
 from lib.tracker.base import Tracker
 from lib.tracker.baselines import MilTracker, NanoTracker, StaticTracker, nanotrack_files
+from lib.tracker.confidence import WATCH_RULES, read_temperature
 from lib.utils.cli import set_words
 from lib.utils.paths import PRETRAINED, checkpoint_folder, epoch_path, find_weights
 from lib.utils.trees import to_plain
 
-RULES = 2  # of TransCMDTracker; increase with any change of its predictions, so that results are tracked again
+RULES = 3  # of TransCMDTracker; increase with any change of its predictions, so that results are tracked again
 DEFAULT_CONFIG = "tiny"  # defines the folders of the data sets if the user names no experiment
 
 
@@ -35,6 +36,7 @@ class Request(NamedTuple):
         checkpoint: weights of the experiment; "": the checkpoint of TEST.EPOCH in `save_dir`.
         save_dir: folder of the training outputs.
         device: "cpu", "cuda:0", ...; "": the device passed to `Built.make`.
+        precision, compiled: of a network in PyTorch, see `TransCMDTracker`; other trackers ignore them.
     """
 
     tracker: str
@@ -43,6 +45,8 @@ class Request(NamedTuple):
     checkpoint: str | Path = ""
     save_dir: str | Path = "output"
     device: str = ""
+    precision: str = "fp32"
+    compiled: bool = False
 
 
 class Built(NamedTuple):
@@ -107,19 +111,33 @@ class TrackerEntry:
 class TransCMDEntry:
     """The row of TransCMD, which is described by an experiment and a checkpoint."""
 
-    arguments: ClassVar[Mapping[str, Any]] = {}
+    # REDETECT: calibrated scores; after a loss, the search grows until the target is found again, see `Watch`
+    arguments: ClassVar[Mapping[str, Any]] = {"REDETECT": False}
     needs_experiment: ClassVar[bool] = True
 
     def build(self, request: Request) -> Built:
         """See `TrackerEntry.build`. Raises ConfigError for the experiment, FileNotFoundError for the checkpoint."""
-        from lib.models.build import network_settings  # imports torch
+        from lib.models.build import LATER_SETTINGS, network_settings  # imports torch
 
-        read_arguments(request.tracker, self.arguments, request.settings)
+        own = read_arguments(request.tracker, self.arguments, request.settings)
         cfg = load_experiment(request.config, request.settings)
         checkpoint = find_checkpoint(cfg, request.config, request.save_dir, request.checkpoint)
         settings = {**network_settings(to_plain(cfg)), "TEST.SIZE_RATE": cfg.TEST.SIZE_RATE, "rules": RULES}
-        fingerprint = f"{file_hash(checkpoint)} {sorted(settings.items())}"
-        return Built(partial(make_transcmd, cfg, checkpoint, request.device), fingerprint)
+        for key in ("DATA.INPUT.DEPTH", "DATA.INPUT.EVENTS"):  # results from before they were settings stay valid
+            if settings[key] == LATER_SETTINGS[key]:
+                del settings[key]
+        if settings.get("DATA.INPUT.DEPTH") == "metric":
+            settings["DATA.INPUT.DEPTH_RANGE"] = cfg.DATA.INPUT.DEPTH_RANGE
+        how = {"precision": request.precision} if request.precision != "fp32" else {}
+        how |= {"compiled": True} if request.compiled else {}
+        sha256, temperature = file_hash(checkpoint), None
+        if own["REDETECT"]:
+            temperature = read_temperature(checkpoint, sha256)
+            how["redetect"] = WATCH_RULES, temperature
+        fingerprint = f"{sha256} {sorted((settings | how).items())}"
+        make = partial(make_transcmd, cfg, checkpoint, request.device)
+        make = partial(make, precision=request.precision, compiled=request.compiled, temperature=temperature)
+        return Built(make, fingerprint)
 
     def words(self, request: Request) -> list[str]:
         """See `TrackerEntry.words`. Raises ConfigError for the experiment, FileNotFoundError for the checkpoint."""
@@ -171,17 +189,30 @@ def command_words(request: Request) -> list[str]:
     return [request.tracker, *TRACKERS[request.tracker].words(request), *device]
 
 
-def make_transcmd(cfg, checkpoint: Path, chosen_device: str, modality: str, device: str) -> Tracker:
+def make_transcmd(
+    cfg,
+    checkpoint: Path,
+    chosen_device: str,
+    modality: str,
+    device: str,
+    precision: str = "fp32",
+    compiled: bool = False,
+    temperature: float | None = None,
+) -> Tracker:
     """Returns the tracker of a configuration and a checkpoint.
 
     Args:
         chosen_device: the device that the user selected; "": use `device`.
         modality: a key of MODALITIES.
+        precision, compiled: see `TransCMDTracker`.
+        temperature: of the calibrated scores of a tracker that searches for a lost target; None: it does not.
 
     Raises:
-        ValueError: the checkpoint has a different network than `cfg`, or the modality or the device is unknown.
+        ValueError: the checkpoint has a different network than `cfg`, the modality, the device or the precision is
+            unknown, or the network cannot be compiled.
     """
     from lib.data.crop import CropSpec
+    from lib.data.datasets import build_front_end
     from lib.models.build import load_trained_model
     from lib.tracker.transcmd import TransCMDTracker
     from lib.utils.misc import pick_device
@@ -189,7 +220,12 @@ def make_transcmd(cfg, checkpoint: Path, chosen_device: str, modality: str, devi
     model, test = load_trained_model(cfg, checkpoint), cfg.TEST
     template = CropSpec(test.TEMPLATE_SIZE, test.TEMPLATE_FACTOR)
     search = CropSpec(test.SEARCH_SIZE, test.SEARCH_FACTOR)
-    return TransCMDTracker(model, template, search, modality, pick_device(chosen_device or device), test.SIZE_RATE)
+    place = pick_device(chosen_device or device)
+    tracker = TransCMDTracker(model, template, search, modality, place, test.SIZE_RATE, precision, compiled)
+    tracker.front_end = build_front_end(cfg)
+    if temperature is not None:
+        tracker.watch_target(temperature)
+    return tracker
 
 
 def find_checkpoint(cfg, config: str, save_dir: str | Path, checkpoint: str | Path = "") -> Path:

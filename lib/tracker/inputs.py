@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.data.image import Levels, colormap_depth, stretch
+from lib.data.front_end import DEPTH, FrontEnd, metric_limits, target_depth
+from lib.data.image import Levels, stretch
 from lib.structures import MODALITIES, Frame, modality_index
 
+COLORMAP = FrontEnd()
 METRES = 100  # a float depth image whose readings are all below this is in metres, not in millimetres
 
 
-def make_frame(rgb, aux, modality: str = "rgbt", levels: Levels | None = None) -> Frame:
+def make_frame(rgb, aux, modality: str = "rgbt", levels: Levels | None = None, front_end: FrontEnd = COLORMAP) -> Frame:
     """Returns two (H, W, 3) uint8 images in RGB order.
 
     An image is a PIL image or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); a fourth channel, alpha, is ignored.
     None says that the modality is missing in this frame: its image is black. Floats are in [0, 1]. With "rgbd", a
-    one-channel `aux` is raw depth in millimetres and is converted as the files of data sets are, see `colormap_depth`.
+    one-channel `aux` is raw depth in millimetres and is converted as the files of data sets are, see `DEPTH`.
 
     Args:
         modality: a key of MODALITIES.
         levels: grey levels of 16-bit images, or of floats beyond [0, 1], that become 0 and 255. Use the same for a
-            whole video. 8-bit images and depth ignore it.
+            whole video. 8-bit images ignore it. Of metric depth: `depth_levels` of the first frame; other depth ignores
+            it.
+        front_end: `front_end` of the tracker, which was trained with it; by default, depth is coloured.
 
     Raises:
         ValueError: the modality is unknown, both images are None, or an image cannot be converted; the message says
@@ -31,11 +35,30 @@ def make_frame(rgb, aux, modality: str = "rgbt", levels: Levels | None = None) -
         raise ValueError("both images are None; a frame needs at least one")
     decoder = MODALITIES[modality].decoder
     rgb = None if rgb is None else _convert(rgb, "color", "RGB image", levels)
-    aux = None if aux is None else _convert(aux, decoder, "auxiliary image", levels)
+    aux = None if aux is None else _convert(aux, decoder, "auxiliary image", levels, front_end.depth)
     return Frame(np.zeros_like(aux) if rgb is None else rgb, np.zeros_like(rgb) if aux is None else aux)
 
 
-def _convert(image, decoder: str, name: str, levels: Levels | None) -> np.ndarray:
+def depth_levels(depth, box_xywh, front_end: FrontEnd) -> Levels:
+    """Returns the depths around a target that become white and black in a whole video, millimetres.
+
+    Args:
+        depth: the raw depth of the first frame, as for `make_frame`.
+        box_xywh: (4,) the target in its pixels.
+        front_end: see `make_frame`.
+
+    Raises:
+        ValueError: as `make_frame`, or the image has more than one channel.
+    """
+    array = _to_array(depth)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim != 2 or array.dtype.kind not in "uif" or not array.size:
+        raise ValueError(f"depth: expected an image (H, W) in millimetres, got {array.shape} {array.dtype}")
+    return metric_limits(target_depth(_millimetres(array, "depth"), np.asarray(box_xywh)), front_end.depth_range)
+
+
+def _convert(image, decoder: str, name: str, levels: Levels | None, depth: str = "colormap") -> np.ndarray:
     array = _to_array(image)
     if array.dtype.kind not in "uif" or array.ndim not in (2, 3) or (array.shape[2:] or (1,))[0] not in (1, 3, 4):
         raise ValueError(
@@ -45,7 +68,9 @@ def _convert(image, decoder: str, name: str, levels: Levels | None) -> np.ndarra
         raise ValueError(f"{name}: the image is empty, {array.shape}")
     array = array.reshape(*array.shape[:2], -1)[..., :3]
     if decoder == "depth" and array.shape[2] == 1:
-        return colormap_depth(_millimetres(array[..., 0], name))
+        if depth == "metric" and (levels is None or not levels[0] < levels[1]):
+            raise ValueError(f"{name}: metric depth needs levels=depth_levels(first depth image, its box, front_end)")
+        return DEPTH[depth](_millimetres(array[..., 0], name), levels or (0.0, 0.0))
     array = _to_bytes(array, name, levels)
     return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
 

@@ -6,6 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
+LOW_SCORE = 0.2  # below it, the network hardly sees the target, and its size is not believed
+LOW_CHANGE = 1.02  # largest factor of width and height per frame while the score is low
+
 
 @lru_cache(maxsize=8)
 def hann_window(height: int, width: int) -> np.ndarray:
@@ -35,3 +38,17 @@ def decode_peak(
     w, h = size_map[:, row, column]
     box = np.array([(column + dx) / width, (row + dy) / height, w, h], np.float64)
     return box, float(score_map[row, column])
+
+
+def limit_size(box_xywh: np.ndarray, last_xywh: np.ndarray, score: float, rate: float) -> np.ndarray:
+    """Returns the predicted box (4,) with a size that changes less from the last box (4,), around the same centre.
+
+    Args:
+        score: of the prediction; below LOW_SCORE, the size changes by at most LOW_CHANGE.
+        rate: `size_rate` of `CropTracker`.
+    """
+    last, size = last_xywh[2:], box_xywh[2:]
+    limited = size if rate == 1 else last ** (1 - rate * score) * np.maximum(size, 1e-6) ** (rate * score)
+    if score < LOW_SCORE:
+        limited = np.clip(limited, last / LOW_CHANGE, last * LOW_CHANGE)
+    return box_xywh if limited is size else np.concatenate([box_xywh[:2] + (size - limited) / 2, limited])

@@ -1,35 +1,30 @@
-"""The trained tracker: crop, forward, postprocess. The template is not updated (docs/method.md, Tracking)."""
+"""The trained tracker in PyTorch: crop, forward, postprocess. The template stays (docs/method.md, Tracking)."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
-from lib.data.crop import CropSpec, box_from_crop, crop_pair
+from lib.data.crop import CropSpec
 from lib.data.tensors import pair_tensors
-from lib.structures import Frame, Pair, Prediction, modality_index, to_device
-from lib.tracker.base import check_frame, check_init_box
-from lib.tracker.postprocess import decode_peak, hann_window
-from lib.utils.boxes import clip_xywh
-
-CLIP_MARGIN = 10  # pixels of a predicted box that stay inside the image, and its smallest side
-LOW_SCORE = 0.2  # below it, the network hardly sees the target, and its size is not believed
-LOW_CHANGE = 1.02  # largest factor of width and height per frame while the score is low
-BLANK = 2  # largest difference of grey levels in a crop that shows nothing
+from lib.structures import Frame, Pair
+from lib.tracker.cropped import CropTracker
+from lib.tracker.forward import Forward, Memory, join_memories
 
 
-class TransCMDTracker:
-    """Tracks with a network that maps (template, search, modality) to a `TrackOutput`.
+class TransCMDTracker(CropTracker):
+    """Tracks with a network that maps (template, search, modality, template box) to a `TrackOutput`.
 
     Args:
-        template, search: geometry of the crops; jitter is ignored.
-        modality: a key of MODALITIES, the kind of the auxiliary images.
-        size_rate: share of the predicted change of size that is taken over per frame, times the score, in (0, 1]; 1:
-            the predicted size, whatever the score.
+        template, search, modality, size_rate: see `CropTracker`.
+        precision: "fp32", or "bf16": autocast, faster on GPUs.
+        compiled: compile the network for this device, see `Forward`. The constructor then takes up to minutes.
 
     Raises:
-        ValueError: the modality is unknown.
+        ValueError: the modality or the precision is unknown, or the network cannot be compiled here.
     """
 
     def __init__(
@@ -40,58 +35,65 @@ class TransCMDTracker:
         modality: str,
         device: torch.device,
         size_rate: float = 1.0,
+        precision: str = "fp32",
+        compiled: bool = False,
     ):
-        self.model = model.to(device).eval()
-        self.template_spec, self.search_spec = template, search
-        self.modality = torch.tensor([modality_index(modality)], device=device)
-        self.device, self.size_rate = device, size_rate
-        self.template: Pair | None = None
-        self.last_search: Frame | None = None  # both search crops of the last frame, for display
-        self.last_score_map: np.ndarray | None = None  # (h, w)
+        super().__init__(template, search, modality, size_rate)
+        self.network = Forward(model, device, precision, compiled)
+        self.modality = torch.tensor([self.modality_row], device=device)
+        self.device = device
+        if compiled:
+            self._warm_up()
 
-    def initialize(self, frame: Frame, box_xywh: np.ndarray) -> None:
-        """See `Tracker.initialize`. Raises ValueError if the (4,) box is empty or outside the image."""
-        self.box_xywh = check_init_box(box_xywh, frame)
-        self.template = self._tensors(crop_pair(frame, self.box_xywh, self.template_spec)[0])
+    @property
+    def model(self) -> nn.Module:
+        """The network as it was given."""
+        return self.network.model
 
-    @torch.inference_mode()
-    def track(self, frame: Frame) -> Prediction:
-        """See `Tracker.track`. The box, (4,) in image pixels, is clipped to the image.
+    def reset(self) -> None:
+        """See `CropTracker.reset`."""
+        super().reset()
+        self.memory: Memory = ()
 
-        If both crops show nothing, the box stays where it was and the score is 0.
+    def set_template(self, crops: Frame, box_cxcywh: np.ndarray) -> None:
+        """See `CropTracker.set_template`: keeps what the network needs of both (S, S, 3) crops and the box (4,)."""
+        box = torch.from_numpy(box_cxcywh[None]).to(self.device, torch.float32)
+        self.memory = self.network.remember(self._tensors([crops]), self.modality, box)
 
-        Raises:
-            ValueError: `initialize` was not called, an image is not (H, W, 3) uint8, or the images differ in size.
+    @property
+    def can_batch(self) -> bool:
+        """True: `infer_batch` is implemented."""
+        return True
+
+    def infer(self, crops: Frame) -> np.ndarray:
+        """See `CropTracker.infer`: two (S, S, 3) crops → (5, h, w)."""
+        return self.infer_batch([self], [crops])[0]
+
+    def infer_batch(self, trackers: Sequence[TransCMDTracker], crops: Sequence[Frame]) -> np.ndarray:
+        """See `CropTracker.infer_batch`: B pairs of (S, S, 3) crops → (B, 5, h, w).
+
+        The copy of the maps to the processor is the only point at which it waits for the device.
         """
-        if self.template is None:
-            raise ValueError("track() was called before initialize(); initialize the tracker with a box first")
-        height, width = check_frame(frame)
-        search, crop = crop_pair(frame, self.box_xywh, self.search_spec)
-        if all(np.ptp(image) <= BLANK for image in search):
-            self.last_search, self.last_score_map = search, np.zeros((1, 1), np.float32)
-            return Prediction(self.box_xywh.copy(), 0.0)
-        output = self.model(self.template, self._tensors(search), self.modality)
-        maps = torch.cat([output.score_map, output.size_map, output.offset_map], dim=1)[0].cpu().numpy()
-        box_cxcywh, score = decode_peak(maps[0], maps[1:3], maps[3:5], hann_window(*maps.shape[1:]))
-        box = limit_size(box_from_crop(box_cxcywh, crop), self.box_xywh, score, self.size_rate)
-        self.box_xywh = clip_xywh(box, height, width, margin=CLIP_MARGIN)
-        self.last_search, self.last_score_map = search, maps[0]
-        return Prediction(self.box_xywh.copy(), score)
+        memory = join_memories([tracker.memory for tracker in trackers])
+        maps = self.network(memory, self._tensors(crops), self.modality.expand(len(trackers)))
+        return maps.cpu().numpy()
 
-    def _tensors(self, crops: Frame) -> Pair:
-        """Converts two (S, S, 3) images to a batch with one item on the device."""
-        return to_device(Pair(*(image[None] for image in pair_tensors(crops))), self.device)
+    def _tensors(self, crops: Sequence[Frame]) -> Pair:
+        """Converts B pairs of (S, S, 3) images to a batch on the device, in one copy."""
+        images = torch.stack([image for pair in zip(*map(pair_tensors, crops), strict=True) for image in pair])
+        if self.device.type == "cuda":
+            images = images.pin_memory()  # from other memory, the copy would wait for the device
+        return Pair(*images.to(self.device, non_blocking=True).chunk(2))
 
-
-def limit_size(box_xywh: np.ndarray, last_xywh: np.ndarray, score: float, rate: float) -> np.ndarray:
-    """Returns the predicted box (4,) with a size that changes less from the last box (4,), around the same centre.
-
-    Args:
-        score: of the prediction; below LOW_SCORE, the size changes by at most LOW_CHANGE.
-        rate: see `TransCMDTracker`.
-    """
-    last, size = last_xywh[2:], box_xywh[2:]
-    limited = size if rate == 1 else last ** (1 - rate * score) * np.maximum(size, 1e-6) ** (rate * score)
-    if score < LOW_SCORE:
-        limited = np.clip(limited, last / LOW_CHANGE, last * LOW_CHANGE)
-    return box_xywh if limited is size else np.concatenate([box_xywh[:2] + (size - limited) / 2, limited])
+    def _warm_up(self) -> None:
+        """Compiles. Raises ValueError if that is not possible, e.g. without a compiler."""
+        crops = [
+            Frame(*np.zeros((2, spec.size, spec.size, 3), np.uint8)) for spec in (self.template_spec, self.search_spec)
+        ]
+        self.set_template(crops[0], np.array([0.5, 0.5, 0.5, 0.5]))
+        try:
+            self.infer(crops[1])
+        except RuntimeError as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+            raise ValueError(f"compile=True: this network cannot be compiled for {self.device}: {reason}") from error
+        self.reset()

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 import yaml
+from torch import nn
+from torch.utils.data import DataLoader
 
 from lib.config.loader import config_name, load_config
-from lib.train.checkpoint import CheckpointFolder
+from lib.losses.tracking import box_iou
+from lib.models.network import network_inputs
+from lib.structures import to_device
+from lib.train.checkpoint import VALIDATION, CheckpointFolder, read_record
+from lib.utils import distributed
 from lib.utils.paths import checkpoint_folder
+
+logger = logging.getLogger(__name__)
 
 
 def prerequisites(cfg) -> dict[str, str]:
@@ -45,6 +55,30 @@ def training_order(
     return order
 
 
+def check_teacher(teacher: nn.Module, loader: DataLoader | None, least: float, device: torch.device) -> None:
+    """Raises ValueError if the teacher's mean IoU on the held-out pairs is less than `least`, TRAIN.TEACHER.MIN_IOU.
+
+    Args:
+        teacher: on `device`, in evaluation mode.
+        loader: batches of DATA.VAL; each process measures its own.
+    """
+    if loader is None:
+        raise ValueError("TRAIN.TEACHER.MIN_IOU needs held-out pairs, but DATA.VAL contains no data set")
+    total = torch.zeros(2, device=device)  # sum of the IoU, number of pairs
+    with torch.no_grad():
+        for sample in loader:
+            sample = to_device(sample, device)
+            iou = box_iou(teacher(*network_inputs(sample)).boxes, sample.search_box)
+            total += torch.stack([iou[sample.present].sum(), sample.present.sum().float()])
+    found, count = distributed.sum_over_processes(total).tolist()
+    logger.info("teacher: mean IoU %.4f on %d held-out pairs", found / max(count, 1), count)
+    if found < least * count:
+        raise ValueError(
+            f"TRAIN.TEACHER.MIN_IOU is {least}, but the teacher's mean IoU on {count:.0f} pairs of DATA.VAL is "
+            f"{found / count:.4f}; train the teacher further, or lower the limit"
+        )
+
+
 def finished_checkpoint(script: str, config: str, save_dir: str | Path, key: str) -> Path:
     """Returns the last checkpoint of a finished run.
 
@@ -77,9 +111,16 @@ def newest(script: str, config: str, save_dir: str | Path) -> Path | None:
 
 
 def is_finished(path: Path) -> bool:
-    """Returns whether a checkpoint is of the last epoch, TRAIN.EPOCH in config.yaml in the same folder."""
+    """Returns whether a checkpoint is of the last epoch, and this epoch is validated if there are validation data.
+
+    The last epoch is TRAIN.EPOCH in config.yaml in the same folder.
+    """
     record = path.with_name("config.yaml")
     if not record.is_file():
         return False
-    epochs = yaml.safe_load(record.read_text(encoding="utf-8"))["TRAIN"]["EPOCH"]
-    return path.name.endswith(f"_ep{epochs:04d}.pth.tar")
+    settings = yaml.safe_load(record.read_text(encoding="utf-8"))
+    epochs, data = settings["TRAIN"]["EPOCH"], settings.get("DATA", {})
+    if not path.name.endswith(f"_ep{epochs:04d}.pth.tar"):
+        return False
+    has_validation = any(data.get(part, {}).get("DATASETS_NAME") for part in ("VAL", "PROXY"))
+    return not has_validation or read_record(path.with_name(VALIDATION)).get("epoch") == epochs

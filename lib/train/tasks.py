@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib.losses.reconstruction import is_flat, reconstruction_loss
+from lib.losses.reconstruction import RECONSTRUCTION_LOSSES, is_flat
 from lib.losses.tracking import TrackingLoss, box_iou
 from lib.models.features import encode_apart
-from lib.models.mae import CMAE
+from lib.models.head import apply_head
+from lib.models.mae import CMAE, Reconstruction
 from lib.models.masking import curriculum
-from lib.models.network import embedding_rows
+from lib.models.network import embedding_rows, network_inputs
 from lib.structures import Pair, Sample, TrackOutput
 from lib.train.balance import Balance
 
@@ -34,6 +35,7 @@ class Task(nn.Module):
     """
 
     not_saved: tuple[str, ...] = ()  # prefixes of parts that this run does not train
+    metric, higher_is_better = "auc", True  # the value of `evaluate` by which the best epoch is chosen
 
     def __init__(self, model: nn.Module, freeze: Sequence[str] = ()):
         super().__init__()
@@ -58,6 +60,10 @@ class Task(nn.Module):
     def evaluate(self, sample: Sample) -> Terms:
         """Returns values by name, (B,) each; the Trainer averages them per modality."""
         raise NotImplementedError
+
+    def predict(self, sample: Sample) -> TrackOutput | None:
+        """Returns the network's output for pictures of a batch; None if this stage does not train the head."""
+        return None
 
     def after_step(self) -> None:
         """Called after every optimizer step, e.g. to update moving averages."""
@@ -98,11 +104,15 @@ class TrackTask(Task):
 
     def forward(self, sample: Sample, progress: float) -> tuple[Terms, Terms]:
         """See `Task.forward`. Also logs the mean IoU in [0, 1] and the per-path IoU."""
-        output = self.model(sample.template, sample.search, sample.modality)
+        output = self.model(*network_inputs(sample))
         terms = tracking_terms(self.loss, output, sample, self.weights)
         logs = {"iou": mean_iou(output, sample)}
         logs.update({f"iou_{name}": mean_iou(path, sample) for name, path in output.paths.items()})
         return terms, {**logs, **gate_size(self.model)}
+
+    def predict(self, sample: Sample) -> TrackOutput:
+        """See `Task.predict`."""
+        return self.model(*network_inputs(sample))
 
     def evaluate(self, sample: Sample) -> Terms:
         """See `Task.evaluate` and `box_quality`: (B,) each in [0, 1]."""
@@ -111,6 +121,8 @@ class TrackTask(Task):
 
 class PretrainTask(Task):
     """CMAE: masks parts of a pair and reconstructs them; fusion and head are neither used nor trained."""
+
+    metric, higher_is_better = "reconstruction", False
 
     def __init__(self, model: nn.Module, mae: CMAE, freeze: Sequence[str] = ()):
         super().__init__(model, freeze)
@@ -122,7 +134,7 @@ class PretrainTask(Task):
         """See `Task.forward`. Also logs how much of the mask follows the scores, and the share of flat patches."""
         result = self.mae(self.model, sample, curriculum(progress))
         mask = result.masks.mask
-        loss = reconstruction_loss(result.prediction, result.patches, mask).sum(dim=1).mean()
+        loss = self._loss(result.prediction, result).sum(dim=1).mean()
         logs = {
             "mask_overlap": result.masks.overlap.mean(),  # 0.5 for random masks
             "flat": (is_flat(result.patches) & mask).sum() / mask.sum().clamp(min=1),
@@ -134,15 +146,18 @@ class PretrainTask(Task):
 
         The other sample is of the same kind of data. The difference shows how much the other modality helps.
         """
-        mae, inputs = self.mae, (sample.template, sample.search, sample.modality)
+        mae, inputs = self.mae, network_inputs(sample)
         result, rows = mae(self.model, sample, exponent=1.0), roll_within(sample.modality)
-        error = reconstruction_loss(result.prediction, result.patches, result.masks.mask)
+        error = self._loss(result.prediction, result)
         errors = []
         for m, other in enumerate(("aux", "rgb")):  # m: index of the measured modality; other: the shuffled modality
             shuffled = [pair._replace(**{other: getattr(pair, other)[rows]}) for pair in inputs[:2]]
-            prediction = mae.reconstruct(self.model, *shuffled, inputs[2], result.masks.mask)
-            errors.append(reconstruction_loss(prediction, result.patches, result.masks.mask)[:, m])
+            prediction = mae.reconstruct(self.model, *shuffled, *inputs[2:], result.masks.mask)
+            errors.append(self._loss(prediction, result)[:, m])
         return {"reconstruction": error.sum(dim=1), "reconstruction_shuffled": torch.stack(errors).sum(dim=0)}
+
+    def _loss(self, prediction: Tensor, result: Reconstruction) -> Tensor:
+        return RECONSTRUCTION_LOSSES[self.mae.target](prediction, result.target, result.masks.mask)
 
     def after_step(self) -> None:
         """Updates the moving average that scores locations."""
@@ -158,6 +173,7 @@ class FeaturesTask(Task):
     """
 
     not_saved = ("encoder.",)
+    metric = "cosine"
 
     def __init__(self, model: nn.Module, encoder: nn.Module, width: int, freeze: Sequence[str] = ()):
         super().__init__(model, freeze)
@@ -227,7 +243,7 @@ class DistillTask(Task):
 
     def forward(self, sample: Sample, progress: float) -> tuple[Terms, Terms]:
         """See `Task.forward`. Also logs the mean IoU of student and teacher in [0, 1], and values of the losses."""
-        inputs = (sample.template, sample.search, sample.modality)
+        inputs = network_inputs(sample)
         output = self.model(*inputs)
         with torch.no_grad():
             teacher = self.teacher(*inputs)
@@ -239,14 +255,23 @@ class DistillTask(Task):
         distilled = {}
         for name, loss in self.losses.items():
             value, details = loss(output, teacher, sample, progress)
-            distilled[name] = self.loss_weights[name] * value
+            parts = part_names(name, loss)
+            weighted = self.loss_weights[name] * value.reshape(-1)
+            distilled.update(zip(parts, weighted, strict=True))
             logs.update({key: detail.detach() for key, detail in details.items()})
         if self.training:
             shares = self.balance.observe(
                 torch.stack(list(terms.values())).sum(), distilled, self._measured_parameters()
             )
             logs.update({f"share/{name}": share for name, share in shares.items()})
-        return {**terms, **self.balance.scale(distilled)}, logs
+        scaled = self.balance.scale(distilled)
+        for name, loss in self.losses.items():
+            terms[name] = torch.stack([scaled[part] for part in part_names(name, loss)]).sum()
+        return terms, logs
+
+    def predict(self, sample: Sample) -> TrackOutput:
+        """See `Task.predict`."""
+        return self.model(*network_inputs(sample))
 
     def evaluate(self, sample: Sample) -> Terms:
         """See `Task.evaluate` and `box_quality`: (B,) each in [0, 1]."""
@@ -256,9 +281,35 @@ class DistillTask(Task):
         """Counts the step; sets the factors of the losses at the end of the window."""
         self.balance.after_step()
 
-    def _measured_parameters(self) -> list[nn.Parameter]:
-        """Returns parameters that all losses depend on; `Balance` compares the gradients at these."""
-        return [p for p in self.model.streams[0].last_layer.parameters() if p.requires_grad]
+    def _measured_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Returns for each part of a loss the parameters where it acts; `Balance` compares the gradients there."""
+        found = {}
+        for name, loss in self.losses.items():
+            places = getattr(loss, "places", (LAST_LAYER,))
+            for part, place in zip(part_names(name, loss), places, strict=True):
+                found[part] = [p for p in parameters_at(self.model, place) if p.requires_grad]
+        return found
+
+
+LAST_LAYER = "last"  # the place of a loss that names none
+
+
+def part_names(name: str, loss: nn.Module) -> tuple[str, ...]:
+    """Returns the names of a loss's parts: 'MPSD', or 'SCFD/block01', … if it acts in several places."""
+    places = getattr(loss, "places", (LAST_LAYER,))
+    return (name,) if len(places) == 1 else tuple(f"{name}/{place}" for place in places)
+
+
+def parameters_at(model: nn.Module, place: str) -> list[nn.Parameter]:
+    """Returns the student's parameters at a place of a loss: "block03", "fused" or "last".
+
+    A fusion without parameters is measured at the last layer of the backbone, whose tokens it fuses.
+    """
+    backbone = model.streams[0]
+    if place.startswith("block"):
+        return list(backbone.blocks[int(place.removeprefix("block")) - 1].parameters())
+    module = {"fused": model.fusion, LAST_LAYER: backbone.last_layer}[place]
+    return list(module.parameters()) or list(backbone.last_layer.parameters())
 
 
 def gate_size(model: nn.Module) -> Terms:
@@ -288,18 +339,27 @@ def box_quality(model: nn.Module, sample: Sample) -> Terms:
 
     Returns:
         "iou", "auc": of the predicted box, in [0, 1]; the AUC is the mean success rate at the thresholds 0, 0.05, …, 1.
-        "iou_PATH": IoU of each fusion path, in [0, 1].
+        "iou_PATH": IoU of each fusion path, in [0, 1]. "iou_best_path": of the best of them for each sample, the most
+            that a selection can reach; "iou_mean_path": of the mean of their tokens, without any selection.
         "on_distractor": 1 if the predicted centre lies on another thing and not on the target, else 0.
         "score": peak of the score map, in (0, 1).
         "iou_drop", "score_drop": how much IoU and score fall when the template shows the target of another sample of
             the same modality. About 0: the network finds things, not this thing.
     """
-    output = model(sample.template, sample.search, sample.modality)
+    output = model(*network_inputs(sample))
     iou = box_iou(output.boxes, sample.search_box)
     thresholds = torch.linspace(0, 1, 21, device=iou.device)
     paths = {f"iou_{name}": box_iou(path.boxes, sample.search_box) for name, path in output.paths.items()}
+    if paths:
+        best = torch.stack(list(paths.values())).amax(dim=0)
+        tokens = torch.stack([path.features["fused"] for path in output.paths.values()]).mean(dim=0)
+        mean = apply_head(model.head, tokens, {}, {}, model.streams[0].grid)
+        paths |= {"iou_best_path": best, "iou_mean_path": box_iou(mean.boxes, sample.search_box)}
     rows = roll_within(sample.modality)
-    swapped = model(Pair(*(images[rows] for images in sample.template)), sample.search, sample.modality)
+    other = sample._replace(
+        template=Pair(*(images[rows] for images in sample.template)), template_box=sample.template_box[rows]
+    )
+    swapped = model(*network_inputs(other))
     score, other_score = (o.score_map.flatten(1).amax(dim=1) for o in (output, swapped))
     centre = output.boxes[:, None, :2]
     on_target = is_inside(centre, sample.search_box[:, None])[:, 0]

@@ -30,25 +30,22 @@ class CachedTeacher(nn.Module):
         super().__init__()
         self.net = teacher
         self.folder = Path(folder)
-        state = sorted(teacher.state_dict().items())
-        self.weights_digest = _digest(b"", *(tensor for _, tensor in state))
+        self.weights_digest = _weights_digest(teacher)
 
-    def forward(self, template: Pair, search: Pair, modality: Tensor) -> TrackOutput:
-        """See `PairNetwork.forward`: uint8 crops (B, 3, S, S) and modality (B,) int64.
+    def forward(
+        self, template: Pair, search: Pair, modality: Tensor, template_box: Tensor | None = None
+    ) -> TrackOutput:
+        """See `PairNetwork.forward`: uint8 crops (B, 3, S, S), modality (B,) int64 and box (B, 4).
 
         Raises:
             ValueError: a file in the cache is not a stored output.
             OSError: an output cannot be written.
         """
-        kind = modality.device.type
-        precision = str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else ""
-        setting = f"{self.weights_digest} {kind} {precision}".encode()
-        path = self.folder / f"{_digest(setting, *template, *search, modality)}.safetensors"
+        box = () if template_box is None or self.net.target_embed is None else (template_box,)
+        path = self.folder / _file_name(self.weights_digest, *template, *search, modality, *box)
         if not path.is_file():
-            output = self.net(template, search, modality)
-            tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in _flat(output)}
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(save(tensors))
+            output = self.net(template, search, modality, template_box)
+            _store(path, {name: t.clone(memory_format=torch.contiguous_format) for name, t in _flat(output)})
             return output
         try:
             return _nested(load_file(path, device=str(modality.device)))
@@ -67,9 +64,7 @@ class CachedEncoder(nn.Module):
         super().__init__()
         self.net = encoder
         self.folder = Path(folder)
-        self.weights_digest = _digest(
-            str(encoder.layer).encode(), *(t for _, t in sorted(encoder.state_dict().items()))
-        )
+        self.weights_digest = _weights_digest(encoder, str(encoder.layer))
 
     def forward(self, template: Tensor, search: Tensor) -> Tensor:
         """See `FeatureEncoder.forward`: uint8 crops (B, 3, S, S) → (B, N, width) float32.
@@ -78,16 +73,31 @@ class CachedEncoder(nn.Module):
             ValueError: a file in the cache does not hold tokens.
             OSError: tokens cannot be written.
         """
-        path = self.folder / f"{_digest(self.weights_digest.encode(), template, search)}.safetensors"
+        path = self.folder / _file_name(self.weights_digest, template, search)
         if not path.is_file():
             tokens = self.net(template, search).half()
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(save({"tokens": tokens.contiguous()}))
+            _store(path, {"tokens": tokens.contiguous()})
             return tokens.float()
         try:
             return load_file(path, device=str(template.device))["tokens"].float()
         except (SafetensorError, KeyError) as error:
             raise ValueError(f"{path}: no stored tokens ({error}); remove it") from error
+
+
+def _weights_digest(net: nn.Module, setting: str = "") -> str:
+    return _digest(setting.encode(), *(tensor for _, tensor in sorted(net.state_dict().items())))
+
+
+def _file_name(weights_digest: str, *inputs: Tensor) -> str:
+    """Returns the name of the file of an output, which depends on weights, device, precision and input."""
+    kind = inputs[-1].device.type
+    precision = str(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else ""
+    return f"{_digest(f'{weights_digest} {kind} {precision}'.encode(), *inputs)}.safetensors"
+
+
+def _store(path: Path, tensors: dict[str, Tensor]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors))
 
 
 def _digest(start: bytes, *tensors: Tensor) -> str:

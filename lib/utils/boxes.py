@@ -24,6 +24,10 @@ def xyxy_to_xywh(boxes_xyxy: np.ndarray) -> np.ndarray:
     return boxes
 
 
+# Name of a format → function to xywh: (..., 4) numbers in pixels, float64.
+TO_XYWH = {"xywh": np.float64, "xyxy": xyxy_to_xywh, "cxcywh": cxcywh_to_xywh}
+
+
 def iou_xywh(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Returns the intersection over union of paired boxes, in [0, 1]; 0 if either box is invalid (see `is_valid`)."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)

@@ -8,6 +8,7 @@ import ctypes
 import functools
 import json
 import logging
+import math
 import multiprocessing
 import os
 import re
@@ -21,15 +22,40 @@ from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from typing import NoReturn, TextIO, TypeVar
 
 from lib.utils.paths import PROJECT, is_plain_name
+from lib.utils.texts import one_line
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-LAUNCHED = "TRANSCMD_LAUNCHED"  # set in the processes that tracking/_launch.py starts
+WARNINGS = tuple(
+    getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name)
+)  # schedulers send it before SIGTERM
+PREEMPTION_SIGNALS = (*STOP_SIGNALS, *WARNINGS)
+PREEMPTED = 75  # exit status of a training that a scheduler ended and that can be resumed; EX_TEMPFAIL in sysexits.h
+LAUNCHED = "TRANSCMD_LAUNCHED"  # in the processes that tracking/_launch.py starts: the file for the message of a stop
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent dies
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGUSR1, which schedulers send; handled in the same way as Ctrl-C."""
+
+
+class Preempted(KeyboardInterrupt):
+    """Stopped by the signal of a scheduler, with all that is needed to go on. Commands exit with status 75."""
+
+    exit_code = PREEMPTED
+
+
+def _report_thread(failed: threading.ExceptHookArgs) -> None:
+    """Writes one line for a background thread that meets a full disk, e.g. TensorBoard's; the command goes on."""
+    if isinstance(failed.exc_value, OSError):
+        logging.getLogger(__name__).warning("a background thread stopped: %s", _one_line(failed.exc_value))
+    else:
+        threading.__excepthook__(failed)
+
+
 def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Runs a command and exits with 0 on success, 1 on failure, 2 on wrong usage or configuration, 130 if interrupted.
+    """Runs a command and exits with 0 on success, 1 on failure, 2 on wrong usage or configuration, 130 if interrupted,
+    75 if a scheduler interrupted a training that can be resumed.
 
     Errors that a user can cause (ValueError, OSError, FloatingPointError for a diverged loss) and a killed worker
     process (BrokenExecutor) become one line on stderr; TRANSCMD_TRACEBACK=1 shows the traceback. Other exceptions are
@@ -39,7 +65,9 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     sys.stdout, sys.stderr = (_Output(s) if s else s for s in (sys.stdout, sys.stderr))  # None: closed by the caller
     logging.raiseExceptions = False  # do not report a full disk again for every log line
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGTERM, _terminate)
+    threading.excepthook = _report_thread
+    for number in (signal.SIGTERM, *WARNINGS):
+        signal.signal(number, _terminate)
     try:
         code = main() or 0
         if sys.stdout:
@@ -50,9 +78,8 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         _report(_one_line(error))
         code = getattr(error, "exit_code", 1)
     except KeyboardInterrupt as stop:
-        if LAUNCHED not in os.environ:
-            sys.stderr.write(f"\ninterrupted{f': {stop}' if str(stop) else ''}\n")
-        code = 130
+        _report_stop(stop)
+        code = getattr(stop, "exit_code", 130)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.end()
     sys.exit(code)
@@ -137,6 +164,19 @@ def integer(least: int, most: int | None = None) -> Callable[[str], int]:
     return parse
 
 
+def number(least: float = -math.inf, most: float = math.inf) -> Callable[[str], float]:
+    """Returns a function for `type=` of an option: text → finite number of at least `least` and at most `most`."""
+    limits = (f" of at least {least:g}" if least > -math.inf else "") + (f" up to {most:g}" if most < math.inf else "")
+
+    def parse(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if math.isfinite(value := float(text)) and least <= value <= most:
+                return value
+        raise argparse.ArgumentTypeError(f"expected a number{limits}, got '{text}'")
+
+    return parse
+
+
 def plain_name(text: str) -> str:
     """For `type=` of an option: a name that is used as the name of a file or folder, and no path."""
     if is_plain_name(text):
@@ -149,15 +189,21 @@ class StopRequest:
 
     The first Ctrl-C or SIGTERM only sets `requested`; the caller checks it between units of work. The second one raises
     KeyboardInterrupt immediately. In a thread other than the main thread it has no effect.
+
+    Args:
+        signals: the numbers of the signals that it delays.
+        repeated: whether a second signal stops immediately; if not, it has no effect.
     """
 
-    def __init__(self):
+    def __init__(self, signals: Sequence[int] = STOP_SIGNALS, repeated: bool = True):
         self.requested = False
+        self.number: int | None = None  # of the first signal
+        self._signals, self._repeated = signals, repeated
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._handle_signal) for number in STOP_SIGNALS}
+            self._previous = {number: signal.signal(number, self._handle_signal) for number in self._signals}
         return self
 
     def __exit__(self, *error) -> None:
@@ -166,8 +212,12 @@ class StopRequest:
 
     def _handle_signal(self, signum, frame) -> None:
         if self.requested:
-            raise KeyboardInterrupt("stopped immediately")
-        self.requested = True
+            if self._repeated:
+                raise KeyboardInterrupt("stopped immediately")
+            return
+        self.requested, self.number = True, signum
+        if LAUNCHED in os.environ:
+            return
         sys.stderr.write("\nstopping at the next safe point; press Ctrl-C again to stop immediately\n")
 
 
@@ -175,6 +225,8 @@ def start_worker() -> None:
     """Prepares a worker process: it ignores Ctrl-C, which it also receives, and ends when its parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in WARNINGS:  # for the training process alone
+        signal.signal(number, signal.SIG_IGN)
     end_with_parent()
 
 
@@ -207,23 +259,27 @@ def worker_context(*preload: str) -> multiprocessing.context.BaseContext:
 
 
 def run_child(command: Sequence[str]) -> int:
-    """Runs another command and returns its exit status, or 130 if it was interrupted.
+    """Runs another command and returns its exit status; 130 if it was interrupted, or 75 as `Preempted`.
 
-    Ctrl-C and SIGTERM are passed on to the command, which may then finish its current work. Processes that the command
-    leaves running are killed.
+    The first Ctrl-C or SIGTERM is passed on as SIGTERM; the command may then finish its current work. A further Ctrl-C
+    is passed on as SIGINT, a further SIGTERM is not. Processes that the command leaves running are killed.
 
     Raises:
         OSError: the command cannot be started.
     """
-    child, interrupted = start_child(command), False
+    child, interruption = start_child(command), None
     try:
         while True:
             try:
                 code = child.wait()
-                return 130 if interrupted else code
-            except KeyboardInterrupt:
-                interrupted = True
-                child.terminate()
+                preempted = isinstance(interruption, Terminated) and code == PREEMPTED
+                return code if preempted or not interruption else 130
+            except KeyboardInterrupt as stop:
+                if interruption is None:
+                    interruption = stop
+                    child.terminate()
+                elif not isinstance(stop, Terminated):
+                    child.send_signal(signal.SIGINT)
     finally:
         kill_group(child)
 
@@ -333,17 +389,23 @@ def _report(line: str) -> None:
         sys.stderr.write(f"error: {line}\n")
 
 
+def _report_stop(stop: KeyboardInterrupt) -> None:
+    """Says that the command was interrupted. The first of several training processes tells tracking/_launch.py."""
+    text = f"interrupted{f': {stop}' if str(stop) else ''}"
+    if LAUNCHED not in os.environ:
+        sys.stderr.write(f"\n{text}\n")
+    elif isinstance(stop, Preempted) and os.environ.get("LOCAL_RANK") == "0":
+        with open(os.environ[LAUNCHED], "w", encoding="utf-8") as file:
+            file.write(text)
+
+
 def _terminate(signum, frame) -> None:
-    """Handles SIGTERM, which schedulers send, in the same way as Ctrl-C."""
-    raise KeyboardInterrupt("terminated")
+    raise Terminated("terminated")
 
 
 def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
     if isinstance(error, BrokenExecutor):
         return "a worker process was killed (out of memory?); run the command again to continue, with fewer workers"
-    message = str(error)
-    if "Original Traceback" in message:  # from a data loading worker: the last line contains the error
-        message = re.sub(r"^[\w.]+: ", "", message.strip().splitlines()[-1])
-    return " ".join(message.split()) or type(error).__name__
+    if "Original Traceback" in str(error):  # from a data loading worker: the last line contains the error
+        return " ".join(re.sub(r"^[\w.]+: ", "", str(error).strip().splitlines()[-1]).split())
+    return one_line(error)

@@ -1,10 +1,13 @@
-"""Text labels and heat maps on images."""
+"""Text labels, boxes and heat maps on images."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+FARTHEST = 1e6  # pixels; also false for NaN
 PREDICTED, TRUTH = (255, 60, 60), (60, 230, 60)  # colours of boxes, RGB
 
 
@@ -13,6 +16,23 @@ def write_label(image: np.ndarray, text: str, position: tuple[int, int]) -> None
     for shift, color in ((1, (0, 0, 0)), (0, (255, 255, 255))):
         shifted = (position[0] + shift, position[1] + shift)
         cv2.putText(image, text, shifted, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)
+
+
+def draw_box(
+    image: np.ndarray, box_cxcywh: Sequence[float], color: tuple[int, int, int], line: int = cv2.LINE_8
+) -> None:
+    """Draws the outline of a box into an (S, S, 3) crop; nothing if a network that diverged predicted no place.
+
+    Args:
+        box_cxcywh: (4,) fractions of the crop.
+        line: OpenCV's type of line.
+    """
+    box = np.asarray(box_cxcywh) * len(image)
+    if not (np.abs(box) < FARTHEST).all():
+        return
+    x, y, w, h = box.tolist()
+    corners = [(round(x + side * w / 2), round(y + side * h / 2)) for side in (-1, 1)]
+    cv2.rectangle(image, *corners, color, 1, line)
 
 
 def overlay_score(image: np.ndarray, score_map: np.ndarray, at_corners: bool = False) -> np.ndarray:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 
 import torch
 from torch import nn
@@ -51,3 +53,19 @@ def available_cores() -> int:
 def count_parameters(model: nn.Module, trainable: bool = True) -> int:
     """Returns the number of scalar parameters of a model, by default of trainable parameters only."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
+
+
+def peak_memory(device: torch.device) -> tuple[int, int]:
+    """Returns the most memory that this process has held, and what the device has, bytes; 0 where it is unknown.
+
+    On a GPU, it is what torch's tensors have occupied. On a CPU, it is all memory of the process.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
+    with suppress(ImportError, ValueError, OSError):  # Windows has neither
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return peak, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 0, 0

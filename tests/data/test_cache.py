@@ -17,7 +17,7 @@ def cfg(demo_data, tmp_path):
 
 def batches(cfg, epoch: int):
     train, val = build_loaders(cfg)
-    train.sampler.set_epoch(epoch)
+    train.batch_sampler.set_epoch(epoch)
     return [*train, *val]
 
 

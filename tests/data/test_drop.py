@@ -18,9 +18,9 @@ from lib.data.drop import FILLS, MAX_BLOCK, PATTERNS, Drop, Dropper
 from lib.evaluation.report import Report, TrackerScores
 from lib.report.robustness import RobustnessCurve, robustness_curves
 from lib.report.tables import robustness_table
+from lib.results.matching import find_results
 from lib.results.raw import (
     find_companion,
-    find_results,
     read_boxes,
     read_drop,
     read_numbers,
@@ -28,7 +28,8 @@ from lib.results.raw import (
     write_record,
     write_result,
 )
-from lib.running.runner import Job, run_sequences
+from lib.running.group import Job
+from lib.running.runner import run_sequences
 from lib.structures import Frame
 from lib.tracker.baselines import StaticTracker
 from tests.processes import ROOT, run

@@ -3,6 +3,7 @@
 import io
 import logging
 import pickle
+import re
 import struct
 import zlib
 from dataclasses import replace
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lib.data import image as image_module
 from lib.data.image import DECODERS, MAX_PIXELS, colormap_depth, decode_color, decode_depth, picture_size
 from lib.data.sequence import Sequence
 from lib.structures import MODALITIES
@@ -314,3 +316,120 @@ def test_sizes_are_read_from_headers_and_a_failing_decoder_names_the_file(monkey
     monkeypatch.setattr(cv2, "imdecode", fail)
     with pytest.raises(ValueError, match="^a: cannot be decoded"):
         decode_color(FILES[".png"], "a")
+
+
+def test_a_jpeg_with_a_damaged_middle_is_named():
+    data = bytearray(FILES[".jpg"])
+    middle = len(data) * 3 // 4
+    data[middle : middle + 4] = b"\x00\xff\xd5\x00"  # a restart marker, in a file without restarts
+    with pytest.raises(ValueError, match=rf"^a: damaged JPEG .*marker ffd5.*at byte {middle + 1}; fetch"):
+        decode_color(bytes(data), "a")
+
+
+def noisy_jpeg(quality: int = 90, **options) -> bytes:
+    file = io.BytesIO()
+    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8), (0, 0), 2)
+    Image.fromarray(picture).save(file, "JPEG", quality=quality, **options)
+    return file.getvalue()
+
+
+def test_most_damage_in_the_middle_of_a_jpeg_is_named():
+    """Damage that gives other, valid codes of the same length cannot be seen."""
+    whole, rng, named = noisy_jpeg(), np.random.default_rng(0), 0
+    for _ in range(60):
+        data, place = bytearray(whole), int(rng.integers(len(whole) // 4, len(whole) * 3 // 4))
+        data[place : place + 64] = rng.integers(0, 256, 64, np.uint8).tobytes()
+        try:
+            decode_color(bytes(data), "rgb/0001.jpg")
+        except ValueError as error:
+            assert re.match(r"rgb/0001\.jpg: damaged JPEG \(\d+ bytes\): .*; fetch the file again$", str(error))
+            named += 1
+    assert named >= 40
+    zeros = bytearray(whole)
+    zeros[len(whole) // 2 : len(whole) * 3 // 4] = bytes(len(whole) * 3 // 4 - len(whole) // 2)
+    with pytest.raises(ValueError, match="^a: damaged JPEG"):
+        decode_color(bytes(zeros), "a")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}, {"quality": 30}]
+)
+def test_jpeg_files_are_decoded_as_opencv_does(options, monkeypatch):
+    data = noisy_jpeg(**options)
+    fast = decode_color(data, "a")
+    monkeypatch.setattr(image_module, "simplejpeg", None)
+    assert np.array_equal(fast, decode_color(data, "a"))
+
+
+UPPER = [{}, {"subsampling": 0}, {"subsampling": 1}, {"optimize": True}, {"restart_marker_rows": 1}, {"quality": 30}]
+
+
+@pytest.mark.parametrize("options", UPPER)
+@pytest.mark.parametrize("rows", [-7, 1, 15, 16, 17, 100, 203])
+def test_the_upper_part_of_a_jpeg_is_that_of_the_whole_image(options, rows):
+    data = noisy_jpeg(**options)
+    whole, upper = decode_color(data, "a"), decode_color(data, "a", rows=rows)
+    assert max(rows, 0) <= len(upper) < max(rows, 0) + 16
+    shown = max(rows, 0)
+    assert np.array_equal(upper[:shown], whole[:shown]) and upper.shape[1:] == whole.shape[1:]
+
+
+def test_the_upper_part_of_a_grey_jpeg_is_that_of_the_whole_image():
+    data = grey_jpeg()
+    upper = decode_color(data, "a", rows=20)
+    assert len(upper) < 40 and np.array_equal(upper[:20], decode_color(data, "a")[:20])
+
+
+@pytest.mark.parametrize("rows", [240, 500])
+def test_a_jpeg_of_which_all_rows_are_needed_is_decoded_whole(rows):
+    data = noisy_jpeg()
+    assert np.array_equal(decode_color(data, "a", rows=rows), decode_color(data, "a"))
+
+
+@pytest.mark.parametrize("kind", ["progressive", "CMYK", "png", "without simplejpeg"])
+def test_files_that_cannot_be_decoded_in_part_are_decoded_whole(kind, monkeypatch):
+    data = noisy_jpeg(progressive=True) if kind == "progressive" else noisy_jpeg()
+    if kind == "CMYK":
+        data = grey_jpeg("CMYK")
+    if kind == "png":
+        data = encode(RNG.integers(0, 256, (90, 60, 3), dtype=np.uint8), ".png")
+    if kind == "without simplejpeg":
+        monkeypatch.setattr(image_module, "simplejpeg", None)
+    assert np.array_equal(decode_color(data, "a", rows=10), decode_color(data, "a"))
+
+
+def test_damage_that_the_decoder_names_in_the_upper_part_is_an_error_as_in_the_whole_image():
+    whole = noisy_jpeg()
+    zeros = bytearray(whole)
+    zeros[len(whole) // 4 : len(whole) // 2] = bytes(len(whole) // 2 - len(whole) // 4)
+    with pytest.raises(ValueError, match="^a: damaged JPEG"):
+        decode_color(bytes(zeros), "a", rows=230)
+    with pytest.raises(ValueError, match="^a: .*cut off"):
+        decode_color(whole[: len(whole) // 3], "a", rows=10)
+
+
+def grey_jpeg(mode: str = "L") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (90, 60, 3), dtype=np.uint8)).convert(mode).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_jpeg_files_of_other_colours_are_decoded_as_opencv_does(mode, monkeypatch):
+    file = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)).convert(mode).save(file, "JPEG")
+    found = decode_color(file.getvalue(), "a")
+    monkeypatch.setattr(image_module, "simplejpeg", None)
+    assert np.array_equal(found, decode_color(file.getvalue(), "a")) and found.shape == (40, 60, 3)
+
+
+def test_a_few_bytes_before_the_end_are_no_damage():
+    data = noisy_jpeg()
+    assert np.array_equal(decode_color(data[:-2] + b"\0\0\0" + data[-2:], "a"), decode_color(data, "a"))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"optimize": True}])
+def test_every_kind_of_whole_jpeg_is_decoded(options):
+    file = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(file, "JPEG", **options)
+    assert decode_color(with_thumbnail(file.getvalue()) + b"\0trailing", "a").shape == (90, 120, 3)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lib.data.augment import Augmentation, jitter_box
 from lib.data.crop import CropSpec, box_to_crop, crop_pair, crop_square
+from lib.data.degrade import KINDS, Degradation
 from lib.data.processing import Processing
 from lib.data.tensors import pair_tensors
 from lib.structures import MAX_DISTRACTORS, MODALITIES, Frame, modality_index
@@ -133,6 +134,44 @@ def test_grayscale_takes_the_colour_of_rgb_alone():
         assert torch.equal(pair.aux, whole.aux)
 
 
+def test_one_modality_is_degraded_in_each_crop_apart():
+    rng = np.random.default_rng(0)
+    square = Frame(*(image[:160, :160] for image in NOISE[0]))
+    seen, both = set(), 0
+    for _ in range(400):
+        drawn = Augmentation(degrade=0.5).draw(rng)
+        for search, degradation in enumerate(drawn.degradations):
+            crop, _ = drawn(square, np.zeros(4), search=bool(search))
+            changed = [not np.array_equal(image, plain) for image, plain in zip(crop, square, strict=True)]
+            if degradation is None:
+                assert changed == [False, False]
+            else:
+                assert changed == [degradation.modality == 0, degradation.modality == 1]
+                seen.add((degradation.kind, degradation.modality))
+        both += all(drawn.degradations)
+    assert seen == {(kind, m) for kind in KINDS for m in (0, 1)}
+    assert abs(both / 400 - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 400)  # drawn apart
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stronger_degradation_changes_more_and_is_repeatable(kind):
+    picture = np.random.default_rng(1).integers(40, 216, (64, 64, 3)).astype(np.uint8)
+    weak, strong = (Degradation(0, kind, strength, 3)(Frame(picture, picture)).rgb for strength in (0.0, 1.0))
+    again = Degradation(0, kind, 1.0, 3)(Frame(picture, picture)).rgb
+    difference = [np.abs(image.astype(float) - picture).mean() for image in (weak, strong)]
+    assert 0 < difference[0] <= difference[1] and strong.dtype == np.uint8 and strong.shape == picture.shape
+    assert np.array_equal(strong, again)
+    assert kind == "black" or difference[0] < difference[1]
+
+
+def test_degradation_at_rate_0_leaves_the_other_draws_alone():
+    options = dict(flip=0.5, brightness=0.3, grayscale=0.3, drop_rgb=0.2, drop_aux=0.2)
+    rngs = [np.random.default_rng(5) for _ in "ab"]
+    plain = [Augmentation(**options).draw(rngs[0]) for _ in range(20)]
+    assert plain == [Augmentation(**options, degrade=0.0).draw(rngs[1]) for _ in range(20)]
+    assert rngs[0].random() == rngs[1].random()
+
+
 def test_augmentation_does_not_change_its_input():
     change = Augmentation(1.0, 0.5, 1.0, 0.5, 0.5).draw(np.random.default_rng(0))
     crop, box = Frame(NOISE[0].rgb.copy(), NOISE[0].aux.copy()), np.array([0.2, 0.3, 0.1, 0.1])
@@ -206,3 +245,15 @@ def test_both_modalities_are_cropped_alike():
     np.testing.assert_array_equal(crops.rgb, crops.aux)
     np.testing.assert_array_equal(crops.rgb, geometry.image)
     assert pair_tensors(crops).aux.shape == (3, 96, 96)
+
+
+def test_the_auxiliary_image_of_modality_rgb_repeats_the_augmented_rgb_image():
+    frames = [Frame(frame.rgb, frame.rgb) for frame in NOISE]
+    settings = {"brightness": 0.5, "grayscale": 0.5, "drop_rgb": 0.5, "drop_aux": 0.5, "degrade": 0.5, "flip": 0.5}
+    seen = set()
+    for seed in range(12):
+        template, search = process(frames=frames, modality="rgb", seed=seed, **settings)[:2]
+        assert torch.equal(template.rgb, template.aux) and torch.equal(search.rgb, search.aux)
+        seen.add(search.rgb.float().mean().item())
+        assert search.rgb.any()  # neither dropped nor black
+    assert len(seen) == 12  # it is augmented

@@ -8,7 +8,7 @@ from easydict import EasyDict
 
 from lib.config.loader import load_config
 from lib.data.datasets import all_datasets, build_store, find_dataset, load_dataset
-from lib.data.datasets.folders import SPLITS, frame_number, split_names
+from lib.data.datasets.folders import SPLITS, frame_number, replace_number, skipped_images, split_names
 from lib.data.storage import SYNTHETIC, DiskStore, LmdbStore, open_store, pack_lmdb
 from tests.helpers import HEIGHT, WIDTH, pack, read_number, write_file, write_rows, write_small, write_video
 
@@ -94,12 +94,15 @@ def test_corners_of_gtot_become_boxes(tmp_path):
     )
 
 
-def vtuav_video(root, place, frames=21, rows=3):
+def vtuav_video(root, place, frames=21, rows=3, first=40, lost=()):
+    """Writes a video. `lost`: numbers of the images that are missing in both modalities."""
     rgb, ir = ("".join(f"{x + t} 3 11 12\n" for t in range(rows)) for x in (2, 3))
     folder = root / "VTUAV" / place
-    write_video(folder, [(f"rgb/{t:06d}.jpg", f"ir/{t:06d}.jpg") for t in range(40, 40 + frames)])
+    numbers = [number for number in range(first, first + frames) if number not in lost]
+    write_video(folder, [(f"rgb/{t:06d}.jpg", f"ir/{t:06d}.jpg") for t in numbers])
     write_file(folder / "rgb.txt", rgb)
     write_file(folder / "ir.txt", ir)
+    return folder
 
 
 def test_vtuav_annotates_one_frame_in_ten_and_comes_in_parts(tmp_path, caplog):
@@ -126,6 +129,93 @@ def test_vtuav_annotates_one_frame_in_ten_and_comes_in_parts(tmp_path, caplog):
         ValueError, match=r"VTUAV/test_LT_001/bike_1/rgb.txt: 3 boxes for 31 frames, expected 4, one per 10 frames"
     ):
         load(tmp_path, "VTUAV_LT")
+
+
+LT = "test_LT_001/bike_1"
+
+
+def test_rows_of_vtuav_belong_to_image_numbers_and_not_to_positions(tmp_path, caplog):
+    """Four of 109 images are lost. At position 50 is the image 000054, but row 6 belongs to 000050, at position 46."""
+    vtuav_video(tmp_path, LT, 109, 11, first=0, lost=range(43, 47))
+    sequence = load_one(tmp_path, "VTUAV_LT")
+    assert np.flatnonzero(sequence.visible).tolist() == [0, 10, 20, 30, 40, 46, 56, 66, 76, 86, 96]
+    assert sequence.rgb_keys[46].endswith("/000050.jpg") and sequence.boxes_xywh[46, 0] == 2 + 5
+    annotated = sequence.every_nth(10)
+    assert [key[-10:] for key in annotated.rgb_keys] == [f"{10 * k:06d}.jpg" for k in range(11)]
+    assert [key[-10:] for key in annotated.aux_keys] == [f"{10 * k:06d}.jpg" for k in range(11)]
+    assert annotated.boxes_xywh[:, 0].tolist() == [2 + k for k in range(11)] and annotated.visible.all()
+    assert annotated.aux_boxes_xywh[:, 0].tolist() == [3 + k for k in range(11)]
+    assert annotated.numbers.tolist() == list(range(11)), "of the thinned sequence, none is missing"
+    assert "images without annotation are missing in 1 of 1 sequences: bike_1 (4);" in caplog.text
+
+
+def test_a_copy_of_vtuav_with_the_annotated_images_alone_is_read(tmp_path):
+    vtuav_video(tmp_path, LT, lost=[number for number in range(40, 61) if number % 10])
+    assert load_one(tmp_path, "VTUAV_LT").boxes_xywh[:, 0].tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("lost", "problem"),
+    [
+        ((50,), "rgb: annotated images are missing: 000050.jpg (row 6); fetch the sequence again"),
+        ((10, 11, 20), "rgb: annotated images are missing: 000010.jpg (row 2), 000020.jpg (row 3); fetch"),
+        (
+            range(9, 98),
+            "rgb: annotated images are missing: 000010.jpg (row 2), 000020.jpg (row 3), 000030.jpg (row 4)"
+            ", 000040.jpg (row 5), 000050.jpg (row 6) and 4 more",
+        ),
+        (range(96, 109), "rgb.txt: 11 boxes for 96 frames, expected 10, one per 10 frames"),
+        ((5, *range(96, 109)), "rgb.txt: 11 boxes for 96 frames, of which 1 are missing, expected 10, one per"),
+    ],
+)
+def test_a_missing_annotated_image_of_vtuav_is_named(tmp_path, lost, problem):
+    vtuav_video(tmp_path, LT, 109, 11, first=0, lost=lost)
+    assert f"VTUAV/{LT}/{problem}" in refusal(tmp_path, "VTUAV_LT")
+
+
+@pytest.mark.parametrize("first", [0, 40])
+def test_images_of_vtuav_without_counterpart_are_named(tmp_path, first):
+    """Also the first image, by whose number the others are counted."""
+    folder = vtuav_video(tmp_path, LT, first=first)
+    lost = [folder / f"ir/{first:06d}.jpg", folder / f"rgb/{first + 15:06d}.jpg"]
+    for path in lost:
+        path.unlink()
+    other = [f"{LT}/rgb/{first:06d}.jpg", f"{LT}/ir/{first + 15:06d}.jpg"]
+    assert refusal(tmp_path, "VTUAV_LT") == (
+        f"VTUAV/{LT}: 2 images have no counterpart in the other modality: {', '.join(other)}; fetch the sequence again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("000043(1).jpg", "images have the same number: test_LT_001/bike_1/rgb/000001.jpg, test_LT_001/bike_1/rgb/000"),
+        ("cover.jpg", "1 images have no number in their names: test_LT_001/bike_1/rgb/cover.jpg"),
+    ],
+)
+def test_a_stray_image_of_vtuav_does_not_shift_the_rows(tmp_path, name, problem):
+    """Counted by positions, 109 images would still have 11 rows."""
+    folder = vtuav_video(tmp_path, LT, 108, 11, first=0)
+    shutil.copy(folder / "rgb/000043.jpg", folder / "rgb" / name)
+    shutil.copy(folder / "ir/000043.jpg", folder / "ir" / name)
+    assert f"VTUAV/{LT}: {problem}" in refusal(tmp_path, "VTUAV_LT")
+
+
+def test_a_number_far_away_does_not_take_all_memory(tmp_path):
+    folder = vtuav_video(tmp_path, LT)
+    for part in ("rgb", "ir"):
+        shutil.copy(folder / part / "000040.jpg", folder / part / "20230102030405.jpg")
+    assert "3 boxes for 20230102030366 frames, of which 20230102030344 are missing" in refusal(tmp_path, "VTUAV_LT")
+
+
+def test_names_without_numbers_are_counted_in_their_order(tmp_path):
+    folder = vtuav_video(tmp_path, LT, 2, 1)
+    for part in ("rgb", "ir"):
+        for number, name in ((40, "a"), (41, "b")):
+            (folder / part / f"{number:06d}.jpg").rename(folder / part / f"{name}.jpg")
+    sequence = load_one(tmp_path, "VTUAV_LT")
+    assert sequence.visible.tolist() == [True, False] and sequence.rgb_keys[0].endswith("a.jpg")
+    assert sequence.numbers is None
 
 
 @pytest.mark.parametrize(
@@ -244,6 +334,15 @@ def test_the_number_of_a_frame_is_the_last_one_in_its_stem(name, number):
     assert frame_number(name) == number
 
 
+def test_gaps_in_the_numbers_of_images_are_named_by_their_files():
+    assert (
+        replace_number("a1/v007.x9.jpg", 12) == "v007.x12.jpg" and replace_number("a/00099i.png", 100) == "00100i.png"
+    )
+    assert skipped_images([f"a/{t:03d}v.jpg" for t in (4, 5, 7, 11)]) == (4, ["006v.jpg", "008v.jpg to 010v.jpg"])
+    assert skipped_images(["a/1.jpg", "a/2.jpg"]) == skipped_images(["a/x.jpg", "a/y.jpg"]) == (0, [])
+    assert skipped_images([]) == (0, [])
+
+
 # --- LasHeR ---------------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +429,12 @@ def test_depthtrack_frames_without_annotation_rows_are_absent(tmp_path):
     write_rows(tmp_path / "DepthTrack/test/toy07_indoor_320/groundtruth.txt", [BOX] * 6)
     with pytest.raises(ValueError, match="^DepthTrack/toy07_indoor_320: 6 boxes for 5 frames$"):
         load(tmp_path, "DepthTrack")
+    write_rows(tmp_path / "DepthTrack/test/toy07_indoor_320/groundtruth.txt", [BOX] * 3)
+    for name in ("color/00000002.jpg", "depth/00000002.png"):
+        (tmp_path / "DepthTrack/test/toy07_indoor_320" / name).unlink()
+    assert refusal(tmp_path, "DepthTrack") == (
+        "DepthTrack/test/toy07_indoor_320/color: these images are missing: 00000002.jpg; fetch the sequence again"
+    )
 
 
 # --- VisEvent -------------------------------------------------------------------------------------------------------
@@ -369,7 +474,7 @@ def test_missing_sequences_of_the_visevent_lists_are_named(tmp_path, name, split
     with pytest.raises(FileNotFoundError, match=f"^VisEvent/{split}/{split}list.txt lists 2 .*: lost_a, lost_b; "):
         load(tmp_path, name)
     write_file(path, "".join(f"lost{index}\n" for index in range(9)))
-    with pytest.raises(FileNotFoundError, match="lists 9 sequences .*: lost0, lost1, lost2, lost3, lost4, …; "):
+    with pytest.raises(FileNotFoundError, match="lists 9 sequences .*: lost0, lost1, lost2, lost3, lost4 and 4 more; "):
         load(tmp_path, name)
 
 
@@ -434,12 +539,34 @@ def test_counts_that_do_not_agree_are_named(tmp_path):
     assert refusal(tmp_path, "LasHeR") == "LasHeR/2girl: 312 boxes for 310 frames"
     (folder / "infrared" / "i100.jpg").unlink()
     assert refusal(tmp_path, "LasHeR") == (
+        "LasHeR/testingset/2girl: 310 RGB images but 309 auxiliary images, without a counterpart: "
+        "testingset/2girl/visible/v100.jpg; fetch the missing files"
+    )
+    (folder / "infrared" / "i000.jpg").rename(folder / "infrared" / "i.jpg")  # numbers no longer tell
+    assert refusal(tmp_path, "LasHeR") == (
         "LasHeR/2girl: 310 RGB images but 309 auxiliary images "
-        "(first: testingset/2girl/visible/v000.jpg and testingset/2girl/infrared/i000.jpg); fetch the missing files"
+        "(first: testingset/2girl/visible/v000.jpg and testingset/2girl/infrared/i001.jpg); fetch the missing files"
     )
     for file in (folder / "visible").iterdir():
         file.unlink()
     assert "0 RGB images but 309 auxiliary images (first: an empty folder and " in refusal(tmp_path, "LasHeR")
+
+
+@pytest.mark.parametrize("dataset", PAIRED)
+def test_images_that_both_modalities_lack_are_named(tmp_path, dataset):
+    folder, *_ = write_small(tmp_path, dataset, "test", sequences=1, frames=9)
+    images = {path.parent.name: [] for path in folder.glob("*/*")}
+    for path in sorted(folder.glob("*/*")):
+        images[path.parent.name].append(path)
+    for paths in images.values():
+        for index in (3, 4, 6):
+            paths[index].unlink()
+    gone = [images[sorted(images, reverse=dataset != "DepthTrack")[0]][index].name for index in (3, 4, 6)]
+    place = folder.relative_to(tmp_path)
+    assert refusal(tmp_path, dataset) == (
+        f"{place}: 9 boxes for 6 frames; these images are missing: {gone[0]} to {gone[1]}, {gone[2]}; "
+        "fetch the sequence again"
+    )
 
 
 @pytest.mark.parametrize(
@@ -526,7 +653,7 @@ def test_build_store_looks_in_roots_first(tmp_path):
     write_small(tmp_path / "all", "LasHeR", "test")
     write_small(tmp_path / "fast", "DepthTrack", "test")
     roots = {"DepthTrack": str(tmp_path / "fast" / "DepthTrack")}
-    cfg = EasyDict(DATA=dict(ROOT=str(tmp_path / "all"), ROOTS=roots, SYNTHETIC=False))
+    cfg = EasyDict(DATA=dict(ROOT=str(tmp_path / "all"), ROOTS=roots, SYNTHETIC=False, CUSTOM={}))
     assert build_store(cfg, "LasHeR_val").root == tmp_path / "all" / "LasHeR"
     assert build_store(cfg, "DepthTrack").root == tmp_path / "fast" / "DepthTrack"
 

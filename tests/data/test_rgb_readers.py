@@ -83,7 +83,7 @@ def test_the_list_of_lasot_selects_sequences_and_missing_ones_are_named(tmp_path
     (tmp_path / "LaSOT/training_set.txt").write_text("cat-2\n")
     assert [sequence.name for sequence in load(tmp_path, "LaSOT_train")] == ["cat-2"]
     (tmp_path / "LaSOT/training_set.txt").write_text("cat-2\ndog-3\n")
-    with pytest.raises(FileNotFoundError, match=r"lists 1 videos that are missing: \['dog-3'\]"):
+    with pytest.raises(FileNotFoundError, match=r"lists 1 sequences that are missing: dog-3; "):
         load(tmp_path, "LaSOT_train")
 
 

@@ -1,5 +1,6 @@
 """Samples are a pure function of (seed, epoch, index) and follow the ratios, the interval and the frame order."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,10 +10,11 @@ from torch.utils.data import DataLoader
 
 from lib.config.loader import load_config
 from lib.data.augment import Augmentation
-from lib.data.crop import CropSpec
+from lib.data.batches import MicroBatches
+from lib.data.crop import CropSpec, crop_pair
 from lib.data.loader import build_loaders
 from lib.data.processing import Processing
-from lib.data.sampler import MAX_DRAWS, EpochSampler, PairSampler, SampleKey
+from lib.data.sampler import MAX_DRAWS, PairSampler, SampleKey
 from lib.data.sequence import Sequence
 from lib.data.synthetic import DATASETS
 from lib.structures import MODALITIES, modality_index
@@ -48,6 +50,52 @@ def same(a, b) -> bool:
     return all(torch.equal(x, y) for x, y in zip(tensors_of(a), tensors_of(b), strict=True))
 
 
+def photographs(count: int, seed: int, size: tuple[int, int] = (160, 120), suffix: str = ".jpg") -> list[bytes]:
+    rng = np.random.default_rng(seed)
+    smooth = [cv2.resize(rng.integers(0, 256, (15, 20, 3), dtype=np.uint8), size) for _ in range(count)]
+    noise = rng.integers(-20, 21, (count, size[1], size[0], 3))
+    return [encode(np.clip(a + b, 0, 255).astype(np.uint8), suffix) for a, b in zip(smooth, noise, strict=True)]
+
+
+KINDS = {
+    "rgbt": photographs(6, 2),
+    "other size": photographs(6, 2, (96, 72)),
+    "png": photographs(6, 2, suffix=".png"),
+    "rgbd": [encode(RNG.integers(1, 4000, (120, 160)).astype(np.uint16), ".png")] * 6,
+}
+
+
+@pytest.mark.parametrize("kind", ["rgb", "missing", *KINDS])
+def test_samples_of_partly_decoded_images_are_bit_identical(kind, monkeypatch):
+    keys = [tuple(f"{part}{t}" for t in range(6)) for part in ("rgb", "aux")]
+    if kind == "rgb":
+        keys[1] = keys[0]
+    if kind == "missing":
+        keys[1] = (None, *keys[1][1:3], None, None, None)
+    images = [*photographs(6, 1), *KINDS.get(kind, KINDS["rgbt"])]
+    files = dict(zip([f"rgb{t}" for t in range(6)] + [f"aux{t}" for t in range(6)], images, strict=True))
+    boxes = np.array([[100.0 - 20 * t, 4 + 16 * t, 24, 20 + t] for t in range(6)])
+    modality = kind if kind in MODALITIES else "rgbt"
+    sequence = Sequence("a", modality, MemoryStore(files), *keys, boxes, np.ones(6, bool))
+    processing = Processing(CropSpec(32, 2.0), CropSpec(64, 4.0, 2.0, 0.2), AUGMENTED)
+    heights = []
+    monkeypatch.setattr(
+        "lib.data.sampler.crop_pair", lambda frame, *a: heights.append(len(frame.rgb)) or crop_pair(frame, *a)
+    )
+    whole, upper = (make_sampler([[sequence]], processing=processing, partial_decode=p) for p in (False, True))
+    assert all(same(whole[SampleKey(1, index)], upper[SampleKey(1, index)]) for index in range(40))
+    assert (kind == "other size" and set(heights) == {120}) or np.mean(heights) < 110
+
+
+def test_the_sizes_of_partly_decoded_images_are_still_compared(caplog):
+    pictures = photographs(5, 1) + photographs(1, 1, (160, 100))
+    files = {f"rgb{t}": data for t, data in enumerate(pictures)}
+    sequence = Sequence("a", "rgb", MemoryStore(files), tuple(files), tuple(files), np.ones((6, 4)), np.ones(6, bool))
+    for index in range(6):
+        assert len(sequence.upper_part(index, 10).rgb) < 20
+    assert ["160x100 pixels, an image before it 160x120" in record.message for record in caplog.records] == [True]
+
+
 # --- reproducibility ------------------------------------------------------------------------------------------------
 
 
@@ -69,9 +117,9 @@ def test_all_items_of_all_epochs_differ():
 
 
 def load(sampler, workers, epoch=3, start=0, rank=0, world_size=1):
-    order = EpochSampler(len(sampler), rank, world_size)
+    order = MicroBatches(len(sampler), 4, rank, world_size)
     order.set_epoch(epoch, start)
-    batches = iter(DataLoader(sampler, 4, sampler=order, num_workers=workers))
+    batches = iter(DataLoader(sampler, batch_sampler=order, num_workers=workers))
     try:
         return list(batches)
     finally:
@@ -227,27 +275,6 @@ def test_one_missing_image_is_not_skipped():
     assert failed >= 10  # a third of the pairs contain frame 3; no pair is replaced
 
 
-# --- shares of processes --------------------------------------------------------------------------------------------
-
-
-@given(length=st.integers(0, 80), world_size=st.integers(1, 5), data=st.data())
-def test_processes_share_an_epoch_without_overlap_and_start_skips_exactly(length, world_size, data):
-    shares = []
-    for rank in range(world_size):
-        sampler = EpochSampler(length, rank, world_size)
-        sampler.set_epoch(4)
-        shares.append(list(sampler))
-        assert len(sampler) == len(shares[-1]) == length // world_size
-        start = data.draw(st.integers(0, len(sampler)))
-        sampler.set_epoch(4, start)
-        assert list(sampler) == shares[-1][start:] and len(sampler) == len(shares[-1]) - start
-    keys = [key for share in shares for key in share]
-    assert all(key.epoch == 4 for key in keys)
-    assert sorted(key.index for key in keys) == list(range(length - length % world_size))
-    # over all processes, the keys of each step are in the order of a single process
-    assert [key.index for step in zip(*shares, strict=True) for key in step] == list(range(len(keys)))
-
-
 # --- from the configuration -----------------------------------------------------------------------------------------
 
 
@@ -276,7 +303,7 @@ def configure(root, workers=0, *more):
 
 
 def read_epoch(loader, epoch=1):
-    loader.sampler.set_epoch(epoch)
+    loader.batch_sampler.set_epoch(epoch)
     return list(loader)
 
 
@@ -292,6 +319,15 @@ def test_loaders_mix_modalities_in_a_batch_of_tensors(root):
         assert {image.dtype for pair in batch[:2] for image in pair} == {torch.uint8}
     assert set(torch.cat([batch.modality for batch in train]).tolist()) == {modality_index(m) for m in MODALITIES} - {0}
     assert len(set(train[0].modality.tolist())) > 1
+
+
+def test_template_and_search_crops_have_their_own_factor(root):
+    """The side of a crop is FACTOR * sqrt(w * h): the box takes 1 / FACTOR^2 of its area."""
+    cfg = configure(root, 0, "DATA.SEARCH.SCALE_JITTER=0", "DATA.SEARCH.CENTER_JITTER=0", "DATA.AUGMENT.FLIP=0")
+    for batch in (batch for loader in build_loaders(cfg) for batch in read_epoch(loader)):
+        for boxes, factor in ((batch.template_box, 2.0), (batch.search_box, 4.0)):
+            areas = boxes[:, 2:].prod(dim=1)
+            torch.testing.assert_close(areas, torch.full_like(areas, factor**-2), rtol=0.1, atol=0)
 
 
 def test_a_packed_data_set_gives_the_same_batches_to_workers(root, tmp_path):
@@ -317,9 +353,9 @@ def test_validation_is_not_augmented_and_not_the_training_sequences(root):
 def test_without_validation_sets_there_is_no_loader_and_processes_share_an_epoch(root):
     names = ["DATA.VAL.DATASETS_NAME=[]", "DATA.VAL.DATASETS_RATIO=[]"]
     shares = [build_loaders(configure(root, 0, *names), rank, 2) for rank in (0, 1)]
-    assert all(val is None and len(train.sampler) == 15 for train, val in shares)
-    keys = [set(train.sampler) for train, _ in shares]
-    assert not keys[0] & keys[1] and len(keys[0] | keys[1]) == 30
+    assert all(val is None for _, val in shares)
+    keys = [{key for batch in train.batch_sampler for key in batch} for train, _ in shares]
+    assert not keys[0] & keys[1] and len(keys[0] | keys[1]) == 24  # two steps of 12
 
 
 @pytest.mark.parametrize("part", ["TRAIN", "VAL"])

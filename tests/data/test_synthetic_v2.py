@@ -14,6 +14,7 @@ from lib.data.augment import Augmentation
 from lib.data.crop import CropSpec, crop_pair
 from lib.data.datasets import load_dataset
 from lib.data.datasets.synthetic import TEST_STILLS, is_excluded, list_textures
+from lib.data.fingerprint import find_textures, fingerprint
 from lib.data.processing import Processing
 from lib.data.sampler import PairSampler, SampleKey
 from lib.data.storage import DiskStore
@@ -171,6 +172,20 @@ def test_splits_share_no_picture_and_leave_the_test_clips_out(folder):
     assert names == [{Path(key).stem for key in keys.photographs} for keys in (train, val)]
 
 
+def test_the_index_changes_with_names_and_contents_of_pictures(folder, textures, tmp_path):
+    root = write_textures(tmp_path / "same")
+    whole = load_dataset("Synthetic_train", DiskStore(root))
+    assert find_textures(whole) == textures.index and find_textures([]) == ""
+    before = fingerprint(whole)
+    assert before == fingerprint(load_dataset("Synthetic_train", DiskStore(folder)))
+    path = root / list_textures(DiskStore(root), "train").photographs[0]
+    cv2.imwrite(str(path), np.full((120, 160, 3), 90, np.uint8))
+    other = load_dataset("Synthetic_train", DiskStore(root))
+    assert find_textures(other) != textures.index and fingerprint(other) != before
+    path.rename(path.with_name("another.jpg"))
+    assert find_textures(load_dataset("Synthetic_train", DiskStore(root))) != find_textures(other)
+
+
 def damage(root: Path, name: str, image=None, data: bytes = b"") -> None:
     """Replaces cut-outs or photographs by ones that cannot be used."""
     for path in (root / name).iterdir():
@@ -199,7 +214,7 @@ def test_bad_pictures_are_named_before_training(tmp_path, name, image, message):
 
 
 def test_missing_and_empty_folders_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none of the folders cutouts, textures/cutouts exists"):
+    with pytest.raises(FileNotFoundError, match="folders cutouts, textures/cutouts exists; found an empty folder"):
         load_dataset("Synthetic_train", DiskStore(tmp_path))
     for name in ("cutouts", "backgrounds"):
         (tmp_path / name).mkdir()

@@ -7,7 +7,8 @@ import pytest
 
 from lib.evaluation.annotations import annotations_from_folder
 from lib.evaluation.benchmarks import VOT_RGBD2022
-from lib.evaluation.evaluate import evaluate, load_results, overlap_traces
+from lib.evaluation.evaluate import evaluate, overlap_traces
+from lib.evaluation.selection import load_results
 from lib.results.folder import ResultFolder
 from tests.helpers import write_file, write_video
 from tests.processes import run_tracking

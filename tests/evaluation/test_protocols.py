@@ -23,13 +23,16 @@ from lib.evaluation.benchmarks import (
     VOT_RGBD2022,
     VTUAV_ST,
 )
-from lib.evaluation.evaluate import evaluate, load_results
+from lib.evaluation.evaluate import evaluate
 from lib.evaluation.loading import SIGNATURES
 from lib.evaluation.rules.base import PROTOCOLS
 from lib.evaluation.rules.curves import curve_of
 from lib.evaluation.rules.one_pass import frame_quantities
+from lib.evaluation.selection import load_results
+from lib.evaluation.truth import truth_from_folder
 from lib.report.tables import page
 from lib.results.folder import ResultFolder
+from tests.data.test_readers import vtuav_video
 from tests.evaluation.test_evaluation import GT, annotate, named, save, score
 
 
@@ -214,6 +217,34 @@ def test_vtuav_results_have_a_row_for_every_frame(tmp_path):
     save(tmp_path, annotation, [GT[0]] * 30)
     with pytest.raises(ValueError, match="30 rows for 4 annotated frames, one in 10"):
         score(VTUAV_ST, tmp_path, [annotation])
+
+
+def test_results_on_incomplete_vtuav_are_scored_on_the_annotated_images(tmp_path):
+    """Four of 109 images are lost: row 6 of the annotation belongs to row 47 of a result for the images that exist."""
+    lost = range(43, 47)
+    vtuav_video(tmp_path, "test_ST_001/bike", 109, 11, first=0, lost=lost)
+    truth = truth_from_folder(VTUAV_ST, tmp_path / "VTUAV")
+    assert [key[-10:] for key in truth.sequences["bike"].rgb_keys][4:6] == ["000040.jpg", "000050.jpg"]
+    boxes = np.array([(2 + number // 10, 3, 11, 12) for number in range(109)], float)  # right in annotated frames
+    boxes[np.arange(109) % 10 != 0] += 500
+    boxes[30, 2] = boxes[-1, 2] = 0
+    for name, rows in (("present", np.delete(boxes, list(lost), axis=0)), ("all", boxes)):
+        (tmp_path / name).mkdir()
+        np.savetxt(tmp_path / name / "bike.txt", rows)
+    folders = {name: tmp_path / name for name in ("present", "all")}
+    for protocol in PROTOCOLS:
+        report = evaluate(VTUAV_ST.under(protocol), truth.annotations, folders)
+        assert report.trackers["present"].scores == report.trackers["all"].scores
+        assert next(iter(report.trackers["all"].scores.values())) >= 90
+        assert not [note for note in report.notes if "too short" in note or "too long" in note if "bike" in note]
+        assert report.warnings == ()
+    np.savetxt(tmp_path / "all" / "bike.txt", boxes[:106])
+    (warning,) = evaluate(VTUAV_ST, truth.annotations, folders).warnings
+    assert warning.startswith("all: 1 of 1 results have another number of rows than the sequence has images")
+    assert warning.endswith(": bike (106 rows for 109 images).")
+    np.savetxt(tmp_path / "all" / "bike.txt", boxes[:100])
+    with pytest.raises(ValueError, match="100 rows for 11 annotated frames"):
+        evaluate(VTUAV_ST, truth.annotations, folders)
 
 
 def test_coesot_leaves_out_sequences_that_start_absent(tmp_path):

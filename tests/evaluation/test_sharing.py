@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from lib.evaluation import loading
 from lib.evaluation.annotations import Annotation
 from lib.evaluation.benchmarks import DEPTHTRACK, GTOT, LASHER, RGBT234, VISEVENT
-from lib.evaluation.evaluate import evaluate, evaluate_protocols, load_results, overlap_traces
+from lib.evaluation.evaluate import evaluate, evaluate_protocols, overlap_traces
 from lib.evaluation.rules import one_pass
 from lib.evaluation.rules.base import PROTOCOLS
 from lib.evaluation.rules.curves import OVERLAP
+from lib.evaluation.selection import load_results
 from lib.evaluation.truth import Truth
 from lib.report.tables import protocols
 from lib.results.folder import ResultFolder

@@ -7,7 +7,7 @@ import torch
 from torchvision.ops import generalized_box_iou_loss
 
 from lib.losses.tracking import TrackingLoss, focal_loss, giou_loss, visible_iou
-from lib.models.box_coder import encode_score
+from lib.models.box_coder import encode_score, gaussian_radius
 from lib.structures import Sample, TrackOutput
 from lib.train.tasks import box_iou
 from lib.utils.boxes import cxcywh_to_xywh, iou_xywh
@@ -127,3 +127,26 @@ def test_torch_and_numpy_overlap_agree():
     a, b = torch.rand(200, 4) * 0.8 + 0.1, torch.rand(200, 4) * 0.8 + 0.1
     expected = iou_xywh(cxcywh_to_xywh(a.numpy()), cxcywh_to_xywh(b.numpy()))
     torch.testing.assert_close(box_iou(a, b).double(), torch.from_numpy(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_the_target_is_a_gaussian_of_a_third_of_its_radius():
+    """sigma = (2 r + 1) / 6, as in CornerNet and OSTrack: it ends where it is about 0.01."""
+    box = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
+    target = encode_score(box, 32, 32)[0, 0]
+    radius = math.floor(gaussian_radius(box[:, 2:] * 32).item())
+    sigma = (2 * radius + 1) / 6
+    assert radius >= 3
+    for distance in range(radius + 1):
+        expected = math.exp(-(distance**2) / (2 * sigma**2))
+        assert target[16, 16 + distance].item() == target[16 - distance, 16].item() == pytest.approx(expected, rel=1e-4)
+    assert target[16, 16 + radius + 1] == 0
+
+
+def test_the_box_is_compared_with_the_part_of_the_truth_that_the_crop_shows():
+    """A box that reaches out of the crop cannot be predicted; the visible part, predicted exactly, has no loss."""
+    truth = torch.tensor([[0.9, 0.5, 0.4, 0.2]])  # from 0.7 to 1.1
+    visible, whole = torch.tensor([[0.85, 0.5, 0.3, 0.2]]), truth.clone()
+    output = random_output(1)
+    exact, outside = (TrackingLoss()(output._replace(boxes=boxes), make_sample(truth)) for boxes in (visible, whole))
+    assert exact["l1"].item() == pytest.approx(0, abs=1e-6) and exact["giou"].item() == pytest.approx(0, abs=1e-5)
+    assert outside["l1"].item() == pytest.approx(0.1 / 4, rel=1e-4) and outside["giou"].item() > 0.2

@@ -8,12 +8,14 @@ from timm.layers import PatchEmbed
 from torch import Tensor
 
 from lib.config.loader import load_config
-from lib.losses.reconstruction import FLAT, is_flat, patch_targets, reconstruction_loss
+from lib.losses.reconstruction import FLAT, is_flat, patch_targets, reconstruction_loss, token_loss
 from lib.models import masking
+from lib.models.backbone import center_tokens
 from lib.models.build import build_model
 from lib.models.mae import CMAE, from_patches, to_patches
 from lib.models.masking import STRATEGIES, choose_masks, curriculum
-from lib.models.vit import Variant, ViT, center_tokens
+from lib.models.network import network_inputs
+from lib.models.vit import Variant, ViT
 from lib.structures import Pair, Sample
 from lib.train.build import RunInfo, build_task
 from lib.train.optim import build_optimizer, build_scheduler
@@ -176,6 +178,26 @@ def test_scores_follow_their_formula(model):
     torch.testing.assert_close(scores, expected.detach(), atol=1e-4, rtol=1e-3)
 
 
+def test_the_saliency_of_each_modality_comes_from_its_own_stream():
+    """The streams of a new teacher are copies; here they differ."""
+    task, sample = make_task("teacher"), random_sample(2)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in task.mae.scorer.aux.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    seen = []
+    for name in ("rgb", "aux"):
+        stream = getattr(task.mae.scorer, name)
+        layer, queries = task.mae.saliency_layer, center_tokens(stream.template_grid)
+        features = task.mae.scorer.encode(sample.template, sample.search, sample.modality)[2]
+        seen.append(stream.attention_received(layer, features[f"block{layer - 1:02d}/{name}"], queries)[:, 4:])
+    found = []
+    task.mae.strategy = lambda saliency, tokens: found.extend(saliency) or saliency[0]
+    task.mae.score(sample.template, sample.search, sample.modality)
+    for saliency, expected in zip(found, seen, strict=True):
+        torch.testing.assert_close(saliency, expected.detach())
+
+
 def test_scores_need_a_block_without_interaction():
     with pytest.raises(ValueError, match="INTERACTION_LAYERS contains all blocks"):
         make_task("student", "MODEL.BACKBONE.INTERACTION_LAYERS=[1,2]")
@@ -280,7 +302,7 @@ def test_masked_pixels_do_not_influence_the_tokens(model):
 
     changed = repaint(sample)
     assert not torch.equal(changed.search.rgb, sample.search.rgb)
-    encoded = [task.model.encode(s.template, s.search, s.modality, mask, vectors) for s in (sample, changed)]
+    encoded = [task.model.encode(s.template, s.search, s.modality, None, mask, vectors) for s in (sample, changed)]
     for before, after in zip(encoded[0][:2], encoded[1][:2], strict=True):
         assert torch.equal(before, after)
     plain = [task.model.encode(s.template, s.search, s.modality)[0] for s in (sample, changed)]
@@ -291,7 +313,9 @@ def test_masked_pixels_do_not_influence_the_tokens(model):
 def test_each_modality_has_its_mask_vector(model):
     task, sample = make_task(model).eval(), random_sample(4)  # one of each kind
     everything = torch.ones(4, 2, 20, dtype=torch.bool)
-    features = task.model.encode(sample.template, sample.search, sample.modality, everything, task.mae.mask_vectors)[2]
+    features = task.model.encode(
+        sample.template, sample.search, sample.modality, None, everything, task.mae.mask_vectors
+    )[2]
     for m, name in enumerate(("rgb", "aux")):
         stream = task.model.streams[m]
         positions = torch.cat([stream.template_position, stream.search_position], dim=1)
@@ -311,12 +335,34 @@ def test_prediction_of_a_modality_uses_its_own_output_layer():
     assert torch.equal(prediction[..., 0, 0], kinds.float()) and (prediction.std(dim=(2, 3)) == 0).all()
 
 
-def test_decoder_attends_to_both_modalities():
+def test_decoder_attends_to_the_tokens_of_its_own_modality_only():
     decoder = make_task().mae.decoder
     tokens, kinds = torch.randn(1, 2, 20, 64), torch.tensor([[0, 1]])
     changed = tokens.clone()
     changed[:, 1, 7] += 1
-    assert (decoder(tokens, kinds)[:, 0] != decoder(changed, kinds)[:, 0]).any(dim=-1).all()
+    before, after = decoder(tokens, kinds), decoder(changed, kinds)
+    assert torch.equal(before[:, 0], after[:, 0]) and (before[:, 1] != after[:, 1]).any(dim=-1).all()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_features_are_reconstructed_from_the_tokens_of_the_averaged_model(model):
+    task, sample = make_task(model, "TRAIN.PRETRAIN.TARGET=features").eval(), random_sample(3)
+    result = task.mae(task.model, sample, 1.0)
+    features = task.mae.scorer.encode(*network_inputs(sample))[2]
+    last = torch.stack([features["block02/rgb"], features["block02/aux"]], dim=1)
+    torch.testing.assert_close(result.target, torch.nn.functional.layer_norm(last, (64,)), atol=1e-4, rtol=1e-3)
+    assert result.prediction.shape == result.target.shape == (3, 2, 20, 64)
+    mask = result.masks.mask
+    cosine = torch.cosine_similarity(result.prediction, result.target, dim=-1)
+    expected = torch.stack([1 - cosine[b][mask[b]].view(-1).mean() for b in range(3)])
+    counts = mask.sum(dim=2)
+    parts = token_loss(result.prediction, result.target, mask)
+    torch.testing.assert_close((parts * counts).sum(dim=1) / counts.sum(dim=1), expected, atol=1e-5, rtol=1e-4)
+    terms, _ = task(sample, 1.0)
+    terms["reconstruction"].backward()
+    assert task.mae.decoder.weight.grad.abs().sum() > 0
+    assert task.mae.scorer.modality_embed.grad is None  # the target is no student
+    assert not (token_loss(result.prediction, result.target, torch.zeros_like(mask)) != 0).any()
 
 
 def test_sizes_of_the_published_decoders():
@@ -420,7 +466,7 @@ def test_evaluation_replaces_the_other_modality_by_that_of_another_sample():
                 Pair(pair.rgb[order[0]][None], pair.aux[order[1]][None]) for pair in (sample.template, sample.search)
             ]
             mask = result.masks.mask[:1]
-            prediction = task.mae.reconstruct(task.model, *mixed, sample.modality[:1], mask)
+            prediction = task.mae.reconstruct(task.model, *mixed, sample.modality[:1], None, mask)
             error += reconstruction_loss(prediction, result.patches[:1], mask)[0, m]
     assert values["reconstruction"].shape == values["reconstruction_shuffled"].shape == (3,)
     torch.testing.assert_close(values["reconstruction_shuffled"][0], error, atol=1e-5, rtol=1e-5)

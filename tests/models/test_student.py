@@ -9,17 +9,23 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lib.config.loader import load_config
+from lib.config.loader import ConfigError, load_config
+from lib.data.crop import CropSpec
+from lib.deploy.profile import count_cost
 from lib.models.box_coder import decode, encode_score, gaussian_radius
-from lib.models.build import build_model
+from lib.models.build import build_model, load_trained_model, network_settings
 from lib.models.fusion import FUSIONS
 from lib.models.head import HEADS
+from lib.models.network import box_coverage
+from lib.models.student import Student
 from lib.models.vit import VARIANTS
+from lib.models.weights.convert import convert
 from lib.models.weights.read import read_checkpoint, read_net
 from lib.models.weights.report import load_exact, load_fitting
 from lib.structures import MODALITIES, Pair, modality_index
 from lib.tracker.postprocess import decode_peak, hann_window
 from lib.utils.misc import count_parameters
+from lib.utils.trees import flatten, to_plain
 
 
 def crops(batch: int, size: int, seed: int = 0) -> Pair:
@@ -87,12 +93,293 @@ def test_the_modality_selects_only_the_embedding_of_the_auxiliary_stream(student
     assert not torch.allclose(thermal["block01/aux"], depth["block01/aux"])
 
 
+def marked(seed: int = 0):
+    torch.manual_seed(seed)
+    return build_model(load_config("transcmd", "debug", ["MODEL.TARGET_EMBED=true"])).eval()
+
+
+def test_box_coverage_equals_counting_pixels():
+    rng = np.random.default_rng(0)
+    size, grid = 400, 4
+    for _ in range(20):
+        low, high = np.sort(rng.integers(-50, size + 50, (2, 2)), axis=0)
+        picture = np.zeros((size, size))
+        picture[max(low[1], 0) : max(high[1], 0), max(low[0], 0) : max(high[0], 0)] = 1
+        cells = picture.reshape(grid, size // grid, grid, size // grid).mean(axis=(1, 3))
+        box = torch.tensor(np.concatenate([(low + high) / 2, high - low])[None] / size, dtype=torch.float32)
+        np.testing.assert_allclose(box_coverage(box, grid)[0].numpy(), cells.ravel(), atol=1e-6)
+
+
+@pytest.mark.parametrize("config", ["debug", "teacher_nano"])
+def test_target_embedding_marks_the_template_only_and_starts_without_effect(config):
+    torch.manual_seed(0)
+    model = build_model(load_config("transcmd", config, ["MODEL.TARGET_EMBED=true"])).eval()
+    sizes = [model.streams[0].template_grid * 16, model.streams[0].grid * 16]
+    args = crops(2, sizes[0], 1), crops(2, sizes[1], 2), torch.tensor([1, 2])
+    tall, wide = (torch.tensor([[0.4, 0.5, w, h]]).expand(2, 4) for w, h in ((0.25, 1.0), (1.0, 0.25)))
+    assert torch.equal(model(*args, tall).features["fused"], model(*args, wide).features["fused"])
+    torch.nn.init.normal_(model.target_embed)
+    first, second = (model(*args, box) for box in (tall, wide))
+    changed = (first.features["block00/rgb"] - second.features["block00/rgb"]).abs().amax(dim=-1) > 0
+    count = model.streams[0].template_tokens
+    assert changed[:, :count].any() and not changed[:, count:].any()
+    assert not torch.equal(first.features["fused"], second.features["fused"])
+
+
+def test_a_network_that_needs_the_box_says_so():
+    with pytest.raises(ValueError, match="MODEL.TARGET_EMBED: it needs the template's box"):
+        marked()(*inputs())
+
+
+def test_positions_of_our_own_weights_are_resampled_to_other_crop_sizes(student):
+    sizes = (("DATA.TEMPLATE.SIZE", "TEST.TEMPLATE_SIZE"), 48), (("DATA.SEARCH.SIZE", "TEST.SEARCH_SIZE"), 96)
+    larger = build_model(load_config("transcmd", "debug", [f"{part}={size}" for keys, size in sizes for part in keys]))
+    net, converted = convert(student.state_dict(), larger, "debug")
+    assert converted == {
+        "encoder.template_position": "2x2 to 3x3 cells",
+        "encoder.search_position": "4x4 to 6x6 cells",
+    }
+    load_exact(larger, net, "debug")
+    assert convert(student.state_dict(), student, "debug")[1] == {}
+
+
+def test_matching_weights_keep_their_sum_at_other_crop_sizes():
+    keys = ["MODEL.FUSION.TYPE=match"]
+    small, large = (
+        build_model(load_config("transcmd", "debug", [*keys, *more]))
+        for more in ([], ["DATA.TEMPLATE.SIZE=64", "TEST.TEMPLATE_SIZE=64"])
+    )
+    net, converted = convert(small.state_dict(), large, "debug")
+    assert converted["fusion.match.weight"] == "2x2 to 4x4 cells"
+    load_exact(large, net, "debug")
+    was, now = (model.fusion.match.weight.unflatten(1, (2, -1)).sum(dim=2) for model in (small, large))
+    torch.testing.assert_close(was, now)
+
+
 def test_joint_attention_equals_attention_over_concatenated_tokens(student):
     """The reshape that makes a block joint is the same as concatenating the tokens of both modalities."""
     features = student(*inputs(2)).features
     first = torch.cat([features["block01/rgb"], features["block01/aux"]], dim=1)
     expected = student.encoder.blocks[1](first)
     torch.testing.assert_close(torch.cat([features["block02/rgb"], features["block02/aux"]], dim=1), expected)
+
+
+# asymmetric attention
+
+
+def asymmetric(*more: str):
+    torch.manual_seed(0)
+    keys = ["MODEL.BACKBONE.ATTENTION=asymmetric", "MODEL.TARGET_EMBED=true", *more]
+    model = build_model(load_config("transcmd", "debug", keys)).eval()
+    torch.nn.init.normal_(model.target_embed)
+    return model
+
+
+BOXES = torch.tensor([[0.5, 0.5, 0.4, 0.9], [0.4, 0.6, 0.9, 0.4]])
+BOXES3 = torch.cat([BOXES, BOXES[:1]])
+
+
+@pytest.mark.parametrize("prefix", [0, 3])
+def test_asymmetric_attention_equals_attention_with_a_mask(prefix):
+    model = asymmetric(f"MODEL.BACKBONE.PREFIX_TOKENS={prefix}")
+    template, search, modality = inputs(2)
+    features = model(template, search, modality, BOXES).features
+    encoder, length = model.encoder, model.encoder.tokens + prefix
+    images = [model.normalize(torch.stack(pair, dim=1).flatten(0, 1)) for pair in (template, search)]
+    rest = encoder.embed(*images).unflatten(0, (2, 2))[:, :, encoder.tokens :] + model.modality_embed[
+        torch.stack([torch.zeros(2, dtype=torch.int64), modality], dim=1)
+    ].unsqueeze(2)
+    tokens = torch.stack([features["block00/rgb"], features["block00/aux"]], dim=1)
+    tokens = torch.cat([tokens, rest], dim=2)
+    is_template = torch.arange(length) < encoder.template_tokens
+    for number, block in enumerate(encoder.blocks, start=1):
+        joint = number in model.interaction_layers
+        kind = is_template.repeat(2) if joint else is_template
+        allowed = ~kind[:, None] | kind[None]  # templates see templates, the others see all
+        items = tokens.reshape((2, 2 * length, -1) if joint else (4, length, -1))
+        tokens = block(items, attn_mask=allowed).reshape(2, 2, length, -1)
+        for index, name in enumerate(("rgb", "aux")):
+            seen = features[f"block{number:02d}/{name}"]
+            torch.testing.assert_close(seen, tokens[:, index, : encoder.tokens], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["simple", "match"])
+@pytest.mark.parametrize("layers", ["[]", "[2]", "[1,2]"])
+def test_a_template_that_is_computed_once_gives_the_same_maps(fusion, layers):
+    model = asymmetric(
+        f"MODEL.FUSION.TYPE={fusion}", f"MODEL.BACKBONE.INTERACTION_LAYERS={layers}", "MODEL.BACKBONE.PREFIX_TOKENS=1"
+    )
+    template, _, modality = inputs(2)
+    with torch.no_grad():
+        memory = model.remember(template, modality, BOXES)
+        for seed in range(3):
+            search = crops(2, 64, seed)
+            once, whole = model.forward_search(memory, search, modality), model(template, search, modality, BOXES)
+            for name in ("score_map", "size_map", "offset_map", "boxes"):
+                torch.testing.assert_close(getattr(once, name), getattr(whole, name), atol=1e-5, rtol=0)
+            # The maps of a head without training are almost flat; its input is not.
+            torch.testing.assert_close(once.features["fused"], whole.features["fused"], atol=1e-5, rtol=0)
+        alone = model.remember(Pair(*(image[1:] for image in template)), modality[1:], BOXES[1:])
+        first = model.remember(Pair(*(image[:1] for image in template)), modality[:1], BOXES[:1])
+        joined = [torch.cat(parts) for parts in zip(first, alone, strict=True)]
+        once = model.forward_search(joined, search, modality)
+        torch.testing.assert_close(once.features["fused"], whole.features["fused"], atol=1e-5, rtol=0)
+        moved = model.forward_search(model.remember(template, modality, BOXES.flip(0)), search, modality)
+        assert not torch.allclose(moved.features["fused"], once.features["fused"], atol=1e-4)
+
+
+def test_in_asymmetric_attention_only_the_search_crop_depends_on_the_search_crop():
+    model = asymmetric()
+    template, search, modality = inputs(2)
+    one, two = (model(template, s, modality, BOXES).features for s in (search, crops(2, 64, 9)))
+    count = model.encoder.template_tokens
+    for name in ("block02/rgb", "block02/aux"):
+        torch.testing.assert_close(one[name][:, :count], two[name][:, :count])
+        assert not torch.allclose(one[name][:, count:], two[name][:, count:])
+    other = model(crops(2, 32, 8), search, modality, BOXES).features
+    assert not torch.allclose(other["block01/rgb"][:, count:], one["block01/rgb"][:, count:])
+
+
+def test_asymmetric_attention_trains_all_that_joint_attention_trains():
+    model = asymmetric().train()
+    output = model(*inputs(2), BOXES)
+    (output.score_map.sum() + output.size_map.sum() + output.offset_map.sum()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
+    plain = build_model(load_config("transcmd", "debug", ["MODEL.TARGET_EMBED=true"]))
+    assert set(plain.state_dict()) == set(model.state_dict())
+
+
+def test_asymmetric_attention_is_refused_where_it_means_nothing():
+    with pytest.raises(ConfigError, match="ATTENTION asymmetric is for students, MODEL.TYPE is teacher"):
+        load_config("transcmd", "teacher_nano", ["MODEL.BACKBONE.ATTENTION=asymmetric"])
+    with pytest.raises(ConfigError, match="ATTENTION asymmetric: TRAIN.STAGE pretrain needs"):
+        load_config("transcmd", "debug_pretrain", ["MODEL.BACKBONE.ATTENTION=asymmetric"])
+    encoder = asymmetric().encoder
+
+    class Other(type(encoder)):
+        can_split = False
+
+    encoder.__class__ = Other
+    with pytest.raises(ValueError, match="ATTENTION asymmetric: a Other cannot split its attention; set joint"):
+        Student(encoder, [], torch.nn.Identity(), torch.nn.Identity(), torch.nn.Identity(), attention="asymmetric")
+
+
+def test_tiny_fast_is_tiny_with_another_attention():
+    fast, tiny = (load_config("transcmd", name) for name in ("tiny_fast", "tiny"))
+    assert {
+        key
+        for (key, value), (_, other) in zip(flatten(to_plain(fast)), flatten(to_plain(tiny)), strict=True)
+        if value != other
+    } == {"MODEL.BACKBONE.ATTENTION"}
+    assert build_model(fast).can_remember and count_parameters(build_model(fast)) == 6_542_597
+
+
+def test_weights_for_joint_attention_are_refused_by_an_asymmetric_network(tmp_path):
+    """Also those of older versions, whose configuration does not name the attention."""
+    cfg, path = load_config("transcmd", "debug"), tmp_path / "old.pth"
+    plain = to_plain(cfg)
+    del plain["MODEL"]["BACKBONE"]["ATTENTION"]
+    torch.save({"net": build_model(cfg).state_dict(), "config": plain}, path)
+    load_trained_model(cfg, path)
+    fast = load_config("transcmd", "debug", ["MODEL.BACKBONE.ATTENTION=asymmetric"])
+    with pytest.raises(ValueError, match="trained with MODEL.BACKBONE.ATTENTION joint, the config has asymmetric"):
+        load_trained_model(fast, path)
+
+
+def eliminating(layers: str, keep: float, attention: str = "joint"):
+    """A network of two blocks that drops some of its 4 x 4 search tokens."""
+    removal = [f"MODEL.BACKBONE.ELIMINATION.LAYERS={layers}", f"MODEL.BACKBONE.ELIMINATION.KEEP={keep}"]
+    torch.manual_seed(0)
+    settings = [*removal, f"MODEL.BACKBONE.ATTENTION={attention}", "MODEL.TARGET_EMBED=true"]
+    return build_model(load_config("transcmd", "debug", settings)).eval()
+
+
+@pytest.mark.parametrize("attention", ["joint", "asymmetric"])
+def test_an_elimination_that_keeps_all_tokens_changes_nothing(attention):
+    """Whatever their order is after the ranking."""
+    plain, model = eliminating("[]", 0.5, attention), eliminating("[1, 2]", 1.0, attention)
+    one, two = (network(*inputs(3), BOXES3) for network in (plain, model))
+    for name in ("score_map", "size_map", "offset_map"):
+        torch.testing.assert_close(getattr(one, name), getattr(two, name), atol=1e-5, rtol=1e-4)
+    for name, tokens in one.features.items():
+        torch.testing.assert_close(tokens, two.features[name], atol=1e-5, rtol=1e-4)
+
+
+def test_elimination_keeps_the_tokens_that_the_template_attends_to():
+    model = eliminating("[1]", 0.5)
+    template, search, modality = inputs(2)
+    found = model(template, search, modality, BOXES).features
+    plain = eliminating("[]", 0.5)(template, search, modality, BOXES).features
+    received = [
+        model.encoder.attention_received(1, found[f"block00/{name}"], [0, 1, 2, 3])[:, 4:] for name in ("rgb", "aux")
+    ]
+    best = torch.stack(received).mean(dim=0).topk(8, dim=1).indices  # 8 of 16
+    for name in ("rgb", "aux"):
+        first, second = (found[f"block{number:02d}/{name}"][:, 4:] for number in (1, 2))
+        for sample in range(2):
+            stayed = torch.zeros(16, dtype=torch.bool).index_fill(0, best[sample], True)
+            assert torch.equal((first[sample] != second[sample]).any(dim=-1), stayed)  # the others are as they were
+            torch.testing.assert_close(first[sample, stayed], plain[f"block01/{name}"][sample, 4:][stayed])
+
+
+@pytest.mark.parametrize("attention", ["joint", "asymmetric"])
+def test_elimination_costs_less_each_time(attention):
+    """Blocks 1 and 2 leave ceil(0.7 * 16) = 12 and ceil(0.7 * 12) = 9 tokens."""
+    model, seen = eliminating("[1, 2]", 0.7, attention), []
+    finish = model.encoder.finish_block
+    model.encoder.finish_block = lambda layer, tokens: seen.append(tokens.shape) or finish(layer, tokens)
+    output = model(*inputs(1), BOXES[:1])
+    templates = 4 if attention == "joint" else 0
+    assert seen == [(2, templates + 12, 64), (1, 2 * (templates + 9), 64)]  # block 2 is joint
+    assert output.score_map.shape == (1, 1, 4, 4)
+    costs = [
+        count_cost(eliminating(layers, 0.7, attention), CropSpec(32, 2.0), CropSpec(64, 4.0)).macs
+        for layers in ("[2]", "[1]", "[1, 2]")
+    ]
+    whole = count_cost(eliminating("[]", 0.7, attention), CropSpec(32, 2.0), CropSpec(64, 4.0)).macs
+    assert whole > costs[0] > costs[1] > costs[2]
+
+
+def test_elimination_with_a_remembered_template_is_that_of_the_whole_network():
+    model = eliminating("[1, 2]", 0.6, "asymmetric")
+    template, search, modality = inputs(3)
+    output = model(template, search, modality, BOXES3)
+    memory = model.remember(template, modality, BOXES3)
+    once = model.forward_search(memory, search, modality)
+    for name in ("score_map", "size_map", "offset_map"):
+        torch.testing.assert_close(getattr(once, name), getattr(output, name), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("attention", ["joint", "asymmetric"])
+def test_elimination_trains_all_parameters(attention):
+    model = eliminating("[1]", 0.5, attention).train()
+    output = model(*inputs(2), BOXES)
+    (output.score_map.sum() + output.size_map.sum() + output.offset_map.sum()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.isfinite(model(*inputs(2), BOXES).score_map).all()
+
+
+def test_elimination_is_refused_where_it_means_nothing():
+    key = "MODEL.BACKBONE.ELIMINATION"
+    for config, settings, message in (
+        ("teacher_nano", [f"{key}.LAYERS=[1]"], "LAYERS is for students, MODEL.TYPE is teacher"),
+        ("debug", [f"{key}.LAYERS=[1]", f"{key}.KEEP=0"], "KEEP 0.0: no token would stay; expected a value above 0"),
+        ("debug", [f"{key}.KEEP=1.5"], "KEEP: expected a value between 0 and 1, got 1.5"),
+        ("debug", [f"{key}.LAYERS=[a]"], r"LAYERS\[0\]: expected int, got str 'a'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_config("transcmd", config, settings)
+    with pytest.raises(ValueError, match=r"MODEL.BACKBONE.ELIMINATION.LAYERS \[3\]: expected numbers from 1 to 2"):
+        eliminating("[1, 3]", 0.5)
+
+
+def test_weights_trained_without_elimination_can_be_used_with_it(tmp_path):
+    plain, path = load_config("transcmd", "debug"), tmp_path / "plain.pth"
+    torch.save({"net": build_model(plain).state_dict(), "config": to_plain(plain)}, path)
+    cfg = load_config("transcmd", "debug", ["MODEL.BACKBONE.ELIMINATION.LAYERS=[1]"])
+    assert load_trained_model(cfg, path).elimination == {1: 0.7}
+    assert network_settings(to_plain(cfg)) != network_settings(to_plain(plain))  # results are not mixed
 
 
 def test_normalisation_is_part_of_the_model(student):
@@ -260,3 +547,23 @@ def test_a_file_that_is_not_a_checkpoint_is_named(tmp_path):
         read_net(path)
     with pytest.raises(FileNotFoundError, match="absent.pth"):
         read_checkpoint(tmp_path / "absent.pth")
+
+
+def test_equal_images_are_encoded_once_with_the_same_result_and_gradient(student):
+    template, search = (Pair(pair.rgb, pair.rgb) for pair in inputs(3)[:2])
+    modality = torch.full((3,), modality_index("rgb"))
+    found, lengths = {}, []
+    student.encoder.blocks[0].register_forward_pre_hook(lambda block, given: lengths.append(given[0].numel()))
+    for one in (False, True):
+        student.one_stream = one
+        student.zero_grad()
+        output = student(template, search, modality)
+        (output.score_map.sum() + output.size_map.sum() + output.features["block02/aux"].square().sum()).backward()
+        gradients = {name: p.grad for name, p in student.named_parameters()}
+        found[one] = (output._asdict(), gradients)
+    torch.testing.assert_close(found[True], found[False], rtol=1e-4, atol=1e-4)
+    assert lengths == [lengths[0], lengths[0] // 2]
+    for other in ((template, search._replace(aux=search.aux + 1), modality), (template, search, modality + 1)):
+        student(*other)
+        assert lengths.pop() == lengths[0]  # not the same images, not the modality rgb
+    student.one_stream = False

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from lib.config.loader import load_config
+from lib.losses.tracking import box_iou
+from lib.models.box_coder import decode
 from lib.models.build import build_model
-from lib.models.fusion import PATHS, CrossBlock, MultiPathFusion
+from lib.models.fusion import PATHS, CrossBlock, MultiPathFusion, UnimodalPathFusion
+from lib.models.network import network_inputs
 from lib.structures import Pair
 from lib.train.build import RunInfo, build_task
 from lib.train.optim import build_optimizer
@@ -61,14 +64,14 @@ def parts_of_teacher(width: int, channels: int, depth: int = 12, stages: int = 3
         "streams": 2 * (depth * block + linear(768, width) + (64 + 256) * width + 2 * width),
         "exchanges": stages * 2 * (cross_block(width) + 2 * width),  # the last: gates of attention and feed-forward
         "modality_embed": 4 * width,
-        "fusion": 2 * cross_block(width) + cross_block(width, norms=2) + linear(2 * width, rank) + linear(rank, 3),
+        "fusion": 4 * cross_block(width) + cross_block(width, norms=2) + linear(2 * width, rank) + linear(rank, 3),
         "head": branch(width, channels, 1) + 2 * branch(width, channels, 2),
     }
 
 
 @pytest.mark.parametrize(
     ("config", "width", "channels", "total"),
-    [("teacher_base", 768, 256, 220_925_320), ("teacher_small", 384, 192, 56_788_776)],
+    [("teacher_base", 768, 256, 230_382_472), ("teacher_small", 384, 192, 59_158_056)],
 )
 def test_number_of_trainable_parameters_is_the_sum_of_the_parts(monkeypatch, config, width, channels, total):
     monkeypatch.setattr(torch, "linspace", partial(torch.linspace, device="cpu"))  # its values are read
@@ -218,6 +221,36 @@ def test_paths_follow_their_formula(fusion):
     }
     for name, path in fusion(rgb, aux)[1].items():
         torch.testing.assert_close(path, expected[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_unimodal_paths_see_one_modality_and_the_fused_tokens_both():
+    torch.manual_seed(0)
+    fusion = UnimodalPathFusion(width=64, template_tokens=4, rank=8)
+    rgb, aux = torch.randn(2, 3, 20, 64)
+    fused, paths = fusion(rgb, aux)
+    assert tuple(paths) == PATHS and fused.shape == (3, 16, 64)
+    for part in (slice(0, 4), slice(4, 20)):  # the template and the search tokens of the other modality
+        changed = rgb.clone(), aux.clone()
+        for tokens in changed:
+            tokens[:, part] += torch.randn(1)
+        with_rgb, with_aux = fusion(changed[0], aux), fusion(rgb, changed[1])
+        assert torch.equal(with_rgb[1]["aux"], paths["aux"]) and torch.equal(with_aux[1]["rgb"], paths["rgb"])
+        for other in (with_rgb, with_aux):
+            assert not torch.equal(other[1]["joint"], paths["joint"]) and not torch.equal(other[0], fused)
+        assert not torch.equal(with_rgb[1]["rgb"], paths["rgb"]) and not torch.equal(with_aux[1]["aux"], paths["aux"])
+
+
+def test_the_oracle_is_the_best_path_of_each_sample():
+    seed_step(0)
+    overrides = ["MODEL.FUSION.TYPE=unimodal_paths"]
+    task = build_task(load_config("transcmd", "debug_teacher", overrides), RunInfo("transcmd", "output", 8)).eval()
+    sample = random_sample(8)
+    found, output = task.evaluate(sample), task.model(*network_inputs(sample))
+    each = torch.stack([found[f"iou_{name}"] for name in PATHS])
+    assert torch.equal(found["iou_best_path"], each.amax(dim=0)) and (found["iou_best_path"] > each.amin(dim=0)).any()
+    tokens = sum(path.features["fused"] for path in output.paths.values()) / 3
+    boxes = decode(*task.model.head(tokens.transpose(1, 2).unflatten(2, (4, 4))))
+    torch.testing.assert_close(found["iou_mean_path"], box_iou(boxes, sample.search_box), atol=1e-5, rtol=1e-4)
 
 
 def test_every_path_is_decoded_by_the_head(teacher):

@@ -1,5 +1,6 @@
 """Weights of other projects: read without running their code, converted, and every key reported."""
 
+import hashlib
 import logging
 import os
 import pathlib
@@ -25,7 +26,7 @@ from lib.models.weights.convert import convert
 from lib.models.weights.read import read_checkpoint, read_foreign, read_net, write_net
 from lib.models.weights.report import load_fitting
 from lib.structures import MODALITIES
-from lib.train.run import start_from
+from lib.train.run import _missing_prefixes, start_from
 from lib.train.tasks import Task
 
 KERNEL = "encoder.patch_embed.proj.weight"
@@ -445,16 +446,24 @@ def test_missing_parameters_must_be_listed(tmp_path, monkeypatch):
     net = ostrack_net()
     del net["backbone.blocks.1.norm2.bias"]
     path = save_as_ostrack(tmp_path / "o.pth.tar", net, monkeypatch)
-    with pytest.raises(ValueError, match=r"o\.pth\.tar: 2 tensors.*rgb\.blocks\.1\.norm2\.bias.*PRETRAIN_MISSING"):
+    with pytest.raises(
+        ValueError, match=r"o\.pth\.tar: 2 tensors.*rgb\.blocks\.1\.norm2\.bias.*PRETRAIN_MISSING"
+    ) as error:
         start(teacher_config(path))
+    start(teacher_config(path, str(error.value).partition("PRETRAIN_MISSING=")[2].strip("'")))  # as a shell reads it
     start(teacher_config(path, "[exchanges.,fusion.,modality_embed,rgb.blocks.1.,aux.blocks.1.]"))
     start(teacher_config(path), finetune=str(path))
 
 
 def test_parameters_with_a_different_shape_must_be_listed(tmp_path, monkeypatch):
     path = save_as_ostrack(tmp_path / "o.pth.tar", ostrack_net(channels=32), monkeypatch)
-    with pytest.raises(ValueError, match=r"head\.score\.0\.weight \(32, 64, 3, 3\) in the file, \(16, 64, 3, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"head\.score\.0\.weight \(32, 64, 3, 3\) in the file, \(16, 64, 3, 3\)"
+    ) as error:
         start(teacher_config(path))
+    proposed = str(error.value).partition("PRETRAIN_MISSING=")[2].strip("'")
+    assert "(" not in proposed
+    start(teacher_config(path, proposed))
     start(teacher_config(path, "[exchanges.,fusion.,modality_embed,head.]"))
 
 
@@ -602,3 +611,50 @@ def test_a_backbone_decides_which_foreign_files_it_converts():
     report = load_into(other, {"stem.weight": torch.ones(64)})
     assert report.used == ["encoder.norm.weight"] and report.converted == {"encoder.norm.weight": "doubled"}
     assert torch.equal(other.norm.weight, torch.full((64,), 2.0))
+
+
+def test_flipped_bytes_in_a_checkpoint_are_found_by_their_crc(tmp_path):
+    path = tmp_path / "flipped.pth"
+    torch.save({"net": {"a": torch.arange(5000.0)}}, path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 64] = bytes(b ^ 255 for b in data[len(data) // 2 : len(data) // 2 + 64])
+    path.write_bytes(data)
+    for read in (read_checkpoint, read_foreign):
+        with pytest.raises(ValueError, match=r"flipped\.pth: damaged: flipped/data/0 does not fit its CRC"):
+            read(path)
+
+
+def test_a_file_that_differs_from_its_listed_sha256_is_named(tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_net(path, {"a": torch.ones(2)}, {}, torch.float32)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "SHA256SUMS").write_text(f"{digest}  x.safetensors\n")
+    assert read_net(path)["a"].tolist() == [1, 1]
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")  # still a valid safetensors file
+    with pytest.raises(ValueError, match=rf"x\.safetensors: damaged or another file: .* lists {digest[:16]}"):
+        read_net(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(tmp_path, value):
+    torch.save({"net": {"good": torch.ones(2), "bad": torch.tensor([1.0, value])}}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"x\.pth: 1 tensors contain NaN or infinity \(bad\)"):
+        read_net(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("key", ["net", "model", "state_dict", "teacher", "student"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_networks_are_unwrapped(tmp_path, key, prefix):
+    torch.save({"epoch": 3, key: {f"{prefix}a.weight": torch.ones(2)}}, tmp_path / "x.pth")
+    assert list(read_net(tmp_path / "x.pth")) == ["a.weight"]
+
+
+def test_dinos_teacher_is_preferred_to_its_student(tmp_path):
+    torch.save({"student": {"a": torch.zeros(1)}, "teacher": {"a": torch.ones(1)}}, tmp_path / "x.pth")
+    assert read_net(tmp_path / "x.pth")["a"].item() == 1
+
+
+def test_prefixes_of_missing_tensors_are_short_and_begin_no_used_tensor():
+    absent = ["rgb.blocks.1.norm.bias", "rgb.blocks.1.norm.weight", "head.a.weight", "head.b.bias", "scale"]
+    text = _missing_prefixes(absent, ["rgb.blocks.0.norm.bias", "rgb.blocks.1.fc.bias"], ["fusion."])
+    assert text == "'[fusion.,rgb.blocks.1.norm.,head.,scale]'"

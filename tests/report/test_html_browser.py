@@ -26,7 +26,7 @@ FLAGS = (
 )
 NAMES = ("first", "second", EVIL, *(f"tracker{place}" for place in range(7)))
 SEQUENCES = ("a", "dog", EVIL)
-BACKGROUND = ("chrome-extension:", "chrome:")  # internal requests of the browser
+BACKGROUND = ("chrome-extension:", "chrome-untrusted:", "chrome:")  # internal requests of the browser
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_sections_without_data_are_hidden(browser, tmp_path):
     assert browser.get_log("browser") == []
 
 
-LONG = [f"transcmd/student_with_a_long_configuration_{place:02d}_{'and_a_suffix_' * 4}" for place in range(20)]
+LONG = [f"transcmd/student_with_a_long_configuration_{'and_a_suffix_' * 4}_{place:02d}" for place in range(20)]
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +288,9 @@ def test_long_names_are_capped_and_tables_scroll(browser, crowded_page, width, t
         assert len(heights) > 60 and max(heights) < 2.1, "lines of a column's header"
         assert page.all("#scores-table .tracker")[0].get_attribute("title") == LONG[0]
         assert page.all("#scores-table .tracker span")[0].size["width"] < 400
+        for names in ("#scores-table .tracker span", "#sequences thead .words"):
+            texts = [name.get_attribute("textContent") for name in page.all(names)]
+            assert len(set(texts)) == len(texts) >= 20  # names that differ only at the end stay apart
         cue = "return [document.querySelector('#protocols .frame').classList.contains('more'),"
         cue += " getComputedStyle(document.querySelector('#protocols .frame'), '::after').content]"
         assert browser.execute_script(cue) == [True, '"›"']

@@ -18,7 +18,7 @@ from lib.evaluation.benchmarks import GTOT, LASHER, RGBT234
 from lib.evaluation.evaluate import evaluate
 from lib.evaluation.report import Report
 from lib.evaluation.statistics import compare, interval, resampled_weights
-from lib.report.palette import LONGEST_NAME
+from lib.report.palette import LONGEST_NAME, short_name
 from lib.report.plots import draw_metric, draw_plots, draw_radar
 from lib.report.save import save_tables
 from lib.report.tables import attributes, headline, headline_latex, latex, page, protocols, sequences
@@ -246,7 +246,7 @@ def test_the_radar_has_a_ray_for_each_attribute_and_a_line_for_each_tracker(lash
 def test_names_of_any_length_and_number_leave_the_axes_their_size(draw):
     """In inches; a legend beside the axes would take a part of their width, and a long name most of it."""
     sizes = []
-    for count, name in ((1, "t"), (4, "name"), (20, "a" * 90)):
+    for count, name in ((1, "t"), (4, "name"), (20, "a" * 90), (20, "W" * 90)):
         report = make_report(count)
         trackers = {
             f"{name}{place}": replace(
@@ -262,7 +262,7 @@ def test_names_of_any_length_and_number_leave_the_axes_their_size(draw):
         texts = [text.get_text() for text in figure.legends[0].get_texts()]
         assert len(texts) == count and all(len(text) <= LONGEST_NAME + len(" 00.0 ± 00.0  ") for text in texts)
         assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
-    np.testing.assert_allclose(sizes, [sizes[0]] * 3, rtol=0.05)
+    np.testing.assert_allclose(sizes, [sizes[0]] * 4, rtol=0.05)
     assert sizes[0][0] > 4.4 and sizes[0][1] > 3.5
 
 
@@ -350,3 +350,11 @@ def test_a_drop_is_text_in_report_json_and_data_in_memory(tmp_path, lasher):
         report.to_json(tmp_path / "report.json")
         assert json.loads((tmp_path / "report.json").read_text())["trackers"][name]["drop"] == text
         assert Report.from_json(tmp_path / "report.json") == report
+
+
+def test_short_names_keep_both_ends():
+    names = [f"{'a' * 50}_{place}" for place in range(3)]
+    short = [short_name(name) for name in names]
+    assert len(set(short)) == 3 and {len(name) for name in short} == {LONGEST_NAME}
+    assert all(name.startswith("aaa") and name.endswith(f"_{place}") for place, name in enumerate(short))
+    assert short_name("transcmd/tiny") == "transcmd/tiny"

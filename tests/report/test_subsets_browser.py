@@ -10,7 +10,8 @@ import pytest
 from lib.evaluation.annotations import annotations_from_folder
 from lib.evaluation.attributes import read_attributes
 from lib.evaluation.benchmarks import BENCHMARKS, LASHER
-from lib.evaluation.evaluate import Evaluation, Results, load_results, overlap_traces, score_results
+from lib.evaluation.evaluate import Evaluation, overlap_traces, score_results
+from lib.evaluation.selection import Results, load_results
 from lib.evaluation.statistics import compare, interval, resampled_weights
 from lib.report.html import write_html
 from lib.report.subsets import Parts
@@ -80,6 +81,8 @@ def open_page(browser, path) -> ChoicePage:
     page = ChoicePage(browser, path)
     for name in ("clipboard-read", "clipboard-write"):
         browser.execute_cdp_cmd("Browser.setPermission", {"permission": {"name": name}, "setting": "granted"})
+    # Only the page that has the focus may use the clipboard. A window without a screen may have none.
+    browser.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     return page
 
 

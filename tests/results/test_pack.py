@@ -156,6 +156,14 @@ def test_runs_from_anchors_are_packed_unchanged(tmp_path):
         pack_results(tmp_path / "results/Tiny", FORMS["VOT-RGBD2022"], "Tiny")
 
 
+def test_files_of_other_systems_are_not_packed(tmp_path):
+    write_result(tmp_path, "car", np.array([[1.0, 2, 3, 4]]), np.array([0.1]), np.array([0.5]))
+    before = pack_results(tmp_path, FORMS["LasHeR"], "T")
+    (tmp_path / "._car.txt").write_bytes(b"\x00\x05\x16\x07")
+    (tmp_path / ".DS_Store").write_bytes(b"\x00")
+    assert pack_results(tmp_path, FORMS["LasHeR"], "T") == before
+
+
 def test_the_same_results_give_the_same_bytes(tmp_path):
     for name in ("b", "a"):
         write(tmp_path, name)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.results import raw as results
-from lib.results.raw import find_companion, find_results, read_boxes, read_numbers, write_result
+from lib.results.matching import find_results
+from lib.results.raw import find_companion, read_boxes, read_numbers, write_result
 
 
 def find_result(folder, name, names=()):

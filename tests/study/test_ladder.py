@@ -142,12 +142,24 @@ def test_the_teacher_in_the_repository_is_that_of_its_experiment():
     made, now = (dict(loader.flatten(config)) for config in (content["config"], cfg))
     assert {key for key in made if made[key] != now[key]} == set()
     assert {key for key in now if key not in made} <= {
-        *(f"DATA.{key}" for key in ("ROOT", "ROOTS", "CACHE", "NEGATIVES", "SYNTHETIC")),
+        *(
+            f"DATA.{key}"
+            for key in (
+                *("ROOT", "ROOTS", "CACHE", "NEGATIVES", "SYNTHETIC", "AUGMENT.DEGRADE", "SKIP", "CUSTOM"),
+                "PARTIAL_DECODE",
+            )
+        ),
         *(f"DATA.PROXY.{key}" for key in ("DATASETS_NAME", "SAMPLE_PER_EPOCH")),
         "DATA.TRAIN.REPEAT",
         "TEST.SIZE_RATE",
+        *(f"DATA.INPUT.{key}" for key in ("DEPTH", "DEPTH_RANGE", "THERMAL", "THERMAL_RANGE", "EVENTS")),
+        "MODEL.TARGET_EMBED",
+        *(f"MODEL.BACKBONE.{key}" for key in ("ATTENTION", "ELIMINATION.LAYERS", "ELIMINATION.KEEP")),
+        "TRAIN.PRETRAIN.TARGET",
+        *(f"TRAIN.{key}" for key in ("MICRO_BATCH", "SKIP_NONFINITE", "ONE_STREAM", "PROCESS_TIMEOUT")),
+        *(f"TRAIN.{key}" for key in ("COMPILE", "CHECKPOINTING", "SYNC_BN", "EMA", "PICTURE_INTERVAL")),
         *(f"TRAIN.FEATURES.{key}" for key in ("FILE", "BACKBONE", "PREFIX_TOKENS", "LAYER", "CACHE")),
-        *(f"TRAIN.TEACHER.{key}" for key in ("CONFIG", "CHECKPOINT", "CACHE")),
+        *(f"TRAIN.TEACHER.{key}" for key in ("CONFIG", "CHECKPOINT", "CACHE", "DTYPE", "MIN_IOU")),
         "MODEL.PRETRAIN_FILE",
     }
     assert (ROOT / "pretrained_models/teacher_nano.safetensors").stat().st_size < 8e6
@@ -177,6 +189,14 @@ def test_a_run_is_finished_after_its_last_configured_epoch(tmp_path):
     assert not is_finished(last)
     (tmp_path / "config.yaml").write_text("TRAIN: {EPOCH: 3}\n")
     assert is_finished(last) and not is_finished(earlier)
+
+
+def test_a_run_with_validation_data_is_finished_when_its_last_epoch_is_validated(tmp_path):
+    last = tmp_path / "TransCMD_ep0003.pth.tar"
+    (tmp_path / "config.yaml").write_text("TRAIN: {EPOCH: 3}\nDATA: {VAL: {DATASETS_NAME: [LasHeR_val]}}\n")
+    for content, finished in (("", False), ('{"epoch": 2}', False), ('{"epoch": 3}', True)):
+        (tmp_path / "validation.json").write_text(content)
+        assert is_finished(last) is finished
 
 
 @pytest.mark.slow

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib.data.front_end import FrontEnd, grey_depth
 from lib.data.image import colormap_depth
-from lib.tracker import Frame, make_frame
+from lib.tracker import Frame, depth_levels, make_frame
 from lib.tracker.base import check_frame
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -48,6 +49,24 @@ def test_raw_depth_is_converted_as_in_data_sets(kind):
     depth = DEEP.astype(kind)
     np.testing.assert_array_equal(make_frame(RGB, depth, "rgbd").aux, colormap_depth(DEEP))
     np.testing.assert_array_equal(make_frame(RGB, colormap_depth(DEEP), "rgbd").aux, colormap_depth(DEEP))
+
+
+def test_raw_depth_is_converted_as_the_front_end_says():
+    """As a sequence of files is, for which lib/data/front_end.py has the rules."""
+    raw, metric = FrontEnd(depth="raw"), FrontEnd(depth="metric", depth_range=500)
+    np.testing.assert_array_equal(make_frame(RGB, DEEP, "rgbd", front_end=raw).aux, grey_depth(DEEP, 0, 10000))
+    near, far = depth_levels(DEEP, (2, 1, 3, 2), metric)
+    middle = np.median(DEEP[1:3, 2:5])
+    assert (near, far) == (middle - 500, middle + 500)
+    later = (DEEP // 2).astype(np.float32)
+    found = make_frame(RGB, later, "rgbd", levels=(near, far), front_end=metric).aux
+    np.testing.assert_array_equal(found, grey_depth(DEEP // 2, near, far))
+    grey = make_frame(RGB, found, "rgbd", front_end=metric).aux  # three channels: converted already
+    np.testing.assert_array_equal(grey, found)
+    with pytest.raises(ValueError, match=r"auxiliary image: metric depth needs levels=depth_levels\("):
+        make_frame(RGB, DEEP, "rgbd", front_end=metric)
+    with pytest.raises(ValueError, match=r"depth: expected an image \(H, W\) in millimetres, got \(6, 8, 3\) uint8"):
+        depth_levels(RGB, (2, 1, 3, 2), metric)
 
 
 def test_depth_without_reading_and_in_metres():

@@ -6,6 +6,8 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -22,8 +24,9 @@ from lib.evaluation.evaluate import evaluate
 from lib.models.build import build_model
 from lib.results.raw import read_boxes, read_numbers
 from lib.running.debug import draw_frame
-from lib.running.run import track_datasets
-from lib.running.runner import Job, Shard, run_sequences
+from lib.running.group import Job, check_batch
+from lib.running.run import parse_drops, track_datasets
+from lib.running.runner import WORKER_FRAMES, Shard, default_workers, make_groups, run_sequences
 from lib.structures import Frame, Prediction, TrackOutput
 from lib.tracker import load_tracker
 from lib.tracker.baselines import StaticTracker
@@ -54,7 +57,7 @@ def checkpoint(tmp_path_factory):
 class Oracle(torch.nn.Module):
     """Stands for a network: answers that the box is wherever the red spot of the search crop is."""
 
-    def forward(self, template, search, modality):
+    def forward(self, template, search, modality, template_box=None):
         red = (search.rgb[0, 0].float() - search.rgb[0, 1].float()) > 100
         ys, xs = torch.nonzero(red, as_tuple=True)
         size = search.rgb.shape[-1]
@@ -94,9 +97,26 @@ def test_a_prediction_stays_inside_the_image():
 class Unsure(torch.nn.Module):
     """Stands for a network that does not see the target: a low score everywhere and a box of the whole crop."""
 
-    def forward(self, template, search, modality):
+    def forward(self, template, search, modality, template_box=None):
         maps = [torch.full((1, count, 8, 8), value) for count, value in ((1, 0.13), (2, 0.99), (2, 1.0))]
         return TrackOutput(*maps, None, {}, {})
+
+
+class Recorder(torch.nn.Module):
+    """Remembers the box of the template that it was given."""
+
+    def forward(self, template, search, modality, template_box=None):
+        self.box = template_box
+        return Unsure()(template, search, modality)
+
+
+def test_the_network_is_told_the_start_box_in_the_template_crop():
+    network = Recorder()
+    tracker = TransCMDTracker(network, CropSpec(64, 2.0), CropSpec(128, 4.0), "rgbt", torch.device("cpu"))
+    frame = Frame(*np.random.default_rng(0).integers(0, 255, (2, 200, 300, 3), np.uint8))
+    tracker.initialize(frame, np.array([100.0, 40, 20, 80]))
+    tracker.track(frame)
+    np.testing.assert_allclose(network.box.numpy(), [[0.5, 0.5, 20 / 80, 80 / 80]], atol=0.01)
 
 
 BLANK = Frame(*np.full((2, 200, 300, 3), 7, np.uint8))
@@ -216,6 +236,36 @@ def test_network_settings_without_parameters_are_checked_as_well(tmp_path):
         load_tracker("debug", tmp_path / "x.pth", device="cpu", overrides=["MODEL.BACKBONE.INTERACTION_LAYERS=[]"])
 
 
+def test_a_network_is_used_with_the_front_end_that_it_was_trained_with(tmp_path):
+    metric = ["DATA.INPUT.DEPTH=metric", "DATA.INPUT.DEPTH_RANGE=700"]
+    new, old = tmp_path / "new.pth", tmp_path / "old.pth"
+    model = build_model(load_config("transcmd", "debug"))
+    for path, settings in ((new, metric), (old, [])):
+        config = to_plain(load_config("transcmd", "debug", settings))
+        if path == old:
+            del config["DATA"]["INPUT"]  # as before it was a setting
+        torch.save({"net": model.state_dict(), "config": config}, path)
+    tracker = load_tracker("debug", new, modality="rgbd", device="cpu", overrides=metric)
+    assert (tracker.front_end.depth, tracker.front_end.depth_range) == ("metric", 700)
+    assert load_tracker("debug", old, device="cpu").front_end.depth == "colormap"
+    with pytest.raises(ValueError, match=r"new.pth: trained with DATA.INPUT.DEPTH metric, the config has colormap"):
+        load_tracker("debug", new, device="cpu")
+    with pytest.raises(ValueError, match=r"old.pth: trained with DATA.INPUT.DEPTH colormap, the config has metric"):
+        load_tracker("debug", old, device="cpu", overrides=metric)
+    with pytest.raises(ValueError, match=r"old.pth: trained with DATA.INPUT.EVENTS frames, the config has voxel"):
+        load_tracker("debug", old, device="cpu", overrides=["DATA.INPUT.EVENTS=voxel"])
+
+
+def test_results_depend_on_the_front_end_and_those_of_the_usual_one_stay_valid(checkpoint):
+    def fingerprint(*settings):
+        return build_tracker(Request("transcmd", "debug", settings, checkpoint)).fingerprint
+
+    assert "INPUT" not in fingerprint() and fingerprint("DATA.INPUT.DEPTH_RANGE=700") == fingerprint()
+    metric = fingerprint("DATA.INPUT.DEPTH=metric")
+    assert metric not in (fingerprint(), fingerprint("DATA.INPUT.DEPTH=metric", "DATA.INPUT.DEPTH_RANGE=700"))
+    assert fingerprint("DATA.INPUT.EVENTS=voxel") != fingerprint()
+
+
 def test_frames_with_a_wrong_shape_or_type_are_refused(checkpoint):
     tracker, frame = load_tracker("debug", checkpoint, device="cpu"), spot(100, 80, 40, 30)
     with pytest.raises(ValueError, match=r"track\(\) was called before initialize"):
@@ -223,6 +273,66 @@ def test_frames_with_a_wrong_shape_or_type_are_refused(checkpoint):
     tracker.initialize(frame, np.array([100, 80, 40, 30]))
     with pytest.raises(ValueError, match="auxiliary image: expected .H, W, 3. uint8, got .* float64"):
         tracker.track(Frame(frame.rgb, frame.aux / 255))
+
+
+# precision and compilation of the network
+
+
+def load_nano(**options) -> TransCMDTracker:
+    return load_tracker("nano", device="cpu", **options)
+
+
+def boxes_on(tracker: TransCMDTracker, sequence, beside: np.ndarray | None = None) -> np.ndarray:
+    """The boxes (N, 4) of a tracker; each step starts from the box `beside` (N, 4), if given."""
+    tracker.initialize(sequence.frame(0), sequence.boxes_xywh[0])
+    boxes = [sequence.boxes_xywh[0]]
+    for index in range(1, len(sequence)):
+        if beside is not None:
+            tracker.box_xywh = beside[index - 1].copy()
+        boxes.append(tracker.track(sequence.frame(index)).box_xywh)
+    return np.array(boxes)
+
+
+def test_the_compiled_network_finds_the_same_boxes(sequences, checkpoint, monkeypatch):
+    sequence, calls, real = sequences["LasHeR"][0], [], torch.compile
+
+    def spy(function, **options):
+        compiled = real(function, **options)
+
+        def call(*arguments):
+            calls.append(options)
+            return compiled(*arguments)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", spy)
+    plain = boxes_on(load_tracker("debug", checkpoint, device="cpu"), sequence)
+    found = boxes_on(load_tracker("debug", checkpoint, device="cpu", compile=True), sequence, beside=plain)
+    np.testing.assert_allclose(found, plain, atol=0.01)
+    assert calls == [{"mode": "default", "dynamic": False}] * len(sequence)  # one to compile, one for every next frame
+
+
+def test_half_precision_finds_the_target_at_the_same_place(sequences):
+    for name, modality in (("LasHeR", "rgbt"), ("DepthTrack", "rgbd"), ("VisEvent", "rgbe")):
+        for sequence in sequences[name][:1]:
+            whole = boxes_on(load_nano(modality=modality), sequence)
+            half = boxes_on(load_nano(modality=modality, precision="bf16"), sequence, beside=whole)
+            assert 0.99 <= iou_xywh(half, whole).mean() and not np.array_equal(half, whole)
+
+
+def test_a_wrong_precision_or_a_network_that_cannot_be_compiled_is_named(checkpoint, monkeypatch):
+    with pytest.raises(ValueError, match="precision 'fp8': expected one of: fp32, bf16"):
+        load_tracker("debug", checkpoint, device="cpu", precision="fp8")
+
+    def fail(function, **options):
+        def call(*arguments):
+            raise RuntimeError("no compiler\nand a long story")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", fail)
+    with pytest.raises(ValueError, match="compile=True: this network cannot be compiled for cpu: no compiler$"):
+        load_tracker("debug", checkpoint, device="cpu", compile=True)
 
 
 # the table of trackers
@@ -258,10 +368,8 @@ def test_wrong_requests_are_refused(tmp_path):
         build_tracker(Request("transcmd"))
     with pytest.raises(FileNotFoundError, match="TransCMD_ep0002.pth.tar: no such checkpoint; train it with"):
         build_tracker(Request("transcmd", "debug", save_dir=tmp_path))
-    for name in ("transcmd", "static"):
-        with pytest.raises(
-            ConfigError, match=f"--set TRACKER.SPEED=1: {name} has no such argument; it has no arguments"
-        ):
+    for name, known in (("transcmd", "known: TRACKER.REDETECT"), ("static", "it has no arguments")):
+        with pytest.raises(ConfigError, match=f"--set TRACKER.SPEED=1: {name} has no such argument; {known}"):
             build_tracker(Request(name, "debug", ("TRACKER.SPEED=1",)))
 
 
@@ -380,6 +488,51 @@ def test_finished_sequences_are_skipped_only_if_complete_and_with_the_same_weigh
     assert run(job) == 2
 
 
+class NotFinite(StaticTracker):
+    """Returns a box, or a score, that is not finite."""
+
+    def __init__(self, box=(5.0, 5.0, 9.0, 9.0), score=1.0):
+        self.prediction = Prediction(np.array(box), score)
+
+    def initialize(self, frame, box_xywh):
+        pass
+
+    def track(self, frame):
+        return self.prediction
+
+
+@pytest.mark.parametrize("wrong", [{"box": (np.nan, np.nan, 10, 10)}, {"box": (0, 0, np.inf, 1)}, {"score": np.nan}])
+def test_a_sequence_with_a_prediction_that_is_not_finite_fails(tmp_path, sequences, wrong):
+    item, job = sequences["LasHeR"][0], static_job(tmp_path, make_tracker=lambda device: NotFinite(**wrong))
+    failed = run_sequences([item], job)
+    assert "frame 1: the tracker returned the box" in failed[item.name]
+    assert not (tmp_path / f"{item.name}.txt").exists()
+
+
+def test_a_result_with_nan_is_not_finished(tmp_path, sequences):
+    items, job = sequences["LasHeR"][:1], static_job(tmp_path, make_tracker=make_counting)
+    run_sequences(items, job)
+    path = tmp_path / f"{items[0].name}.txt"
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join([rows[0], "nan\tnan\t10\t10", *rows[2:]]) + "\n")
+    Counting.started = 0
+    assert run_sequences(items, job) == {}
+    assert Counting.started == 1 and np.isfinite(read_boxes(path)).all()
+
+
+class NotANumber(Unsure):
+    def forward(self, template, search, modality, template_box=None):
+        output = super().forward(template, search, modality)
+        return output._replace(size_map=output.size_map * float("nan"))
+
+
+def test_a_network_whose_output_is_not_finite_returns_no_box():
+    tracker, box = make_tracker(NotANumber()), (100, 80, 40, 30)
+    tracker.initialize(spot(*box), np.array(box))
+    with pytest.raises(ValueError, match="output is not finite; check the weights"):
+        tracker.track(spot(*box))
+
+
 def test_results_of_different_data_or_without_scores_are_not_finished(tmp_path, sequences):
     first, second = sequences["LasHeR"]
     assert run_sequences([first], static_job(tmp_path)) == {}
@@ -426,6 +579,122 @@ def test_a_broken_sequence_is_named_and_the_others_finish(tmp_path, sequences, w
     assert list(failed) == [first.name] and "gone.png" in failed[first.name]
     assert not (tmp_path / f"{first.name}.txt").exists() and (tmp_path / f"{second.name}.txt").exists()
     assert list(json.loads((tmp_path / "run.json").read_text())) == [second.name]
+
+
+def make_debug(checkpoint, modality: str, device: str):
+    return make_transcmd(load_config("transcmd", "debug"), checkpoint, "cpu", modality, device)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_batch_of_sequences_has_the_results_of_one_by_one(tmp_path, sequences, checkpoint, workers):
+    """Sequences of different length, one of which sees nothing for some frames and one of which is broken."""
+    first, second = sequences["LasHeR"]
+    short = dataclasses.replace(
+        first,
+        name="short",
+        rgb_keys=first.rgb_keys[:9],
+        aux_keys=first.aux_keys[:9],
+        boxes_xywh=first.boxes_xywh[:9],
+        visible=first.visible[:9],
+    )
+    dark = dataclasses.replace(second, name="dark", rgb_keys=(*second.rgb_keys[:4], "gone.jpg", *second.rgb_keys[5:]))
+    make = partial(make_debug, checkpoint, "rgbt")
+    items, failed = [short, first, dark, second], {}
+    for batch in (1, 4):
+        job = Job(make, tmp_path / f"{batch}", "x", parse_drops(["both:0.3"], 0)[0], batch=batch)
+        failed[batch] = run_sequences(items, job, workers if batch > 1 else 1)
+    assert failed[1] == failed[4] and list(failed[1]) == ["dark"] and "gone.jpg" in failed[1]["dark"]
+    for sequence in (first, short, second):
+        one, many = (read_boxes(tmp_path / batch / f"{sequence.name}.txt") for batch in "14")
+        assert len(many) == len(sequence) and len(np.unique(one, axis=0)) > 3
+        np.testing.assert_allclose(many, one, atol=0.01)
+        one, many = (read_numbers(tmp_path / batch / f"{sequence.name}_score.txt") for batch in "14")
+        np.testing.assert_allclose(many, one, atol=1e-4)
+        assert (one == 0).any()  # frames that show nothing
+        assert np.isfinite(read_numbers(tmp_path / "4" / f"{sequence.name}_time.txt")).all()
+
+
+def test_a_batch_runs_the_network_once_for_all_sequences(tmp_path, sequences, checkpoint):
+    tracker, sizes = make_debug(checkpoint, "rgbt", ""), []
+    tracker.model.register_forward_pre_hook(lambda model, inputs: sizes.append(len(inputs[1].rgb)))
+    assert run_sequences(sequences["LasHeR"], Job(lambda device: tracker, tmp_path, "x", batch=2)) == {}
+    first, second = sorted(map(len, sequences["LasHeR"]))
+    assert sizes == [2] * (first - 1) + [1] * (second - first)
+
+
+def test_a_tracker_that_cannot_batch_is_refused_before_tracking(tmp_path, sequences, checkpoint):
+    built = build_tracker(Request("static"))
+    with pytest.raises(ValueError, match="--batch_sequences 2: StaticTracker tracks one sequence at a time"):
+        track_datasets(built, {"LasHeR": sequences["LasHeR"]}, lambda name, drop: tmp_path / name, batch=2)
+    assert not list(tmp_path.iterdir())
+    check_batch(make_debug(checkpoint, "rgbt", ""), 2)
+
+
+class Waiting(StaticTracker):
+    """Ends a step only when the next frame was asked for."""
+
+    def __init__(self):
+        self.asked = threading.Semaphore(0)
+
+    def track(self, frame):
+        assert self.asked.acquire(timeout=10), "the next frame is not read while this one is tracked"
+        return super().track(frame)
+
+
+def test_the_next_frame_is_read_while_this_one_is_tracked(tmp_path, sequences):
+    sequence, tracker = sequences["LasHeR"][0], Waiting()
+
+    class Watched:
+        """The store of the sequence; tells the tracker of every image after the second frame."""
+
+        name = "watched"
+
+        def read(self, key):
+            if key in sequence.rgb_keys[2:]:
+                tracker.asked.release()
+            return sequence.store.read(key)
+
+    tracker.asked.release()  # no frame follows the last one
+    watched = dataclasses.replace(sequence, store=Watched())
+    assert run_sequences([watched], static_job(tmp_path, make_tracker=lambda device: tracker)) == {}
+
+
+def test_groups_are_alike_in_length_and_contain_every_sequence_once(sequences):
+    items = [item for found in sequences.values() for item in found]
+    assert make_groups(items, 1) == [[item] for item in items]
+    groups = make_groups(items, 4)
+    lengths = [len(item) for group in groups for item in group]
+    assert lengths == sorted(lengths, reverse=True) and [len(group) for group in groups] == [4, 2]
+    assert {id(item) for group in groups for item in group} == {id(item) for item in items}
+
+
+def test_the_default_number_of_workers_follows_the_machine_and_the_work(monkeypatch):
+    for cores, frames, gpus, batch, expected in (
+        (64, [1000] * 100, 0, 1, 16),  # no more memory than most machines have
+        (8, [1000] * 100, 0, 1, 8),
+        (8, [1000] * 100, 1, 1, 4),
+        (8, [1000] * 20, 1, 8, 2),
+        (8, [WORKER_FRAMES - 1], 0, 1, 1),  # not worth a process
+        (8, [3 * WORKER_FRAMES, 5], 0, 1, 2),
+        (8, [], 0, 1, 1),
+    ):
+        monkeypatch.setattr("lib.running.runner.available_cores", lambda cores=cores: cores)
+        assert default_workers([range(count) for count in frames], gpus, batch) == expected
+
+
+class CountsThreads(StaticTracker):
+    def track(self, frame):
+        return Prediction(super().track(frame).box_xywh, 1 / torch.get_num_threads())
+
+
+def make_counts_threads(device: str) -> CountsThreads:
+    return CountsThreads()
+
+
+def test_a_worker_uses_one_thread_of_the_processor(tmp_path, sequences, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    run_sequences(sequences["LasHeR"], static_job(tmp_path, make_tracker=make_counts_threads), workers=2)
+    assert set(read_numbers(tmp_path / f"{sequences['LasHeR'][0].name}_score.txt")) == {1}
 
 
 def make_killed(device: str):

@@ -34,7 +34,7 @@ class Finder(nn.Module):
         super().__init__()
         self.boxes, self.uses_template = boxes, uses_template
 
-    def forward(self, template, search, modality) -> TrackOutput:
+    def forward(self, template, search, modality, template_box=None) -> TrackOutput:
         own = template.rgb[:, 0, 0, 0].long()  # each template's first pixel is the number of its sample
         shown = search.rgb[:, 0, 0, 0].long()
         boxes = self.boxes[own if self.uses_template else shown]

@@ -1,9 +1,11 @@
 """Training: the loop, resume, checkpoints, schedules, freezing."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -12,18 +14,21 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.utils.data import DataLoader
 
 from lib.config.loader import load_config
-from lib.config.schema import OPTIMIZERS
-from lib.data.loader import build_loaders
+from lib.config.schema import OPTIMIZERS, OWN_DATA
+from lib.data.batches import BatchPlan
+from lib.data.loader import batches, build_loaders, is_dead_worker
 from lib.models.build import build_model
 from lib.structures import MODALITIES
 from lib.train.build import TASKS, RunInfo, build_task
 from lib.train.checkpoint import CheckpointFolder
 from lib.train.logger import RunLogger
+from lib.train.manifest import check_textures
 from lib.train.optim import build_optimizer, schedule
-from lib.train.run import build_trainer, matching_state, train
+from lib.train.run import build_trainer, matching_state, reproduce, resume_from, train
 from lib.utils.misc import seed_step
 from lib.utils.paths import epoch_path
 from lib.utils.trees import to_plain
+from tests.data.test_synthetic_v2 import write_textures
 from tests.processes import ROOT, started
 
 
@@ -115,7 +120,7 @@ def test_stopped_and_resumed_equals_uninterrupted_training(cfg, tmp_path, uninte
     assert (second.epoch, second.step) == divmod(steps, 4)
     second.fit()
     assert_same(weights(second), uninterrupted)
-    assert [p.name for p in sorted(second.checkpoints.path.glob("*.tar"))] == [
+    assert [p.name for p in sorted(second.checkpoints.path.glob("TransCMD_ep*.tar"))] == [
         "TransCMD_ep0001.pth.tar",
         "TransCMD_ep0002.pth.tar",
     ]
@@ -146,6 +151,52 @@ def test_cache_folders_may_change_before_a_resume(cfg, tmp_path):
     trainer.config = to_plain(cfg)
     with pytest.raises(ValueError, match="written with TRAIN.TEACHER.CONFIG"):
         matching_state(trainer.checkpoints.latest(), trainer)
+
+
+def test_places_of_data_may_change_before_a_resume_and_the_data_may_not(cfg, tmp_path, caplog):
+    own = {**OWN_DATA, "ROOT": "here/OWN"}
+    cfg.DATA.CUSTOM = {"OWN": own}
+    trainer = make_trainer(cfg, tmp_path / "run")
+    data = {"TRAIN.OWN": "1", "TRAIN.LasHeR_train": "2", "VAL.LasHeR_val": "3"}
+    trainer.manifest = {"data": data}
+    stop_after(trainer, 3)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+    checkpoint, before = trainer.checkpoints.latest(), to_plain(cfg)
+    changes = {
+        "ROOT": "there",
+        "ROOTS": {"LasHeR": "there"},
+        "SKIP": "there/skip.txt",
+        "CUSTOM": {"OWN": {**own, "ROOT": "there/OWN"}},
+    }
+    for key, value in changes.items():
+        trainer.config = {**before, "DATA": {**before["DATA"], key: value, "PARTIAL_DECODE": True}}
+        trainer.manifest = {"data": {**data, "VAL.LasHeR_val": "4"}}
+        assert matching_state(checkpoint, trainer)["step"] == 3
+        trainer.manifest = {"data": {**data, "TRAIN.OWN": "5"}}
+        error = rf"other sequences or annotations of TRAIN\.OWN: set DATA\.{key}[.\w]* to the same data"
+        with pytest.raises(ValueError, match=error):
+            matching_state(checkpoint, trainer)
+    trainer.config = {**before, "DATA": {**before["DATA"], "CUSTOM": {"OWN": {**own, "MODALITY": "rgbd"}}}}
+    with pytest.raises(ValueError, match=r"written with DATA\.CUSTOM\.OWN\.MODALITY rgbt"):
+        matching_state(checkpoint, trainer)
+    trainer.config = before
+    assert matching_state(checkpoint, trainer)["step"] == 3
+    assert "other sequences or annotations of TRAIN.OWN; the run goes on" in caplog.text
+
+
+def test_a_run_is_not_resumed_with_weights_that_are_not_finite(cfg, tmp_path):
+    trainer = make_trainer(cfg, tmp_path / "run")
+    stop_after(trainer, 1)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+    path = trainer.checkpoints.latest()
+    state = torch.load(path, weights_only=True)
+    name = next(iter(state["net"]))
+    state["net"][name].view(-1)[0] = float("nan")
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=rf"1 tensors contain NaN or infinity \({name}\)"):
+        matching_state(path, trainer)
 
 
 def test_data_loading_processes_do_not_change_training(cfg, tmp_path, uninterrupted):
@@ -180,11 +231,44 @@ def test_a_killed_data_loading_process_ends_training_between_two_steps_and_it_ca
     assert_same(weights(second), uninterrupted)
 
 
+class Missing(torch.utils.data.Dataset):
+    """Each sample is a tensor, but the second is a file that does not exist."""
+
+    def __len__(self) -> int:
+        return 9
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if index == 1:
+            raise FileNotFoundError("no such image")
+        return torch.zeros(1)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), ConnectionRefusedError(), EOFError(), FileNotFoundError()])
+def test_a_connection_that_breaks_is_a_dead_data_loading_process(error, monkeypatch):
+    loader = DataLoader(Missing(), num_workers=1, persistent_workers=True, multiprocessing_context="forkserver")
+    loaded = batches(loader)
+    next(loaded)
+    monkeypatch.setattr(loader._iterator._data_queue, "get", Mock(side_effect=error))
+    with pytest.raises(RuntimeError) as caught:  # the process itself is alive
+        next(loaded)
+    assert is_dead_worker(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_missing_file_is_no_dead_data_loading_process(workers):
+    loaded = batches(
+        DataLoader(Missing(), num_workers=workers, multiprocessing_context="forkserver" if workers else None)
+    )
+    next(loaded)
+    with pytest.raises(FileNotFoundError, match="no such image"):
+        next(loaded)
+
+
 def test_a_batch_larger_than_an_epoch_is_reported(cfg, caplog):
     cfg.TRAIN.BATCH_SIZE = 100
     loader, _ = build_loaders(cfg, rank=0, world_size=2)
-    assert loader.batch_size == 8  # 16 samples, two processes
-    expected = "TRAIN.BATCH_SIZE 100 is more than the 8 samples of an epoch for each of 2 processes"
+    assert loader.batch_sampler.plan == BatchPlan(batch=16, micro=8, processes=2, steps=1)
+    expected = "TRAIN.BATCH_SIZE 100 is more than the 16 samples of an epoch"
     assert expected in caplog.text and caplog.text.count("BATCH_SIZE") == 1
 
 
@@ -217,7 +301,7 @@ def test_training_learns(cfg, tmp_path):
     trainer = make_trainer(cfg, tmp_path)
     trainer.scheduler.step = lambda: None  # keep the learning rate
     sample = next(iter(trainer.train_loader))
-    losses = [trainer._train_step(sample, step)["loss"].item() for step in range(200)]
+    losses = [trainer.optimizer_step.run([sample], step, 0.0).values["loss"].item() for step in range(200)]
     assert losses[-1] < losses[0] / 2
 
 
@@ -280,7 +364,8 @@ def test_backbone_has_its_own_learning_rate(cfg, name):
     assert groups["new"]["lr"] == pytest.approx(1e-3) and groups["backbone"]["lr"] == pytest.approx(1e-4)
     sizes = {name: sum(p.numel() for p in group["params"]) for name, group in groups.items()}
     assert sum(sizes.values()) == sum(p.numel() for p in task.parameters())
-    assert sizes["backbone"] == sum(p.numel() for p in task.model.encoder.parameters())
+    both = sizes["backbone"] + sizes["backbone/no_decay"]
+    assert both == sum(p.numel() for p in task.model.encoder.parameters())
 
 
 def test_gates_have_their_own_learning_rate_and_no_weight_decay(demo_data):
@@ -333,7 +418,7 @@ def test_only_milestones_and_the_newest_checkpoint_are_kept(tmp_path):
     folder = CheckpointFolder(tmp_path, "transcmd", "x", keep_every=3)
     for epoch in range(1, 9):
         folder.save({"epoch": epoch}, epoch)
-    assert folder.epochs() == [3, 6, 8]
+    assert folder.epochs() == [3, 6, 7, 8]  # milestones, and always the last two
     folder.save_interrupted({"epoch": 8, "step": 5})
     assert folder.latest() == folder.interrupted
     folder.save({"epoch": 9}, 9)
@@ -415,9 +500,9 @@ def test_resuming_with_other_modalities_is_refused(cfg, tmp_path, monkeypatch):
 def test_resuming_with_another_number_of_steps_is_refused(cfg, tmp_path):
     trainer = make_trainer(cfg, tmp_path)
     state = trainer.state()
-    state["world_size"] = 4
+    state["steps_per_epoch"] = 8
     path = trainer.checkpoints.save(state, 1)
-    with pytest.raises(ValueError, match="written with world_size 4, this run has 1"):
+    with pytest.raises(ValueError, match="written with 8 steps per epoch, this run has 4"):
         matching_state(path, trainer)
 
 
@@ -459,3 +544,134 @@ def test_training_works_without_a_validation_set(cfg, tmp_path):
     assert trainer.val_loader is None
     trainer.fit()
     assert isinstance(trainer.train_loader, DataLoader) and trainer.epoch == 2
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(cfg, tmp_path, caplog):
+    cfg.TRAIN.SAVE_EPOCH_INTERVAL = 10
+    train(cfg, "transcmd", "debug", tmp_path / "whole")
+    train(cfg, "transcmd", "debug", tmp_path / "cut")
+    first, second = (epoch_path(CheckpointFolder(tmp_path / "cut", "transcmd", "debug").path, n) for n in (1, 2))
+    second.write_bytes(second.read_bytes()[:1000])
+    train(cfg, "transcmd", "debug", tmp_path / "cut", resume=True)
+    assert f"{second}: not a checkpoint, or cut off (1000 bytes); falling back to {first}" in caplog.text
+    whole = epoch_path(CheckpointFolder(tmp_path / "whole", "transcmd", "debug").path, 2)
+    assert_same(*(torch.load(path, weights_only=True)["net"] for path in (second, whole)))
+    for path in (first, second):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="ep0002.pth.tar: not a checkpoint, or cut off"):
+        train(cfg, "transcmd", "debug", tmp_path / "cut", resume=True)
+    assert "there is no earlier one" in caplog.text
+
+
+def test_a_validation_that_was_interrupted_is_done_first(cfg, tmp_path, uninterrupted):
+    first, calls = make_trainer(cfg, tmp_path / "parts"), []
+    original = first.task.evaluate
+
+    def evaluate(sample):
+        calls.append(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(sample)
+
+    first.task.evaluate = evaluate
+    with pytest.raises(KeyboardInterrupt, match="kept .*ep0001"):
+        first.fit()
+    assert len(calls) == 1 and not first.checkpoints.is_validated(1)
+    second = make_trainer(cfg, tmp_path / "parts")
+    second.load_state(matching_state(second.checkpoints.latest(), second))
+    seen = []
+    second.validate = lambda: seen.append(second.epoch)
+    second.fit()
+    assert seen == [1, 2]
+    assert_same(weights(second), uninterrupted)
+    third = make_trainer(cfg, tmp_path / "parts")  # the last epoch is not validated either
+    third.load_state(matching_state(third.checkpoints.latest(), third))
+    third.fit()
+    assert third.checkpoints.is_validated(2) and third.epoch == 2
+
+
+def test_the_best_epoch_is_kept_beside_the_last(cfg, tmp_path):
+    folder = CheckpointFolder(tmp_path, "transcmd", "debug", keep_every=10)
+    for epoch, value in enumerate((0.3, 0.5, float("nan"), 0.4), start=1):
+        folder.save({"epoch": epoch}, epoch)
+        assert folder.keep_best(epoch, "auc", value, higher_is_better=True) == (epoch < 3)
+    assert torch.load(folder.best, weights_only=True) == {"epoch": 2} and folder.epochs() == [3, 4]
+    assert folder.keep_best(4, "loss", 0.7, higher_is_better=False)  # another metric
+    trainer = make_trainer(cfg, tmp_path / "run")
+    trainer.fit()
+    record = json.loads(trainer.checkpoints.best_record.read_text())
+    values = json.loads(trainer.checkpoints.validation.read_text())
+    mean = sum(values[f"{m}/auc"] for m in ("rgbt", "rgbd", "rgbe")) / 3
+    assert record["metric"] == "auc" and record["value"] >= mean
+    assert torch.load(trainer.checkpoints.best, weights_only=True)["epoch"] == record["epoch"]
+
+
+def test_a_checkpoint_has_a_manifest_and_can_be_reproduced(cfg, tmp_path, caplog):
+    train(cfg, "transcmd", "debug", tmp_path / "first")
+    folder = CheckpointFolder(tmp_path / "first", "transcmd", "debug").path
+    state = torch.load(epoch_path(folder, 1), weights_only=True)
+    manifest = state["manifest"]
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
+    assert set(manifest) >= {"commit", "changed", "versions", "hardware", "command", "started", "seeds", "data", "run"}
+    assert len(manifest["config_hash"]) == 16
+    assert manifest["versions"]["torch"] == torch.__version__.partition("+")[0] or manifest["versions"]["torch"]
+    assert set(manifest["data"]) == {
+        f"{part}.{name}_{part.lower()}" for part in ("TRAIN", "VAL") for name in ("LasHeR", "DepthTrack", "VisEvent")
+    }
+    assert reproduce(epoch_path(folder, 1), tmp_path / "again") == "epoch 1: bit-identical"
+    again = CheckpointFolder(tmp_path / "again", "transcmd", "debug")
+    assert again.epochs() == [1]  # it ends where the checkpoint was written
+    with pytest.raises(ValueError, match="the new run would have the same folder; set another --save_dir"):
+        reproduce(epoch_path(folder, 1), tmp_path / "first")
+    state["manifest"]["data"]["TRAIN.LasHeR_train"] = "0" * 16
+    state["manifest"]["versions"]["torch"] = "1.0"
+    torch.save(state, epoch_path(folder, 1))
+    with pytest.raises(ValueError, match="TRAIN.LasHeR_train: sequences or annotations are not those of the run"):
+        reproduce(epoch_path(folder, 1), tmp_path / "third")
+    assert "versions torch: 1.0 then, " in caplog.text
+    del state["manifest"]
+    torch.save(state, epoch_path(folder, 1))
+    with pytest.raises(ValueError, match="has no manifest"):
+        reproduce(epoch_path(folder, 1), tmp_path / "third")
+
+
+def test_a_run_goes_on_with_the_same_textures_alone(tmp_path, demo_data):
+    """Textures of validation may change; a checkpoint of an older version names none."""
+    roots = [write_textures(tmp_path / name) for name in ("first", "second")]
+    for path in (roots[1] / "backgrounds").iterdir():
+        path.rename(path.with_name(f"other_{path.name}"))
+    settings = ["DATA.TRAIN.DATASETS_NAME=[Synthetic_train]", "DATA.TRAIN.DATASETS_RATIO=[1]", "TRAIN.EPOCH=2"]
+    settings += [f"DATA.ROOT={demo_data}", "MODEL.PRETRAIN_CONFIG=''"]
+    first, second = (load_config("transcmd", "debug", [*settings, f"DATA.ROOTS.Synthetic={root}"]) for root in roots)
+    train(first, "transcmd", "debug", tmp_path / "run", until=1)
+    path = epoch_path(CheckpointFolder(tmp_path / "run", "transcmd", "debug").path, 1)
+    manifest = torch.load(path, weights_only=True)["manifest"]
+    assert list(manifest["textures"]) == ["TRAIN.Synthetic_train"]
+    with pytest.raises(ValueError, match=r"ep0001.pth.tar: written with other textures: Synthetic_train \w{8} \(now"):
+        train(second, "transcmd", "debug", tmp_path / "run", resume=True)
+    train(first, "transcmd", "debug", tmp_path / "run", resume=True)
+    assert CheckpointFolder(tmp_path / "run", "transcmd", "debug").epochs() == [1, 2]
+    others = {name.replace("TRAIN", "VAL"): "0" * 64 for name in manifest["textures"]}
+    check_textures({"textures": others}, {"textures": {name: "1" * 64 for name in others}}, path)
+    check_textures({}, manifest, path)
+
+
+def test_a_checkpoint_of_an_older_version_goes_on(cfg, tmp_path, caplog):
+    """No manifest, the batch of one process in the config, two processes: the same batch over all."""
+    trainer = make_trainer(cfg, tmp_path)
+    stop_after(trainer, 4)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+    path = trainer.checkpoints.latest()
+    state = torch.load(path, weights_only=True)
+    for key in ("manifest", "batch", "skipped"):
+        del state[key]
+    del state["config"]["TRAIN"]["MICRO_BATCH"], state["config"]["TRAIN"]["SKIP_NONFINITE"]
+    state["config"]["TRAIN"]["BATCH_SIZE"], state["world_size"] = 2, 2
+    torch.save(state, path)
+    second = make_trainer(cfg, tmp_path)
+    resume_from([path], second)
+    assert second.epoch == 1 and "has no manifest" in caplog.text
+    state["world_size"] = 1
+    torch.save(state, path)
+    with pytest.raises(ValueError, match="written with TRAIN.BATCH_SIZE 2, the config has 4"):
+        resume_from([path], second)

@@ -6,9 +6,19 @@ millimetres. A box is NaN if the target is absent.
 
 import numpy as np
 
-from lib.data.datasets.folders import build_sequence, find_folder, list_sequences, load_split, read_numbers
+from lib.data.datasets.folders import (
+    build_sequence,
+    find_folder,
+    list_frames,
+    list_sequences,
+    load_split,
+    read_each,
+    read_numbers,
+    skipped_images,
+)
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
+from lib.utils.texts import shorten
 
 MIN_TRAIN_SIDE = 10  # pixels: in training, boxes up to this side count as annotation noise, as in DeT and ViPT
 SHORT_ANNOTATIONS = {"toy07_indoor_320"}  # published with fewer rows than frames: the other frames count as absent
@@ -31,7 +41,7 @@ def vot_rgbd(store: Store, split: str) -> list[Sequence]:
     """
     folder = "sequences" if "sequences" in store.list() else ""
     names = list_sequences(store, folder, "groundtruth.txt", "list.txt")
-    return [_read(store, f"{folder}/{name}" if folder else name) for name in names]
+    return read_each(store, [f"{folder}/{name}" if folder else name for name in names], _read)
 
 
 def stc(store: Store, split: str) -> list[Sequence]:
@@ -41,21 +51,24 @@ def stc(store: Store, split: str) -> list[Sequence]:
         FileNotFoundError: there is no sequence, or a sequence has no colour or depth folder.
         ValueError: an annotation is invalid.
     """
-    sequences = []
-    for name in store.list():
-        files = store.list(name) if "." not in name else []
-        annotation = next(
-            (file for file in ("groundtruth.txt", "groundtruth_rect.txt", "init.txt") if file in files), None
-        )
-        if annotation:
-            folders = find_folder(store, f"{name}/color", f"{name}/rgb").rsplit("/", 1)[1], "depth"
-            boxes = read_numbers(store, f"{name}/{annotation}", (4,))
-            sequences.append(build_sequence(store, name, "rgbd", folders, boxes))
-    if not sequences:
+    names = [name for name in store.list() if "." not in name and _stc_annotation(store, name)]
+    if not names:
         raise FileNotFoundError(
             f"{store.name}: no sequence folder with groundtruth.txt; check the path and the download"
         )
-    return sequences
+    return read_each(store, names, _read_stc)
+
+
+def _stc_annotation(store: Store, name: str) -> str | None:
+    files = store.list(name)
+    return next((file for file in ("groundtruth.txt", "groundtruth_rect.txt", "init.txt") if file in files), None)
+
+
+def _read_stc(store: Store, name: str) -> Sequence:
+    folders = find_folder(store, f"{name}/color", f"{name}/rgb").rsplit("/", 1)[1], "depth"
+    return build_sequence(
+        store, name, "rgbd", folders, read_numbers(store, f"{name}/{_stc_annotation(store, name)}", (4,))
+    )
 
 
 def _load(store: Store, split: str, val_list: str | None) -> list[Sequence]:
@@ -67,10 +80,16 @@ def _load(store: Store, split: str, val_list: str | None) -> list[Sequence]:
 def _read(store: Store, folder: str, min_side: float = 0) -> Sequence:
     boxes_xywh = read_numbers(store, f"{folder}/groundtruth.txt", (4,))
     if folder.rsplit("/", 1)[-1] in SHORT_ANNOTATIONS:
-        frames = sum(name.endswith((".jpg", ".png")) for name in store.list(f"{folder}/color"))
-        boxes_xywh = np.concatenate([boxes_xywh, np.full((max(0, frames - len(boxes_xywh)), 4), np.nan)])
+        boxes_xywh = _fill_up(boxes_xywh, list_frames(store, f"{folder}/color"), f"{store.name}/{folder}")
     visible = (boxes_xywh[:, 2:] > min_side).all(axis=1)
     return build_sequence(store, folder, "rgbd", ("color", "depth"), boxes_xywh, visible)
+
+
+def _fill_up(boxes_xywh: np.ndarray, keys: tuple[str, ...], where: str) -> np.ndarray:
+    """Returns one box per image, NaN after the last row. Raises ValueError if an image between them is missing."""
+    if gaps := skipped_images(keys)[1]:  # the number of rows cannot show it
+        raise ValueError(f"{where}/color: these images are missing: {shorten(gaps)}; fetch the sequence again")
+    return np.concatenate([boxes_xywh, np.full((max(0, len(keys) - len(boxes_xywh)), 4), np.nan)])
 
 
 def _read_for_training(store: Store, folder: str) -> Sequence:

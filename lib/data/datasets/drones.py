@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.data.datasets.folders import frame_number, list_frames, list_sequences, read_numbers
+from lib.data.datasets.folders import frame_number, list_frames, list_sequences, read_each, read_numbers
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 from lib.utils.boxes import is_valid
@@ -28,12 +28,15 @@ def drones(store: Store, split: str) -> list[Sequence]:
         names = list_sequences(store, kind, BOXES)
         held_out = max(1, len(names) // 10)
         names = names[-held_out:] if split == "val" else names[:-held_out]
-        found += [_read(store, kind, name) for name in names]
-    return found
+        found += [f"{kind}/{name}" for name in names]
+    return read_each(store, found, _read, _name_of)
 
 
-def _read(store: Store, kind: str, name: str) -> Sequence:
-    folder = f"{kind}/{name}"
+def _name_of(folder: str) -> str:
+    return folder.replace("/", "_", 1)
+
+
+def _read(store: Store, folder: str) -> Sequence:
     keys, rows = list_frames(store, folder), read_numbers(store, f"{folder}/{BOXES}", (5,))
     if [frame_number(key) for key in keys] != rows[:, 0].astype(int).tolist():
         raise ValueError(
@@ -41,6 +44,6 @@ def _read(store: Store, kind: str, name: str) -> Sequence:
             "their order; fetch the video again"
         )
     missing = (None,) * len(keys)
-    rgb_keys, aux_keys = (missing, keys) if kind == "ir" else (keys, missing)
+    rgb_keys, aux_keys = (missing, keys) if folder.startswith("ir/") else (keys, missing)
     boxes = np.ascontiguousarray(rows[:, 1:])
-    return Sequence(f"{kind}_{name}", "rgbt", store, rgb_keys, aux_keys, boxes, is_valid(boxes))
+    return Sequence(_name_of(folder), "rgbt", store, rgb_keys, aux_keys, boxes, is_valid(boxes))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 
 import numpy as np
 
 from lib.data.sequence import Sequence
-from lib.data.storage import Store
+from lib.data.storage import ScreenedStore, Store
 from lib.utils.boxes import is_valid
 from lib.utils.files import decode_text, parse_rows
+from lib.utils.texts import one_line, shorten
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 SPLITS = Path(__file__).parent / "splits"
@@ -30,18 +32,74 @@ def list_frames(store: Store, folder: str) -> tuple[str, ...]:
     is missing.
     """
     names = [name for name in store.list(folder) if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
+    return tuple(f"{folder}/{name}" for name in sort_frames(names))
+
+
+def sort_frames(names: list[str]) -> list[str]:
+    """Returns file names in the order of their frames, see `list_frames`."""
     numbers = {name: frame_number(name) for name in names}
     if None not in numbers.values() and len(set(numbers.values())) == len(names):
-        names.sort(key=numbers.__getitem__)
-    else:
-        names.sort(key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)])
-    return tuple(f"{folder}/{name}" for name in names)
+        return sorted(names, key=numbers.__getitem__)
+    return sorted(
+        names, key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+    )
 
 
 def frame_number(key: str) -> int | None:
     """Returns the last number in the stem of a file name, or None if there is no number."""
-    digits = re.findall(r"\d+", key.rsplit("/", 1)[-1].rsplit(".", 1)[0])
+    stem = key.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    if stem.isdecimal():  # most names, and millions of them
+        return int(stem)
+    digits = re.findall(r"\d+", stem)
     return int(digits[-1]) if digits else None
+
+
+def replace_number(key: str, number: int) -> str:
+    """Returns the file name that an image with another number would have: 43 for rgb/000042.jpg gives 000043.jpg."""
+    stem, dot, suffix = key.rsplit("/", 1)[-1].rpartition(".")
+    return re.sub(r"\d+(?=\D*$)", lambda digits: f"{number:0{len(digits[0])}d}", stem) + dot + suffix
+
+
+def frame_numbers(keys: SequenceOf[str]) -> list[int] | None:
+    """Returns the number of each image, or None if an image has no number or two have the same."""
+    numbers = [frame_number(key) for key in keys]
+    return None if None in numbers or len(set(numbers)) < len(numbers) else numbers
+
+
+def skipped_images(keys: SequenceOf[str]) -> tuple[int, list[str]]:
+    """Returns how many numbers between the first and the last image have no image, and the gaps as file names.
+
+    Some data sets, e.g. VisEvent, were published with gaps. Images without numbers give (0, []).
+
+    Args:
+        keys: of the images, in the order of their numbers.
+    """
+    numbers = frame_numbers(keys) or []
+    gaps = []
+    for key, (before, after) in zip(keys, itertools.pairwise(numbers), strict=False):
+        if after > before + 1:
+            first, last = replace_number(key, before + 1), replace_number(key, after - 1)
+            gaps.append(first if first == last else f"{first} to {last}")
+    return (numbers[-1] - numbers[0] + 1 - len(numbers) if numbers else 0), gaps
+
+
+def lone_images(rgb_keys: SequenceOf[str], aux_keys: SequenceOf[str]) -> list[str]:
+    """Returns the images whose number exists in one modality only; empty if the images are not numbered.
+
+    The two modalities may count from different numbers: numbers are compared as they are and from the first image on,
+    and the comparison that fits better decides.
+    """
+    numbers = frame_numbers(rgb_keys), frame_numbers(aux_keys)
+    if not all(numbers):
+        return []
+    found = []
+    for firsts in ((0, 0), (numbers[0][0], numbers[1][0])):
+        rgb, aux = (
+            {number - first: key for number, key in zip(own, keys, strict=True)}
+            for own, keys, first in zip(numbers, (rgb_keys, aux_keys), firsts, strict=True)
+        )
+        found.append([{**rgb, **aux}[number] for number in sorted(rgb.keys() ^ aux.keys())])
+    return min(found, key=len)
 
 
 def pair_frames(store: Store, rgb_folder: str, aux_folder: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -49,16 +107,29 @@ def pair_frames(store: Store, rgb_folder: str, aux_folder: str) -> tuple[tuple[s
 
     Raises:
         FileNotFoundError: a folder is missing.
+        ValueError: images of one modality are missing; names them.
     """
     rgb_keys, aux_keys = list_frames(store, rgb_folder), list_frames(store, aux_folder)
+    difference = abs(len(rgb_keys) - len(aux_keys))
+    if difference and len(lone := lone_images(rgb_keys, aux_keys)) == difference:  # the numbers explain it
+        folder = rgb_folder.rsplit("/", 1)[0]
+        raise ValueError(
+            f"{store.name}/{folder}: {len(rgb_keys)} RGB images but {len(aux_keys)} auxiliary images, "
+            f"without a counterpart: {shorten(lone)}; fetch the missing files"
+        )
+    check_pairing(store, rgb_folder, rgb_keys, aux_keys)
+    return rgb_keys, aux_keys
+
+
+def check_pairing(store: Store, folder: str, rgb_keys: tuple[str, ...], aux_keys: tuple[str, ...]) -> None:
+    """Warns if the images of both modalities are equal in number but skip different frame numbers."""
     steps = [np.diff([frame_number(key) or 0 for key in keys]) for keys in (rgb_keys, aux_keys)]
     if len(rgb_keys) == len(aux_keys) and not np.array_equal(*steps):
         logger.warning(
             "%s/%s: the two modalities skip different frame numbers; images are paired in sorted order",
             store.name,
-            rgb_folder,
+            folder,
         )
-    return rgb_keys, aux_keys
 
 
 def read_numbers(store: Store, key: str, columns: tuple[int, ...]) -> np.ndarray:
@@ -101,8 +172,9 @@ def build_sequence(
         ValueError: images, boxes and flags differ in number.
     """
     rgb_keys, aux_keys = pair_frames(store, *(f"{folder}/{name}" for name in image_folders))
+    check_frames(rgb_keys, len(boxes_xywh), f"{store.name}/{folder}")
     valid = _visible(boxes_xywh, visible, f"{store.name}/{folder}")
-    name = folder.rsplit("/", 1)[-1]
+    name = last_part(folder)
     return Sequence(name, modality, store, rgb_keys, aux_keys, boxes_xywh, valid, aux_boxes_xywh)
 
 
@@ -119,8 +191,24 @@ def rgb_sequence(
     Raises:
         ValueError: keys, boxes and flags differ in number.
     """
+    check_frames(keys, len(boxes_xywh), f"{store.name}/{folder}")
     valid = _visible(boxes_xywh, visible, f"{store.name}/{folder}")
-    return Sequence(folder.rsplit("/", 1)[-1], "rgb", store, keys, keys, boxes_xywh, valid)
+    return Sequence(last_part(folder), "rgb", store, keys, keys, boxes_xywh, valid)
+
+
+def check_frames(keys: SequenceOf[str], boxes: int, where: str) -> None:
+    """Raises ValueError, naming the missing images, if there are as many boxes too many as numbers without an image.
+
+    `Sequence` refuses every other difference.
+    """
+    if boxes <= len(keys):
+        return
+    skipped, gaps = skipped_images(keys)
+    if boxes == len(keys) + skipped:
+        raise ValueError(
+            f"{where}: {boxes} boxes for {len(keys)} frames; these images are missing: {shorten(gaps)}; "
+            "fetch the sequence again"
+        )
 
 
 def _visible(boxes_xywh: np.ndarray, flags: np.ndarray | None, where: str) -> np.ndarray:
@@ -147,8 +235,10 @@ def find_folder(store: Store, *candidates: str) -> str:
             return candidate
         except (FileNotFoundError, NotADirectoryError):
             continue
+    found = shorten(store.list()) or "an empty folder"
     raise FileNotFoundError(
-        f"{store.name}: none of the folders {', '.join(candidates)} exists; found {store.list()[:5]}"
+        f"{store.name}: none of the folders {', '.join(candidates)} exists; found {found}; "
+        "correct the folder of this data set (DATA.ROOTS) or of all (DATA.ROOT)"
     )
 
 
@@ -167,18 +257,72 @@ def list_sequences(store: Store, folder: str, marker: str, list_file: str | None
     if list_file in entries:
         key = f"{folder}/{list_file}" if folder else list_file
         names = [line.strip() for line in read_text(store, key).splitlines() if line.strip()]
-        if missing := sorted(set(names) - set(entries)):
-            shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-            raise FileNotFoundError(
-                f"{store.name}/{key} lists {len(missing)} sequences that are missing: {shown}; "
-                "complete the download or remove them from the list"
-            )
+        names = without_missing(store, key, names, entries)
     else:
         names = [name for name in entries if not name.startswith(".") and folder_contains(store, folder, name, marker)]
     if not names:
         where = f"{store.name}/{folder}" if folder else store.name
         raise FileNotFoundError(f"{where}: no sequence folder with {marker}; check the path and the download")
     return names
+
+
+def without_missing(store: Store, key: str, names: list[str], present: Iterable[str]) -> list[str]:
+    """Returns the names of a list file that are present, if the others are left out (see `ScreenedStore`).
+
+    Args:
+        key: the list file, for the error text.
+
+    Raises:
+        FileNotFoundError: sequences are missing and not left out.
+    """
+    missing = sorted(set(names) - set(present))
+    if isinstance(store, ScreenedStore):
+        missing = [name for name in missing if name not in store.skip]
+        if store.failed is not None:
+            text = f"{store.name}/{key} lists it, but its folder is missing; complete the download or edit the list"
+            store.failed.update(dict.fromkeys(missing, text))
+            missing = []
+    if missing:
+        raise FileNotFoundError(
+            f"{store.name}/{key} lists {len(missing)} sequences that are missing: {shorten(missing)}; "
+            "complete the download or remove them from the list"
+        )
+    present = set(present)
+    return [name for name in names if name in present]
+
+
+def last_part(folder: str) -> str:
+    """Returns the last part of a path in a store, by default the name of the sequence in this folder."""
+    return folder.rsplit("/", 1)[-1]
+
+
+def read_each(
+    store: Store,
+    folders: Iterable[str],
+    read: Callable[[Store, str], Sequence],
+    name_of: Callable[[str], str] = last_part,
+) -> list[Sequence]:
+    """Reads the sequences in `folders`, except those that are left out (see `ScreenedStore`).
+
+    Args:
+        read: function (store, folder of a sequence) → sequence.
+        name_of: folder → name of the sequence, before it is read.
+
+    Raises:
+        FileNotFoundError: an image folder or an annotation is missing.
+        ValueError: an annotation is invalid, or images, boxes and flags differ in number.
+    """
+    if not isinstance(store, ScreenedStore):
+        return [read(store, folder) for folder in folders]
+    sequences = []
+    for folder in (folder for folder in folders if name_of(folder) not in store.skip):
+        try:
+            sequences.append(read(store.store, folder))
+        except (OSError, ValueError) as error:
+            if store.failed is None:
+                raise
+            store.failed[name_of(folder)] = one_line(error)
+    return sequences
 
 
 def folder_contains(store: Store, folder: str, name: str, marker: str) -> bool:
@@ -228,4 +372,4 @@ def load_split(
     names = list_sequences(store, folder, marker, list_file)
     if split != "test":
         names = split_names(names, split, val_list)
-    return [read(store, f"{folder}/{name}") for name in names]
+    return read_each(store, [f"{folder}/{name}" for name in names], read)

@@ -1,6 +1,6 @@
 """GOT-10k (RGB, 9,335 training and 180 validation videos), for pretraining."""
 
-from lib.data.datasets.folders import check_flags, list_frames, list_sequences, read_numbers, rgb_sequence
+from lib.data.datasets.folders import check_flags, list_frames, list_sequences, read_each, read_numbers, rgb_sequence
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 
@@ -13,7 +13,7 @@ def got10k(store: Store, split: str) -> list[Sequence]:
         ValueError: an annotation is invalid.
     """
     names = list_sequences(store, split, "groundtruth.txt")
-    return [_read(store, f"{split}/{name}") for name in names]
+    return read_each(store, [f"{split}/{name}" for name in names], _read)
 
 
 def _read(store: Store, folder: str) -> Sequence:

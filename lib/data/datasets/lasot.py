@@ -4,7 +4,16 @@ import logging
 
 import numpy as np
 
-from lib.data.datasets.folders import check_flags, folder_contains, list_frames, read_numbers, read_text, rgb_sequence
+from lib.data.datasets.folders import (
+    check_flags,
+    folder_contains,
+    list_frames,
+    read_each,
+    read_numbers,
+    read_text,
+    rgb_sequence,
+    without_missing,
+)
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 
@@ -32,11 +41,9 @@ def lasot(store: Store, split: str) -> list[Sequence]:
         raise FileNotFoundError(f"{store.name}: no video folder with {MARKER}; check the path and the download")
     if LIST not in store.list():
         logger.warning("%s: no %s; trains on all %d videos, including the test set", store.name, LIST, len(folders))
-        return [_read(store, folder) for folder in folders.values()]
-    listed = read_text(store, LIST).split()
-    if missing := sorted(set(listed) - set(folders)):
-        raise FileNotFoundError(f"{store.name}/{LIST} lists {len(missing)} videos that are missing: {missing[:5]}")
-    return [_read(store, folders[name]) for name in listed]
+        return read_each(store, folders.values(), _read)
+    listed = without_missing(store, LIST, read_text(store, LIST).split(), folders)
+    return read_each(store, [folders[name] for name in listed], _read)
 
 
 def _list(store: Store, entry: str) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence as SequenceOf
 from typing import overload
 
-from lib.data.datasets.folders import read_numbers, rgb_sequence
+from lib.data.datasets.folders import read_each, read_numbers, rgb_sequence
 from lib.data.sequence import Sequence
 from lib.data.storage import Store
 
@@ -39,18 +39,17 @@ def trackingnet(store: Store, split: str) -> list[Sequence]:
         ValueError: an annotation is invalid.
     """
     parts = [name for name in store.list() if name.startswith("TRAIN_") and name.removeprefix("TRAIN_").isdecimal()]
-    sequences = []
+    found = []
     for part in sorted(parts, key=lambda name: int(name.removeprefix("TRAIN_"))):
         videos = [name.removesuffix(".txt") for name in store.list(f"{part}/anno") if name.endswith(".txt")]
-        sequences += [_read(store, part, video) for video in videos]
-    if not sequences:
+        found += [f"{part}/frames/{video}" for video in videos]
+    if not found:
         raise FileNotFoundError(
             f"{store.name}: no annotation in TRAIN_0/anno to TRAIN_11/anno; check the path and the download"
         )
-    return sequences
+    return read_each(store, found, _read)
 
 
-def _read(store: Store, part: str, video: str) -> Sequence:
-    boxes_xywh = read_numbers(store, f"{part}/anno/{video}.txt", (4,))
-    folder = f"{part}/frames/{video}"
+def _read(store: Store, folder: str) -> Sequence:
+    boxes_xywh = read_numbers(store, f"{folder.replace('/frames/', '/anno/', 1)}.txt", (4,))
     return rgb_sequence(store, folder, NumberedKeys(folder, len(boxes_xywh)), boxes_xywh)

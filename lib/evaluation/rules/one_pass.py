@@ -226,7 +226,7 @@ def _length_remarks(rule: OnePassRule, annotations: list[Annotation], outputs: l
     """Lists results that differ in length from their annotation, because they were cut or padded."""
     short, long = [], []
     for annotation, output in zip(annotations, outputs, strict=True):
-        frames, rows = len(annotation.boxes_xywh), len(range(0, output.rows, rule.every))
+        frames, rows = len(annotation.boxes_xywh), len(annotation.select(np.arange(output.rows), rule.every))
         if rows != frames:
             (short if rows < frames else long).append(f"{annotation.name} ({rows} of {frames})")
     return [f"too {word}: {', '.join(names)}." for word, names in (("short", short), ("long", long)) if names]
@@ -253,7 +253,8 @@ def frame_quantities(rule: OnePassRule, annotation: Annotation, output: Output) 
     if np.isnan(boxes[0]).all():  # the VOT toolkit's code for the given box
         boxes[0] = annotation.boxes_xywh[0]
     if rule.refuse_broken_rows:
-        boxes = metrics.repair_empty_rows(boxes, len(range(0, output.rows, rule.every)), annotation.boxes_xywh)
+        rows = len(annotation.select(np.arange(output.rows), rule.every))
+        boxes = metrics.repair_empty_rows(boxes, rows, annotation.boxes_xywh)
     if rule.replace_first_row:
         boxes[0] = annotation.boxes_xywh[0]
     if rule.repair_rows:

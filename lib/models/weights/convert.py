@@ -8,10 +8,13 @@ import re
 import torch
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lib.models.backbone import ForeignTensor
 
 KERNEL = "patch_embed.proj.weight"
+MATCH = "fusion.match.weight"  # of `MatchFusion`: one column for each template token of each modality
+POSITIONS = ("template_position", "search_position")
 PREFIX_TOKENS = ("cls_token", "dist_token", "reg_token")  # tokens without a position in the image, in timm's order
 LAYER_SCALES = {"ls1.gamma": "attn.proj", "ls2.gamma": "mlp.fc2"}  # LayerScale → the layer before it
 # OSTrack's head: conv1 to conv4, each a sequence of convolution and batch norm, and conv5, one convolution.
@@ -21,7 +24,7 @@ LAYERS_PER_STAGE = 3  # of `CenterHead`: convolution, batch norm, ReLU
 
 
 def convert(net: dict[str, Tensor], model: nn.Module, source: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Renames and reshapes tensors from timm, OSTrack or ViPT. Returns all other networks unchanged.
+    """Renames and reshapes tensors from timm, OSTrack or ViPT; of other networks, only resamples positions.
 
     Args:
         net: name → tensor.
@@ -39,7 +42,7 @@ def convert(net: dict[str, Tensor], model: nn.Module, source: str) -> tuple[dict
     streams = {name: child for name, child in model.named_children() if any(child is s for s in model.streams)}
     backbone = next(iter(streams.values()))  # streams have the same shapes
     if not backbone.can_convert(items.keys()):
-        return net, {}
+        return resample_to_crops(net, model)
     if duplicates := sorted(net.keys() - {item.key for item in items.values()}):
         raise ValueError(f"{source}: cannot be converted: contains {duplicates[0]} with and without its prefix")
     try:
@@ -53,6 +56,30 @@ def convert(net: dict[str, Tensor], model: nn.Module, source: str) -> tuple[dict
             tensors[target] = item.tensor
             if item.steps:
                 converted[target] = ", ".join(item.steps)
+    return tensors, converted
+
+
+def resample_to_crops(net: dict[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Resamples what depends on the crop sizes in one of our networks: positions, and the columns of `MatchFusion`.
+
+    Returns:
+        As `convert`. Tensors that are no square grid of positions stay as they are.
+    """
+    own, tensors, converted = model.state_dict(), dict(net), {}
+    for name in own.keys() & net.keys():
+        if not name.endswith(POSITIONS) or net[name].ndim != 3 or net[name].shape[2] != own[name].shape[2]:
+            continue
+        old, new = (math.isqrt(tensors[name].shape[1]) for tensors in (net, own))
+        if old != new and old**2 == net[name].shape[1]:
+            tensors[name] = resample_abs_pos_embed(net[name].float(), [new, new], [old, old], num_prefix_tokens=0)
+            converted[name] = f"{old}x{old} to {new}x{new} cells"
+    if MATCH in own.keys() & net.keys() and net[MATCH].ndim == 2 and len(net[MATCH]) == len(own[MATCH]):
+        old, new = (math.isqrt(weights[MATCH].shape[1] // 2) for weights in (net, own))
+        if old != new and 2 * old**2 == net[MATCH].shape[1]:
+            maps = net[MATCH].float().unflatten(1, (2, old, old))
+            resampled = functional.interpolate(maps, size=(new, new), mode="bilinear", align_corners=False)
+            tensors[MATCH] = resampled.flatten(1) * (old / new) ** 2  # the sum over the cells stays the same
+            converted[MATCH] = f"{old}x{old} to {new}x{new} cells"
     return tensors, converted
 
 

@@ -37,7 +37,11 @@ def export_network(cfg, checkpoint: Path, output: Path, dtype: str, overwrite: b
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:
     """Returns the settings without file paths of the machine on which the network was trained."""
-    machine_paths = {"DATA": ("ROOT", "ROOTS", "CACHE"), "MODEL": ("PRETRAIN_FILE",), "TRAIN": ("TEACHER",)}
+    machine_paths = {
+        "DATA": ("ROOT", "ROOTS", "CACHE", "SKIP", "CUSTOM"),
+        "MODEL": ("PRETRAIN_FILE",),
+        "TRAIN": ("TEACHER", "FEATURES"),
+    }
     return {
         part: {key: value for key, value in values.items() if key not in machine_paths.get(part, ())}
         for part, values in config.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import pickle
@@ -18,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lib.structures import MODALITIES
-from lib.utils.files import atomic_path
+from lib.utils.files import atomic_path, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +29,19 @@ DAMAGE = (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, A
     zipfile.BadZipFile,
     SafetensorError,
 )
+CHECKSUMS = "SHA256SUMS"  # in the folder of a weight file: lines of sha256sum, for the files that are listed
+# "ema": averaged weights, which are used rather than the trained ones; the last two are those of DINO
+NETWORK_KEYS = ("ema", "net", "model", "state_dict", "teacher", "student")
+PARALLEL = "module."  # prefix of the names that torch's DataParallel wrappers save
 TIMM = "timm:"  # prefix of a model name whose weights timm downloads
 # Old → current beginnings of parameter names, for checkpoints that do not list their modalities.
 RENAMED = {"vit.": "encoder.", "fusion.weigh.": "fusion.gate.", "mae.scorer.vit.": "mae.scorer.encoder."}
 MODALITY_TABLES = ("modality_embed",)  # tensors with one row for each modality
 FIRST_MODALITIES = ("rgb", "rgbt", "rgbd", "rgbe")  # modalities of the rows in checkpoints that do not list them
+
+
+class _DamagedError(ValueError):
+    """A file whose content does not fit its checksum; the message is complete."""
 
 
 class NetworkFile(NamedTuple):
@@ -60,12 +69,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: the file is truncated, is not a checkpoint, or contains objects whose loading would run code.
+        ValueError: the file is truncated or damaged, is not a checkpoint, or contains objects whose loading would run
+            code.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint")
+    _check_sum(path)
     try:
+        _check_zip(path)
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -75,13 +87,50 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
                 f"{path}: refused: it contains pickled objects besides tensors, and loading them would run code"
             ) from error
         raise ValueError(f"{path}: not a checkpoint, or cut off ({path.stat().st_size} bytes)") from error
-    except PermissionError:
+    except (PermissionError, _DamagedError):
         raise
     except DAMAGE as error:
         raise ValueError(f"{path}: not a checkpoint, or cut off ({path.stat().st_size} bytes)") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a dictionary of tensors, got {type(content).__name__}")
     return content
+
+
+def _check_sum(path: Path) -> None:
+    """Raises ValueError if SHA256SUMS in the file's folder lists another sha256 for it."""
+    sums = path.with_name(CHECKSUMS)
+    if not sums.is_file():
+        return
+    known = {words[1].lstrip("*"): words[0] for line in read_text(sums).splitlines() if len(words := line.split()) == 2}
+    wanted = known.get(path.name)
+    if wanted is None:
+        return
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != wanted.lower():
+        raise ValueError(
+            f"{path}: damaged or another file: sha256 {found[:16]}…, {CHECKSUMS} lists {wanted[:16]}…; "
+            f"fetch the file again, or remove its line from {sums}"
+        )
+
+
+def _check_zip(path: Path) -> None:
+    """Raises ValueError if a part of a zip file does not fit its CRC, which torch.load does not compare."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise _DamagedError(f"{path}: damaged: {damaged} does not fit its CRC; fetch or write the file again")
+
+
+def check_finite(net: dict[str, Tensor], path: str | Path) -> None:
+    """Raises ValueError, naming the first tensors, if a network contains NaN or infinity."""
+    wrong = [name for name, t in net.items() if t.is_floating_point() and not t.float().isfinite().all()]
+    if wrong:
+        raise ValueError(
+            f"{path}: {len(wrong)} tensors contain NaN or infinity ({', '.join(wrong[:3])}); "
+            "use an earlier checkpoint, or fetch the file again"
+        )
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -147,7 +196,7 @@ def _download(source: str) -> dict[str, Tensor]:
 
 
 def read_net(path: str | Path) -> dict[str, Tensor]:
-    """Reads the tensors of a network: the entry 'net' or 'model' of a training checkpoint, or a plain state dict.
+    """Reads the tensors of a network: one of NETWORK_KEYS of a training checkpoint, or a plain state dict.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -156,15 +205,23 @@ def read_net(path: str | Path) -> dict[str, Tensor]:
     return network_of(read_checkpoint(path), path).tensors
 
 
-def network_of(content: dict[str, Any], path: str | Path) -> NetworkFile:
+def network_of(content: dict[str, Any], path: str | Path, finite: bool = True) -> NetworkFile:
     """Returns the network in a checkpoint's content, with current parameter names and the rows of MODALITIES.
 
+    Args:
+        finite: refuse NaN and infinity. False: to compare files, not to use them.
+
     Raises:
-        ValueError: the content has no network, or the number of modality rows and names differs.
+        ValueError: the content has no network, a tensor is not finite, or the number of modality rows and names
+            differs.
     """
-    net = content.get("net", content.get("model", content))
+    net = next((content[key] for key in NETWORK_KEYS if isinstance(content.get(key), dict)), content)
     if not isinstance(net, dict) or not net or not all(isinstance(value, Tensor) for value in net.values()):
         raise ValueError(f"{path}: contains no network: expected tensors under 'net', found keys {list(content)[:5]}")
+    if all(name.startswith(PARALLEL) for name in net):
+        net = {name.removeprefix(PARALLEL): tensor for name, tensor in net.items()}
+    if finite:
+        check_finite(net, path)
     if "modalities" not in content:
         net = {current_name(name): tensor for name, tensor in net.items()}
     names, converted = modality_names(content, path), {}

@@ -186,11 +186,9 @@ def make_scene(textures: Textures, seed: int, index: int) -> Scene:
     picture = _choose_picture(rng, textures, modality)
     aux_map = _aux_map(rng, modality, picture)
     natural = bool(rng.random() < NATURAL)
-    size = float(np.exp(rng.uniform(*np.log(SIZES))))
-    zoom = float(np.exp(rng.uniform(np.log(0.45), np.log(1.0))))
+    size, zoom = _size_and_zoom(rng)
     if natural:
-        thing, anchor = salient_patch(rng, picture, size * zoom)
-        zoom = thing.root * max(thing.levels[0].shape[:2]) / 2 / size  # as large in the picture as it was cut
+        thing, anchor, zoom = _find_patch(rng, picture, size, zoom)
         path = None
     else:
         thing, anchor = _choose_thing(rng, textures), rng.uniform(0.25, 0.75, 2) * picture.rgb.shape[1::-1]
@@ -225,10 +223,8 @@ def make_still_scene(textures: Textures, seed: int, index: int) -> Scene:
     rng = np.random.default_rng(key)
     picture = textures.stills[index % len(textures.stills)]
     aux_map = _aux_map(rng, "rgbt", picture)
-    size = float(np.exp(rng.uniform(*np.log(SIZES))))
-    zoom = float(np.exp(rng.uniform(np.log(0.45), np.log(1.0))))
-    thing, anchor = salient_patch(rng, picture, size * zoom)
-    zoom = thing.root * max(thing.levels[0].shape[:2]) / 2 / size
+    size, zoom = _size_and_zoom(rng)
+    thing, anchor, zoom = _find_patch(rng, picture, size, zoom)
     camera = _make_camera(rng, anchor, zoom, True, "rgbt")
     layers, target = _make_layers(rng, textures, thing, size, camera, None)
     layers = _paint(rng, layers, target, picture, "rgbt", aux_map)
@@ -236,6 +232,20 @@ def make_still_scene(textures: Textures, seed: int, index: int) -> Scene:
     clock = _wave(rng, np.array(0.0), 25, 120)
     faults = [Fault(names[0], clock, 1, largest=0.0) for names in (RGB_FAULTS, AUX_FAULTS["rgbt"])]
     return Scene(key, "rgbt", picture, camera, None, layers, 0, *faults, _make_sensor(rng), aux_map, np.zeros(2))
+
+
+def _size_and_zoom(rng: np.random.Generator) -> tuple[float, float]:
+    """Draws the target's size in pixels of the image, and pixels of the picture per pixel of the image."""
+    size = float(np.exp(rng.uniform(*np.log(SIZES))))
+    return size, float(np.exp(rng.uniform(np.log(0.45), np.log(1.0))))
+
+
+def _find_patch(
+    rng: np.random.Generator, picture: Picture, size: float, zoom: float
+) -> tuple[Thing, np.ndarray, float]:
+    """Returns a salient piece of a picture, its centre, and the zoom at which it is as large as it was cut."""
+    thing, anchor = salient_patch(rng, picture, size * zoom)
+    return thing, anchor, thing.root * max(thing.levels[0].shape[:2]) / 2 / size
 
 
 def _choose_picture(rng: np.random.Generator, textures: Textures, modality: str) -> Picture:

@@ -54,7 +54,7 @@ class DrawnSequence:
         """The target is in view in every frame; at most a part of it is hidden."""
         return np.ones(len(self.frames), bool)
 
-    aux_boxes_xywh = None
+    aux_boxes_xywh = numbers = None
     first_visible = 0
 
     def __len__(self) -> int:

@@ -55,7 +55,7 @@ class Textures:
 
     Attributes:
         things: cut-outs, and things drawn as in version 1. `pieces`: rounded pieces of the photographs.
-        index: sha256 of the pictures' keys.
+        index: sha256 of the pictures' keys and contents.
 
     Raises:
         FileNotFoundError: a picture is missing.
@@ -64,14 +64,28 @@ class Textures:
 
     def __init__(self, store: Store, keys: TextureKeys):
         self.store, self.keys, self.split = store, keys, keys.split
-        self.index = hashlib.sha256(repr(keys).encode()).hexdigest()
+        digest = hashlib.sha256(repr(keys).encode())
+        store = _NotedStore(store, digest)
         self.things = [read_thing(store, key) for key in keys.cutouts] + _draw_things(keys.split)
         self.photographs = [Picture(_stem(key), _read_photograph(store, key)) for key in keys.photographs]
         self.pieces = _cut_pieces(self.photographs)
         self.stills = [_read_still(store, key) for key in keys.stills]
+        self.index = digest.hexdigest()
 
     def __reduce__(self):
         return _open_pickled, (pickle.dumps(self.store), self.keys)
+
+
+class _NotedStore:
+    """A store that adds the content of every file that is read to a digest."""
+
+    def __init__(self, store: Store, digest):
+        self.name, self._store, self._digest = store.name, store, digest
+
+    def read(self, key: str) -> bytes:
+        data = self._store.read(key)
+        self._digest.update(hashlib.sha256(data).digest())
+        return data
 
 
 @functools.lru_cache(maxsize=4)
