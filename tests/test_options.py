@@ -53,6 +53,7 @@ NUMBERS = {
     "benchmarks/data_loading.py": {"samples": (1, None), "width": (16, 4096), "target": (1, 4096)},
     "benchmarks/tracked_gif.py": {"every": (1, None), "colours": (8, 256)},
     "benchmarks/scoring.py": {"rounds": (1, None), "many": (0, None)},
+    "benchmarks/speed.py": {"threads": (1, None), "rounds": (1, None), "frames": (2, None)},
     "benchmarks/training_step.py": {"steps": (1, None)},
     "benchmarks/vit_savings.py": {"rounds": (1, None), "frames": (2, None)},
 }
