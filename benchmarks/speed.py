@@ -23,9 +23,10 @@ import numpy as np
 import torch
 
 from lib.data.image import decode_color
-from lib.deploy.build import REFERENCE, build_network, build_reference, build_torch_tracker, write_exports
-from lib.deploy.export import FILES
+from lib.deploy.build import REFERENCE, build_network, build_reference, build_torch_tracker, write_kind
+from lib.deploy.export import write_onnx
 from lib.deploy.memory import BOX
+from lib.deploy.metadata import export_path
 from lib.deploy.profile import compare, describe_machine
 from lib.deploy.runtime import load_tracker
 from lib.report.tables import insert_text
@@ -33,7 +34,7 @@ from lib.structures import Frame
 from lib.tracker.cropped import CropTracker
 from lib.utils.cli import Parser, integer, run_command
 
-KINDS = (("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
+KINDS = (("onnx", "fp32"), ("onnx", "int8-dynamic"), ("openvino", "fp32"), ("openvino", "bf16"))
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")  # worth naming
 MARK = "speed"  # of the table in Markdown files
 
@@ -44,9 +45,11 @@ def build_trackers(configs: list[str], threads: int, folder: Path) -> dict[str, 
     for config in configs:
         network = build_network(config, (), None)
         found[f"{config}, PyTorch fp32"] = build_torch_tracker(network, "rgbt", "cpu")
-        for runtime, precision in KINDS:
-            (kind,) = FILES[precision, runtime]
-            (path,) = write_exports(network, [runtime], [precision], folder, [])
+        source = export_path(folder / "source", network.about.config, "fp32", "onnx")
+        write_onnx(network.model, network.about, source)
+        for runtime, kind in KINDS:
+            path = export_path(folder, network.about.config, kind, runtime)
+            write_kind(source, kind, path, [])
             found[f"{config}, {runtime} {kind}"] = load_tracker(path, "rgbt", threads)
     return found
 

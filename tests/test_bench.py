@@ -47,7 +47,8 @@ def test_students_are_measured_against_ostrack(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- speed -->\nold\n<!-- end of speed -->\nafter\n")
     text = measure("benchmarks/speed.py", "--configs", "debug", "--rounds", 1, "--frames", 2, "--insert", page)
-    names = ["ostrack-256", "debug, PyTorch fp32", "debug, onnx fp32", "debug, openvino fp32", "debug, openvino bf16"]
+    kinds = ["PyTorch fp32", "onnx fp32", "onnx int8-dynamic", "openvino fp32", "openvino bf16"]
+    names = ["ostrack-256", *(f"debug, {kind}" for kind in kinds)]
     rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")][2:]
     assert [row[0].strip() for row in rows] == names and rows[0][2].startswith(" 1.000 ")
     assert all(float(row[1]) > 0 and int(row[4]) > 0 for row in rows)

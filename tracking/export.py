@@ -5,11 +5,13 @@ python tracking/export.py --config tiny --checkpoint tiny.pth.tar --format onnx 
 
 The files go to <save_dir>/exports/<config>. Beside each, a .json states its sha256 and its parity: boxes on whole
 sequences of the data sets in --data against PyTorch, and the success rate (SR) of both. int8 is calibrated on frames of
-the training sets in --data; the table also shows what calibration on noise costs.
+the training sets in --data; the table also shows what calibration on noise costs. A network of two graphs
+(MODEL.BACKBONE.ATTENTION asymmetric) has int8 with ranges measured in each call alone, for ONNX Runtime.
 """
 
 import argparse
 import functools
+import itertools
 from pathlib import Path
 
 import _init_paths  # noqa: F401
@@ -26,7 +28,7 @@ from lib.deploy.build import (
     write_exports,
     write_proof,
 )
-from lib.deploy.export import MIN_CALIBRATION, PRECISIONS
+from lib.deploy.export import MIN_CALIBRATION, PRECISIONS, export_kinds
 from lib.deploy.metadata import SUFFIXES, parts_of
 from lib.deploy.parity import check_parity, measure_parity, parity_table, real_crops
 from lib.tracker.build import find_checkpoint, load_experiment
@@ -70,8 +72,10 @@ def main() -> None:
     cv2.setNumThreads(args.threads)
     cfg = load_experiment(args.config, args.set)
     network = build_network(args.config, args.set, find_checkpoint(cfg, args.config, args.save_dir, args.checkpoint))
+    wanted = itertools.product(args.precision, args.format)
+    kinds = [kind for precision, runtime in wanted for kind in export_kinds(network.about, precision, runtime)]
     benchmarks, crops = load_benchmarks(args.config, args.data, BENCHMARKS), []
-    if "int8" in args.precision:
+    if "int8-static" in kinds:
         training = load_benchmarks(args.config, [args.calibration_data or args.data[0]], TRAINING)
         videos = [video for found in training.values() for video in found]
         crops = real_crops(videos, network.about, args.calibration_frames)

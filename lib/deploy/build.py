@@ -20,10 +20,9 @@ from lib.data.crop import CropSpec
 from lib.data.datasets import build_store, load_dataset
 from lib.data.sequence import Sequence as Video
 from lib.deploy.export import (
-    FILES,
     Inputs,
-    check_precisions,
     describe_export,
+    export_kinds,
     noise_inputs,
     quantise_dynamic,
     quantise_static,
@@ -152,16 +151,19 @@ def write_exports(
         ValueError: a package is missing, there are too few calibration frames, or the network cannot be written.
         OSError: a file cannot be written.
     """
-    check_precisions(network.about, precisions)
+    wanted = [
+        (kind, runtime)
+        for precision, runtime in itertools.product(precisions, formats)
+        for kind in export_kinds(network.about, precision, runtime)
+    ]
     written = []
     with tempfile.TemporaryDirectory() as temporary:
         source = export_path(temporary, network.about.config, "fp32", "onnx")
         write_onnx(network.model, network.about, source)
-        for precision, runtime in itertools.product(precisions, formats):
-            for kind in FILES[precision, runtime]:
-                path = folder / export_path("", network.about.config, kind, runtime).name
-                write_kind(source, kind, path, calibration)
-                written.append(path)
+        for kind, runtime in wanted:
+            path = folder / export_path("", network.about.config, kind, runtime).name
+            write_kind(source, kind, path, calibration)
+            written.append(path)
     return written
 
 

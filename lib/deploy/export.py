@@ -36,7 +36,7 @@ TEMPLATE_INPUTS = ("template_rgb", "template_aux", "modality")  # with MODEL.BAC
 TEMPLATE_BOX_INPUTS = (*TEMPLATE_INPUTS, "template_box")
 SEARCH_INPUTS = ("search_rgb", "search_aux", "modality", MEMORY)
 PRECISIONS = ("fp32", "bf16", "int8")
-# The files of a precision and runtime: int8 has two ways of quantisation in ONNX Runtime.
+# The files of a precision and runtime: int8 has two ways of quantisation in ONNX Runtime. See `export_kinds`.
 FILES = {
     ("fp32", "onnx"): ("fp32",),
     ("fp32", "openvino"): ("fp32",),
@@ -122,12 +122,20 @@ def example_inputs(about: Metadata, memory: int = 0) -> tuple[Tensor, ...]:
     return tuple(examples[name] for name in about.inputs)
 
 
-def check_precisions(about: Metadata, precisions: Iterable[str]) -> None:
-    """Raises ValueError if a network of two graphs is to be written in int8, which is calibrated for one graph."""
-    if MEMORY in about.inputs and any(precision.startswith("int8") for precision in precisions):
+def export_kinds(about: Metadata, precision: str, runtime: str) -> tuple[str, ...]:
+    """Returns which of FILES there are of a network. One of two graphs has no static ranges: these need one graph.
+
+    Raises:
+        ValueError: there is none.
+    """
+    split = MEMORY in about.inputs
+    kinds = tuple(kind for kind in FILES[precision, runtime] if not (split and kind == "int8-static"))
+    if not kinds:
         raise ValueError(
-            f"{about.config}: int8 is not available with MODEL.BACKBONE.ATTENTION asymmetric; use fp32 or bf16"
+            f"{about.config}: {precision} for {runtime} is not available with MODEL.BACKBONE.ATTENTION asymmetric; "
+            "use fp32 or bf16, or int8 for onnx"
         )
+    return kinds
 
 
 def describe_export(
@@ -298,7 +306,7 @@ def quantise_static(source: Path, about: Metadata, path: Path, calibration: Sequ
     if len(calibration) < MIN_CALIBRATION:
         raise ValueError(
             f"int8: {len(calibration)} calibration frames, expected at least {MIN_CALIBRATION}; "
-            "name a data set with more frames with --calibration"
+            "name a data set with more frames with --calibration_data"
         )
     quantization, onnx = load_extra("onnxruntime.quantization"), load_extra("onnx")
     reader = _reader(quantization.CalibrationDataReader, calibration)

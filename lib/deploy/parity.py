@@ -9,7 +9,7 @@ import numpy as np
 
 from lib.data.crop import crop_pair
 from lib.data.sequence import Sequence as Video
-from lib.deploy.export import Inputs, check_precisions
+from lib.deploy.export import Inputs
 from lib.deploy.metadata import Metadata
 from lib.deploy.runtime import ExportedTracker, Session, search_inputs, template_inputs
 from lib.evaluation.metrics import success_curve
@@ -130,15 +130,14 @@ def success_rate(runs: Sequence[_Run], truth: Sequence[tuple[np.ndarray, np.ndar
 def real_crops(videos: Sequence[Video], about: Metadata, number: int) -> list[Inputs]:
     """Returns inputs for calibration: crops as a tracker sees them, spread evenly over sequences and their frames.
 
-    The search crop lies around the box of the last visible frame.
+    The network has one graph. The search crop lies around the box of the last visible frame.
 
     Args:
         number: how many at most.
 
     Raises:
-        ValueError: the network has two graphs, see `check_precisions`; or an image cannot be decoded.
+        ValueError: an image cannot be decoded.
     """
-    check_precisions(about, ["int8"])
     template_spec, search_spec = about.specs
     found = []
     for count, video in _shares(videos, number):
