@@ -74,7 +74,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--threads",
         type=integer(0),
-        help="worker processes with one thread each; 0 or 1: no worker processes; default: by cores, GPUs and frames",
+        help="worker processes; 0 or 1: none, in this process. Each has one thread; default: by cores, GPUs and frames",
     )
     parser.add_argument(
         "--batch_sequences",
@@ -110,8 +110,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="then fit the temperature of the scores on these data sets, which are for validation, and store it "
-        "beside the checkpoint; --set TRACKER.REDETECT=true uses it",
+        help="then fit the temperature of the scores on these data sets, or their --shard, which are for validation, "
+        "and store it beside the checkpoint; --set TRACKER.REDETECT=true uses it",
     )
     parser.add_argument(
         "--set",
@@ -142,9 +142,7 @@ def main() -> int:
     drops, shard = parse_drops(args.drop, args.drop_seed), Shard.parse(args.shard or "1/1")
     check_gpus(args.num_gpus)
     if args.calibrate:
-        plain = (
-            args.runtime == "torch" and args.tracker == "transcmd" and not any((args.drop, args.shard, args.sequence))
-        )
+        plain = args.runtime == "torch" and args.tracker == "transcmd" and not any((args.drop, args.sequence))
         own = any(is_own(setting) for setting in args.set)
         check_calibration(args.dataset_name, plain and not own)
     request = Request(args.tracker, args.config, tuple(args.set), args.checkpoint, args.save_dir, args.device)
@@ -162,7 +160,8 @@ def main() -> int:
         logger.error("failed: %s: %s", sequence, reason)
     if args.calibrate and not failed:
         checkpoint = find_checkpoint(cfg, args.config, args.save_dir, args.checkpoint)
-        path, temperature = calibrate_checkpoint(checkpoint, datasets, lambda name: folders(name, None))
+        parts = {name: shard.pick(sequences) for name, sequences in datasets.items()}
+        path, temperature = calibrate_checkpoint(checkpoint, parts, lambda name: folders(name, None))
         logger.info("%s: temperature %.3f", path, temperature)
     return 1 if failed else 0
 

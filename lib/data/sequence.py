@@ -71,6 +71,11 @@ class Sequence:
     def __len__(self) -> int:
         return len(self.rgb_keys)
 
+    @property
+    def source(self) -> str:
+        """Where its images come from: it changes with the files. Results are only valid for one source."""
+        return repr((self.rgb_keys, self.aux_keys))
+
     def frame(self, index: int) -> Frame:
         """Reads both images of a frame, (H, W, 3) uint8. The auxiliary image is resized to the size of the RGB image.
 

@@ -34,8 +34,8 @@ def check_calibration(datasets: Collection[str], raw: bool) -> None:
         )
     if not raw:
         raise ValueError(
-            "--calibrate needs the raw scores of transcmd in torch; leave out --runtime, --drop, --shard, --sequence "
-            "and TRACKER.REDETECT"
+            "--calibrate needs the raw scores of transcmd in torch; leave out --runtime, --drop, --sequence and "
+            "TRACKER.REDETECT"
         )
 
 
@@ -64,5 +64,5 @@ def calibrate_checkpoint(
             hits.append((found & sequence.visible)[after])
             scores.append(read_numbers(folder(name) / f"{sequence.name}_score.txt")[after])
     temperature = fit_temperature(np.concatenate(scores), np.concatenate(hits))
-    source = ", ".join(datasets)
+    source = ", ".join(f"{name} ({len(sequences)})" for name, sequences in datasets.items())
     return write_calibration(checkpoint, file_hash(checkpoint), temperature, source), temperature

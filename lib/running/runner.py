@@ -169,8 +169,8 @@ def _companion_path(path: Path, suffix: str) -> Path:
 
 
 def _entry(sequence: Sequence, job: Job) -> dict[str, str]:
-    """Returns what a result depends on: settings of the run, annotation and file names of the data, drop."""
-    data = hashlib.sha256(repr((sequence.rgb_keys, sequence.aux_keys)).encode() + sequence.boxes_xywh.tobytes())
+    """Returns what a result depends on: settings of the run, annotation and source of the data, drop."""
+    data = hashlib.sha256(sequence.source.encode() + sequence.boxes_xywh.tobytes())
     entry = {"fingerprint": job.fingerprint, "data": data.hexdigest()[:16]}
     return {**entry, "drop": str(job.drop)} if job.drop else entry
 
@@ -192,11 +192,9 @@ def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> I
     groups = make_groups(todo, job.batch)
     workers = min(workers, len(groups))
     if workers <= 1:
-        tracker = job.make_tracker(worker_device(0, num_gpus)) if todo else None
         if todo:
-            check_batch(tracker, job.batch)
-        for group in groups:
-            yield from track_group(tracker, group, job)
+            with one_thread():
+                yield from _track_here(groups, job, num_gpus)
         return
     context = worker_context("torch", "timm.models.vision_transformer")  # modules that are slow to import
     stop, counter = context.Event(), context.Value("i", 0)
@@ -215,6 +213,31 @@ def _track_all(todo: list[Sequence], job: Job, workers: int, num_gpus: int) -> I
             pool.shutdown(cancel_futures=True)
     if request.requested:
         raise KeyboardInterrupt("finished sequences are kept; run again to continue")
+
+
+def _track_here(groups: list[list[Sequence]], job: Job, num_gpus: int) -> Iterator[tuple[Sequence, str]]:
+    tracker = job.make_tracker(worker_device(0, num_gpus))
+    check_batch(tracker, job.batch)
+    for group in groups:
+        yield from track_group(tracker, group, job)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Limits PyTorch and OpenCV to one thread each, whatever the number of cores.
+
+    A second one costs a core and hardly saves time in networks of this size; where another process uses that core, both
+    wait for each other, and a frame takes up to twenty times as long. More workers, or more sequences in a batch, use
+    the other cores.
+    """
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
 def make_groups(sequences: list[Sequence], size: int) -> list[list[Sequence]]:
@@ -250,9 +273,7 @@ class _Worker:
         with counter.get_lock():
             index = counter.value
             counter.value += 1
-        # One thread each, whatever the number of cores: a second one costs a core and hardly saves time in networks
-        # of this size. More workers, or more sequences in a batch, use the other cores.
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # see `one_thread`
         cv2.setNumThreads(1)
         cls.job, cls.stop, cls.tracker = job, stop, job.make_tracker(worker_device(index, num_gpus))
 

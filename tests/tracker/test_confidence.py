@@ -201,7 +201,7 @@ def test_the_temperature_comes_from_results_and_annotation(checkpoint, tmp_path)
     path, temperature = calibrate_checkpoint(checkpoint, {"LasHeR_val": [Video()]}, lambda name: tmp_path)
     right = (np.arange(60) < 30)[1:]  # frames with another box, or without target, are wrong
     assert temperature == fit_temperature(scores[1:], right) > 1  # the scores are too high
-    assert json.loads(path.read_text())["data"] == "LasHeR_val"
+    assert json.loads(path.read_text())["data"] == "LasHeR_val (1)"
     assert read_temperature(checkpoint, file_hash(checkpoint)) == temperature
 
 

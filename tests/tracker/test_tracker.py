@@ -442,6 +442,17 @@ def make_static(device: str) -> StaticTracker:
     return StaticTracker()
 
 
+def make_thread_counting(device: str) -> StaticTracker:
+    return ThreadCounting()
+
+
+class ThreadCounting(StaticTracker):
+    """Its scores are sixteenths of the number of threads."""
+
+    def track(self, frame):
+        return Prediction(super().track(frame).box_xywh, torch.get_num_threads() / 16)
+
+
 class Counting(StaticTracker):
     started = 0
 
@@ -464,6 +475,21 @@ def test_results_are_complete_and_have_decimals(tmp_path, sequences, workers):
             np.testing.assert_allclose(boxes, np.repeat(sequence.boxes_xywh[:1], len(sequence), 0), atol=1e-4)
             assert len(read_numbers(tmp_path / name / f"{sequence.name}_time.txt")) == len(sequence)
             assert (read_numbers(tmp_path / name / f"{sequence.name}_score.txt") == 1).all()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_process_that_tracks_has_one_thread(tmp_path, sequences, workers):
+    """Two threads of a small network wait for each other where another process uses the second core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        job = static_job(tmp_path, make_tracker=make_thread_counting)
+        assert run_sequences(sequences["LasHeR"], job, workers) == {}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    for sequence in sequences["LasHeR"]:
+        assert set(read_numbers(tmp_path / f"{sequence.name}_score.txt")[1:]) == {1 / 16}
 
 
 def test_finished_sequences_are_skipped_only_if_complete_and_with_the_same_weights(tmp_path, sequences):

@@ -54,6 +54,11 @@ class DrawnSequence:
         """The target is in view in every frame; at most a part of it is hidden."""
         return np.ones(len(self.frames), bool)
 
+    @property
+    def source(self) -> str:
+        """What its images are drawn from, see `lib.data.sequence.Sequence.source`."""
+        return f"{self.textures.index} {self.name} {self.frames}"
+
     aux_boxes_xywh = numbers = None
     first_visible = 0
 
