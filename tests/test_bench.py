@@ -3,6 +3,8 @@
 import re
 import sys
 
+import pytest
+
 from tests.processes import ROOT, run
 
 
@@ -43,6 +45,7 @@ def test_a_training_step_is_measured_without_data():
     assert re.search(r"ms per step:\n  forward +[\d.]+\n  backward +[\d.]+\n", text) and "samples/s" in text
 
 
+@pytest.mark.slow
 def test_students_are_measured_against_ostrack(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- speed -->\nold\n<!-- end of speed -->\nafter\n")

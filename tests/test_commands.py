@@ -190,7 +190,9 @@ def wait_for(path, text: str, process: subprocess.Popen) -> None:
     raise AssertionError(f"'{text}' never came: {process.communicate()[0] if process.poll() is not None else ''}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)]
+)
 def test_interrupted_training_keeps_its_checkpoint_and_can_be_resumed(demo_data, run_command, tmp_path, number):
     arguments = ["--config", "debug", "--set", "DATA.TRAIN.SAMPLE_PER_EPOCH=2000", "--set", "TRAIN.NUM_WORKER=1"]
     with start("train.py", *arguments, cwd=tmp_path, data=demo_data) as process:
@@ -239,7 +241,7 @@ LONG = ["--config", "debug", "--set", "DATA.TRAIN.SAMPLE_PER_EPOCH=2000", "--set
         (signal.SIGTERM, "the command"),
         pytest.param(signal.SIGUSR1, "the command", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "one process", marks=pytest.mark.slow),
-        (signal.SIGUSR1, "one process"),
+        pytest.param(signal.SIGUSR1, "one process", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "all processes", marks=pytest.mark.slow),
     ],
 )

@@ -231,22 +231,26 @@ def test_an_export_of_a_network_that_knows_the_box_gets_it(videos, tmp_path):
     assert not np.allclose(session.run(inputs)[0], session.run(moved)[0])
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 @pytest.mark.parametrize("marked", ["true", "false"])
-def test_a_network_that_remembers_the_template_has_two_graphs(videos, tmp_path, suffix, marked):
+def test_a_network_that_remembers_the_template_has_two_graphs(videos, tmp_path, marked):
     torch.manual_seed(0)
     settings = ["MODEL.BACKBONE.ATTENTION=asymmetric", f"MODEL.TARGET_EMBED={marked}"]
     network = build_network("debug", settings, None)
     vary_scores(network.model)
     if marked == "true":
         torch.nn.init.normal_(network.model.target_embed)
-    runtime_name = "onnx" if suffix == ".onnx" else "openvino"
-    (path,) = write_exports(network, [runtime_name], ["fp32"], tmp_path, [])
-    assert path.suffix == suffix and template_path(path) in parts_of(path)
+    paths = write_exports(network, ["onnx", "openvino"], ["fp32"], tmp_path, [])
+    assert [path.suffix for path in paths] == [".onnx", ".xml"]
+    for path in paths:
+        check_two_graphs(network, path, videos[0], marked == "true")
+
+
+def check_two_graphs(network, path, video, marked: bool) -> None:
+    """The template's graph runs once, both give what PyTorch gives, and one without the other is refused."""
+    assert template_path(path) in parts_of(path)
     tracker, exported = build_torch_tracker(network, "rgbt", "cpu"), load_tracker(path, "rgbt", 1)
     calls, session = [], exported.session.template
     run_template, session.run = session.run, lambda given: calls.append(sorted(given)) or run_template(given)
-    video = videos[0]
     for index in range(4):
         frame = video.frame(index)
         if index == 0:
@@ -258,30 +262,29 @@ def test_a_network_that_remembers_the_template_has_two_graphs(videos, tmp_path, 
         np.testing.assert_allclose(box, own, atol=0.01)
         np.testing.assert_allclose(exported.last_score_map, tracker.last_score_map, atol=1e-5)
         assert np.ptp(exported.last_score_map) > 1e-3
-    box_input = ["template_box"] if marked == "true" else []
+    box_input = ["template_box"] if marked else []
     assert calls == [sorted(["template_rgb", "template_aux", "modality", *box_input])]  # once
     template_path(path).unlink()
     with pytest.raises(FileNotFoundError, match=r"debug\.fp32\.template.*: no such file; debug.fp32.* needs it"):
         load_session(path)
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 @pytest.mark.parametrize("attention", ["joint", "asymmetric"])
-def test_an_export_leaves_out_the_same_tokens(videos, tmp_path, suffix, attention):
+def test_an_export_leaves_out_the_same_tokens(videos, tmp_path, attention):
     """The elimination of tokens is part of the graph, with fixed shapes."""
     torch.manual_seed(0)
     removal = ["MODEL.BACKBONE.ELIMINATION.LAYERS=[1, 2]", "MODEL.BACKBONE.ELIMINATION.KEEP=0.6"]
     network = build_network("debug", [*removal, f"MODEL.BACKBONE.ATTENTION={attention}"], None)
     vary_scores(network.model)
-    (path,) = write_exports(network, ["onnx" if suffix == ".onnx" else "openvino"], ["fp32"], tmp_path, [])
-    session = load_session(path, 1)
     make = lambda modality: build_torch_tracker(network, modality, "cpu")  # noqa: E731
-    (row,) = measure_parity("test", videos[:1], make, {path.name: session})
-    assert row.score_difference < 1e-5 and row.box_difference < 0.01
-    assert session.metadata.elimination == "[1, 2] at 0.6"
-    runtime_name = "onnx" if suffix == ".onnx" else "openvino"
-    with pytest.raises(ValueError, match=r"exported with elimination \[1, 2\] at 0.6, the experiment has none"):
-        build_exported(path, runtime_name, "debug", [f"MODEL.BACKBONE.ATTENTION={attention}"], "", 1)
+    paths = write_exports(network, ["onnx", "openvino"], ["fp32"], tmp_path, [])
+    for path, name in zip(paths, ("onnx", "openvino"), strict=True):
+        session = load_session(path, 1)
+        (row,) = measure_parity("test", videos[:1], make, {path.name: session})
+        assert row.score_difference < 1e-5 and row.box_difference < 0.01
+        assert session.metadata.elimination == "[1, 2] at 0.6"
+        with pytest.raises(ValueError, match=r"exported with elimination \[1, 2\] at 0.6, the experiment has none"):
+            build_exported(path, name, "debug", [f"MODEL.BACKBONE.ATTENTION={attention}"], "", 1)
 
 
 def test_two_graphs_are_written_in_int8_without_fixed_ranges(videos, tmp_path):
