@@ -20,8 +20,6 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import cv2
-import torch
 
 from lib.data.drop import AnyDrop
 from lib.report.tables import insert_text
@@ -33,6 +31,7 @@ from lib.tracker.build import Built, Request, build_tracker, file_hash
 from lib.utils.cli import Parser, run_command
 from lib.utils.files import check_writable, write_text
 from lib.utils.manifest import describe_run
+from lib.utils.misc import set_threads
 from lib.utils.paths import find_weights, is_plain_name
 from lib.utils.texts import shorten
 
@@ -118,8 +117,7 @@ def plan_rows(args: argparse.Namespace) -> Iterator[Row]:
 
 def make_alone(built: Built, modality: str, device: str) -> Tracker:
     """Makes a tracker that computes on one core."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    set_threads(1)
     return built.make(modality, device)
 
 

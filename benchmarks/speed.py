@@ -20,7 +20,6 @@ sys.path.insert(0, str(ROOT))
 
 import cv2
 import numpy as np
-import torch
 
 from lib.data.image import decode_color
 from lib.deploy.build import REFERENCE, build_network, build_reference, build_torch_tracker, write_kind
@@ -33,6 +32,7 @@ from lib.report.tables import insert_text
 from lib.structures import Frame
 from lib.tracker.cropped import CropTracker
 from lib.utils.cli import Parser, integer, run_command
+from lib.utils.misc import set_threads
 
 KINDS = (("onnx", "fp32"), ("onnx", "int8-dynamic"), ("openvino", "fp32"), ("openvino", "bf16"))
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")  # worth naming
@@ -118,8 +118,7 @@ def main() -> None:
         "--insert", nargs="*", default=[], type=Path, metavar="FILE", help="Markdown files that show the table"
     )
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(args.threads)
+    set_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         trackers = build_trackers(args.configs, args.threads, Path(folder))
         found = compare(trackers, args.rounds, args.frames)

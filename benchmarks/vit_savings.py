@@ -22,7 +22,6 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-import cv2
 import torch
 from real_clips import SHARED, make_alone
 
@@ -39,6 +38,7 @@ from lib.study.clips import KINDS, load_clips, score_clips
 from lib.tracker.build import Built, Request, build_tracker, find_checkpoint, load_experiment
 from lib.utils.cli import Parser, integer, run_command
 from lib.utils.files import check_writable, write_text
+from lib.utils.misc import set_threads
 
 REMOVAL = "MODEL.BACKBONE.ELIMINATION"
 POSITION = "encoder.search_position"
@@ -139,8 +139,7 @@ def main() -> int:
     args = parse_args()
     if args.output:
         check_writable(Path(args.output).parent)
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    set_threads(1)
     cfg = load_experiment(args.config, ())
     variants = plan_variants(cfg, args.variants)
     weights = None if args.no_clips else find_checkpoint(cfg, args.config, "output", args.checkpoint)

@@ -11,12 +11,9 @@ the training sets in --data; the table also shows what calibration on noise cost
 
 import argparse
 import functools
-import itertools
 from pathlib import Path
 
 import _init_paths  # noqa: F401
-import cv2
-import torch
 from tqdm import tqdm
 
 from lib.config.loader import config_name
@@ -34,6 +31,7 @@ from lib.deploy.parity import check_parity, measure_parity, parity_table, real_c
 from lib.tracker.build import find_checkpoint, load_experiment
 from lib.utils.cli import Parser, integer, run_command
 from lib.utils.files import check_writable
+from lib.utils.misc import set_threads
 
 BENCHMARKS = ("LasHeR", "DepthTrack", "VisEvent")
 TRAINING = tuple(f"{name}_train" for name in BENCHMARKS)
@@ -68,12 +66,10 @@ def main() -> None:
     args = parse_args()
     folder = Path(args.save_dir) / "exports" / config_name(args.config)
     check_writable(folder)
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(args.threads)
+    set_threads(args.threads)
     cfg = load_experiment(args.config, args.set)
     network = build_network(args.config, args.set, find_checkpoint(cfg, args.config, args.save_dir, args.checkpoint))
-    wanted = itertools.product(args.precision, args.format)
-    kinds = [kind for precision, runtime in wanted for kind in export_kinds(network.about, precision, runtime)]
+    kinds = [kind for kind, _ in export_kinds(network.about, args.format, args.precision)]
     benchmarks, crops = load_benchmarks(args.config, args.data, BENCHMARKS), []
     if "int8-static" in kinds:
         training = load_benchmarks(args.config, [args.calibration_data or args.data[0]], TRAINING)

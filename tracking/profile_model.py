@@ -14,15 +14,13 @@ import tempfile
 from pathlib import Path
 
 import _init_paths  # noqa: F401
-import cv2
-import torch
 
 from lib.deploy.build import build_contenders
 from lib.deploy.memory import measure_memory
 from lib.deploy.profile import compare, cost_table, describe_machine, latency_table, measure_costs, summary_table
 from lib.utils.cli import Parser, integer, run_command
 from lib.utils.files import check_writable, write_text
-from lib.utils.misc import available_cores
+from lib.utils.misc import available_cores, set_threads
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,11 +38,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output", default="", help="JSON file to write; default: none is written")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of --config; repeatable")
     return parser.parse_args()
-
-
-def set_threads(threads: int) -> None:
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -151,11 +150,7 @@ def write_exports(
         ValueError: a package is missing, there are too few calibration frames, or the network cannot be written.
         OSError: a file cannot be written.
     """
-    wanted = [
-        (kind, runtime)
-        for precision, runtime in itertools.product(precisions, formats)
-        for kind in export_kinds(network.about, precision, runtime)
-    ]
+    wanted = export_kinds(network.about, formats, precisions)
     written = []
     with tempfile.TemporaryDirectory() as temporary:
         source = export_path(temporary, network.about.config, "fp32", "onnx")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import logging
 import math
 import tempfile
@@ -122,20 +123,22 @@ def example_inputs(about: Metadata, memory: int = 0) -> tuple[Tensor, ...]:
     return tuple(examples[name] for name in about.inputs)
 
 
-def export_kinds(about: Metadata, precision: str, runtime: str) -> tuple[str, ...]:
-    """Returns which of FILES there are of a network. One of two graphs has no static ranges: these need one graph.
+def export_kinds(about: Metadata, formats: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns which of FILES there are of a network, (kind, runtime). Static ranges of int8 need a single graph.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none of a precision and runtime.
     """
-    split = MEMORY in about.inputs
-    kinds = tuple(kind for kind in FILES[precision, runtime] if not (split and kind == "int8-static"))
-    if not kinds:
-        raise ValueError(
-            f"{about.config}: {precision} for {runtime} is not available with MODEL.BACKBONE.ATTENTION asymmetric; "
-            "use fp32 or bf16, or int8 for onnx"
-        )
-    return kinds
+    split, found = MEMORY in about.inputs, []
+    for precision, runtime in itertools.product(precisions, formats):
+        kinds = [kind for kind in FILES[precision, runtime] if not (split and kind == "int8-static")]
+        if not kinds:
+            raise ValueError(
+                f"{about.config}: {precision} for {runtime} is not available with MODEL.BACKBONE.ATTENTION asymmetric; "
+                "use fp32 or bf16, or int8 for onnx"
+            )
+        found += [(kind, runtime) for kind in kinds]
+    return found
 
 
 def describe_export(

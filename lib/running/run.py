@@ -55,13 +55,13 @@ def track_datasets(
             not fit the sequences. Nothing is changed.
         KeyboardInterrupt: the run was stopped; finished sequences are kept.
     """
+    for name, sequences in datasets.items():
+        if len(kinds := sorted({sequence.modality for sequence in sequences})) > 1:
+            raise ValueError(f"{name}: its sequences are {shorten(kinds)}; a run tracks in one modality")
     for modality in dict.fromkeys(sequences[0].modality for sequences in datasets.values()):
         # Fails here, and not in every worker, which need the GPUs.
         check_batch(built.make(modality, "cpu"), batch)
     drops = list(drops)
-    for name, sequences in datasets.items():
-        if len(kinds := sorted({sequence.modality for sequence in sequences})) > 1:
-            raise ValueError(f"{name}: its sequences are {shorten(kinds)}; a run tracks in one modality")
     for drop, sequences in itertools.product(drops, datasets.values()):
         if isinstance(drop, ListedDrop):
             drop.check({sequence.name: len(sequence) for sequence in sequences})

@@ -36,7 +36,7 @@ from lib.utils.files import write_text
 from lib.utils.locks import lock_folder
 from lib.utils.manifest import FILE as MANIFEST
 from lib.utils.manifest import describe_config, describe_run
-from lib.utils.misc import available_cores
+from lib.utils.misc import available_cores, set_threads
 
 logger = logging.getLogger(__name__)
 
@@ -231,8 +231,7 @@ def one_thread() -> Iterator[None]:
     the other cores.
     """
     before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    set_threads(1)
     try:
         yield
     finally:
@@ -273,8 +272,7 @@ class _Worker:
         with counter.get_lock():
             index = counter.value
             counter.value += 1
-        torch.set_num_threads(1)  # see `one_thread`
-        cv2.setNumThreads(1)
+        set_threads(1)  # see `one_thread`
         cls.job, cls.stop, cls.tracker = job, stop, job.make_tracker(worker_device(index, num_gpus))
 
     @classmethod

@@ -306,7 +306,7 @@ def resume_from(paths: Sequence[Path], trainer: Trainer) -> None:
     """Loads the newest of some checkpoints that is not damaged, and logs where the run goes on.
 
     Raises:
-        ValueError: none can be read, or see `matching_state`.
+        ValueError: none can be read, or see `check_match`.
     """
     path, content = read_newest(paths)
     state = check_match(check_training_state(content, path), path, trainer)
@@ -403,11 +403,6 @@ def _missing_prefixes(absent: Sequence[str], used: Sequence[str], listed: Sequen
         starts = [".".join(words[:count]) + "." for count in range(1, len(words))] + [name]
         prefixes.append(next((s for s in starts if not any(key.startswith(s) for key in used)), name))
     return "'[" + ",".join(dict.fromkeys(prefixes)) + "]'"
-
-
-def matching_state(path: Path, trainer: Trainer) -> dict:
-    """Reads a training state that fits this trainer. Raises ValueError as `check_match` and `read_training_state`."""
-    return check_match(read_training_state(path), path, trainer)
 
 
 def check_match(state: dict, path: Path, trainer: Trainer) -> dict:

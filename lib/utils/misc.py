@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
+import cv2
 import torch
 from torch import nn
 
@@ -48,6 +49,12 @@ def seed_step(*numbers: int) -> None:
 def available_cores() -> int:
     """Returns the number of processor cores that this process may use; in a container it can be less than the total."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_threads(count: int) -> None:
+    """Sets the number of threads that PyTorch and OpenCV use in this process."""
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
 
 
 def count_parameters(model: nn.Module, trainable: bool = True) -> int:

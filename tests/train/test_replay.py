@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lib.train.replay import read_replay
-from lib.train.run import matching_state, replay
+from lib.train.run import replay
+from tests.train.states import matching_state
 from tests.train.test_trainer import assert_same, cfg, make_trainer, weights  # noqa: F401
 
 

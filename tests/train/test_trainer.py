@@ -24,12 +24,13 @@ from lib.train.checkpoint import CheckpointFolder
 from lib.train.logger import RunLogger
 from lib.train.manifest import check_textures
 from lib.train.optim import build_optimizer, schedule
-from lib.train.run import build_trainer, matching_state, reproduce, resume_from, train
+from lib.train.run import build_trainer, reproduce, resume_from, train
 from lib.utils.misc import seed_step
 from lib.utils.paths import epoch_path
 from lib.utils.trees import to_plain
 from tests.data.test_synthetic_v2 import write_textures
 from tests.processes import ROOT, started
+from tests.train.states import matching_state
 
 
 @pytest.fixture
