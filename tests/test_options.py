@@ -28,6 +28,7 @@ NUMBERS = {
         "test_sequences": (1, 999),
         "train_frames": (12, 2000),
         "test_frames": (12, 2000),
+        "absence": (0, None),
         "workers": (0, None),
     },
     "tracking/profile_model.py": {"threads": (1, None), "rounds": (1, None), "frames": (2, None)},

@@ -13,9 +13,11 @@ from lib.data.datasets.synthetic import list_textures
 from lib.data.storage import open_store
 from lib.data.synthetic import DATASETS, write_datasets
 from lib.data.synthetic.dataset import FRAMES, SEQUENCES
+from lib.data.synthetic.motion import SHORT_ABSENCE
 from lib.data.synthetic.preview import write_preview
 from lib.data.synthetic.v2 import Textures
 from lib.data.synthetic.v2.write import TextureRenderer
+from lib.data.synthetic.write import DrawingRenderer
 from lib.utils.cli import Parser, integer, run_command
 
 
@@ -35,6 +37,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--train_frames", type=integer(*FRAMES), default=20, help="per sequence")
     parser.add_argument("--test_frames", type=integer(*FRAMES), default=60, help="per sequence")
     parser.add_argument(
+        "--absence",
+        type=integer(0),
+        default=0,
+        metavar="FRAMES",
+        help="for which the target of each test sequence of version 1 is out of view, as in long-term benchmarks; "
+        "at most half of them; 0: a short time, in few sequences",
+    )
+    parser.add_argument(
         "--workers", type=integer(0), default=0, help="processes; 0: one per core, the data stay the same"
     )
     parser.add_argument("--force", action="store_true", help="replace the data that OUTPUT/manifest.json records")
@@ -44,6 +54,11 @@ def parse_args() -> argparse.Namespace:
         parser.error("--version 2 and --textures DIR go together")
     if args.version == 2 and args.preview:
         parser.error("--preview shows version 1 alone; remove it or --version 2")
+    if args.absence and (args.version == 2 or not SHORT_ABSENCE <= args.absence <= args.test_frames // 2):
+        parser.error(
+            f"--absence {args.absence}: expected 0, or with version 1 {SHORT_ABSENCE} to {args.test_frames // 2}, "
+            "half of --test_frames"
+        )
     return args
 
 
@@ -52,6 +67,9 @@ def main() -> None:
     preview, output = args.pop("preview"), args.pop("output")
     args["datasets"] = tuple(args["datasets"])
     version, textures = args.pop("version"), args.pop("textures")
+    absence = args.pop("absence")
+    if absence:
+        args["renderer"] = DrawingRenderer(absence)
     if version == 2:
         store = open_store(textures, "textures")
         keys = {"train": list_textures(store, "train"), "test": list_textures(store, "val")}

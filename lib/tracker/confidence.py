@@ -13,11 +13,11 @@ import numpy as np
 
 from lib.utils.files import read_text, write_text
 
-LOST, FOUND = 0.2, 0.5  # calibrated scores: below the first, the target may be lost; from the second, it is found again
+LOST, FOUND = 0.1, 0.5  # calibrated scores: below the first, the target may be lost; from the second, it is found again
 PATIENCE = 5  # frames below LOST in a row after which it is lost
 ANNOUNCED = 12  # frames for which a target that was found again is called so
 GROWTH, STEPS = 1.25, 6  # factor of the search crop's side per frame of a loss; frames after which it starts again
-WATCH_RULES = 2  # of `Watch`; increase with any change of its predictions, so that results are tracked again
+WATCH_RULES = 3  # of `Watch`; increase with any change of its predictions, so that results are tracked again
 SCORE_EPS = 1e-4  # as in the head: the logarithm of the odds is finite
 MIN_SCORES = 50  # tracked frames that a temperature is fitted on
 HIT = 0.5  # IoU from which a box is right

@@ -20,7 +20,7 @@ from lib.data.synthetic import (
     write_datasets,
 )
 from lib.data.synthetic.preview import write_preview
-from lib.data.synthetic.write import Job, write_sequence
+from lib.data.synthetic.write import DrawingRenderer, Job, write_sequence
 from lib.utils.boxes import iou_xywh
 from lib.utils.files import parse_rows
 
@@ -155,6 +155,26 @@ def test_depthtrack_marks_absent_frames_by_nan_and_visevent_by_zeros(tmp_path):
         present = render_scene(make_scene(dataset, 0, "test", index, 30)).present
         lines = (tmp_path / job.folder / "groundtruth.txt").read_text().splitlines()
         assert [line != mark for line in lines] == present.tolist()
+
+
+def test_a_long_absence_is_as_long_as_asked_for_and_touches_test_sequences_alone(tmp_path):
+    """The target leaves the image, is away for most of the interval in one piece, and comes back before the end."""
+    sizes = {"train_sequences": 1, "test_sequences": 2, "train_frames": 12, "test_frames": 120}
+    plain, long = (
+        write_datasets(tmp_path / f"{n}", datasets=("DepthTrack",), workers=1, renderer=DrawingRenderer(n), **sizes)
+        for n in (0, 40)
+    )
+    assert "absence" not in plain["arguments"] and long["arguments"]["absence"] == 40
+    for index in range(2):
+        name = sequence_name("DepthTrack", 0, "test", index)
+        rows = (tmp_path / "40" / "DepthTrack" / "test" / name / "groundtruth.txt").read_text().splitlines()
+        absent = np.array([row.startswith("nan") for row in rows])
+        changes = np.flatnonzero(np.diff(absent))  # an occlusion may hide the target for a few frames more
+        assert 30 <= np.diff(changes)[::2].max() <= 40 and not absent[0] and not absent[-1]
+    same = [name for name in plain["sequences"] if plain["sequences"][name] == long["sequences"][name]]
+    assert [name.split("/")[1] for name in same] == ["train"]
+    with pytest.raises(ValueError, match="other"):
+        write_datasets(tmp_path / "40", datasets=("DepthTrack",), workers=1, **sizes)
 
 
 def visibility(shown, hidden, mask):

@@ -237,7 +237,7 @@ def test_the_state_follows_the_score():
 
 def test_the_state_names_loss_and_return():
     watch, states = Watch(), []
-    for score in (0.9, *[0.1] * PATIENCE, 0.3, 0.0, *[0.9] * (ANNOUNCED + 1)):
+    for score in (0.9, *[0.05] * PATIENCE, 0.3, 0.0, *[0.9] * (ANNOUNCED + 1)):
         states.append(state_of(watch.update(score), watch))
     lost = ["lost"] * 3
     found = ["found again"] * ANNOUNCED

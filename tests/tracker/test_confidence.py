@@ -46,10 +46,11 @@ def test_too_little_to_fit_a_temperature_is_refused(count, right):
 def test_loss_and_return_have_a_hysteresis():
     watch = Watch()
     between = (LOST + FOUND) / 2
-    for score in (*[0.1] * (PATIENCE - 1), between, *[0.1] * (PATIENCE - 1)):
+    low = LOST / 2
+    for score in (*[low] * (PATIENCE - 1), between, *[low] * (PATIENCE - 1)):
         watch.update(score)
         assert not watch.lost and watch.widening == 1
-    watch.update(0.1)
+    watch.update(low)
     assert watch.lost and watch.widening > 1
     sizes = []
     for _ in range(20):
@@ -68,18 +69,18 @@ def test_loss_and_return_have_a_hysteresis():
 
 
 class Spot(torch.nn.Module):
-    """Stands for a network: sees the red spot of the search crop with a score of 0.9; without one, 0.13 in a corner."""
+    """Stands for a network: sees the red spot of the search crop with a score of 0.9; without one, 0.07 in a corner."""
 
     def forward(self, template, search, modality, template_box=None):
         red = (search.rgb[0, 0].float() - search.rgb[0, 1].float()) > 100
-        size, score = search.rgb.shape[-1], torch.full((1, 1, 8, 8), 0.1)
+        size, score = search.rgb.shape[-1], torch.full((1, 1, 8, 8), 0.05)
         center, extent = torch.tensor([0.95, 0.95]), torch.tensor([0.2, 0.2])
         if red.any():
             ys, xs = torch.nonzero(red, as_tuple=True)
             low, high = torch.stack([xs.min(), ys.min()]) / size, (torch.stack([xs.max(), ys.max()]) + 1) / size
             center, extent = (low + high) / 2, high - low
         cell = (center * 8).long().clamp(max=7)
-        score[0, 0, cell[1], cell[0]] = 0.9 if red.any() else 0.13
+        score[0, 0, cell[1], cell[0]] = 0.9 if red.any() else 0.07
         offset = (center * 8 - cell).view(1, 2, 1, 1).expand(1, 2, 8, 8)
         return TrackOutput(score, extent.view(1, 2, 1, 1).expand(1, 2, 8, 8), offset, None, {}, {})
 
@@ -121,7 +122,7 @@ class TwoPeaks(torch.nn.Module):
     """The highest score is in a corner; the window prefers the lower one in the middle."""
 
     def forward(self, template, search, modality, template_box=None):
-        score = torch.full((1, 1, 8, 8), 0.1)
+        score = torch.full((1, 1, 8, 8), 0.05)
         score[0, 0, 0, 0], score[0, 0, 4, 4] = 0.8, 0.6
         maps = torch.full((1, 2, 8, 8), 0.25), torch.zeros(1, 2, 8, 8)
         return TrackOutput(score, *maps, None, {}, {})

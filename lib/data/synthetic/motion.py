@@ -8,6 +8,7 @@ import numpy as np
 
 WIDTH, HEIGHT = 240, 180  # pixels of every synthetic image
 LEAD_IN = 3  # frames at the start in which both modalities show the target
+SHORT_ABSENCE = 11  # frames
 GAP = 2  # undisturbed frames between two events, so that their transitions do not overlap
 
 # Faults of a modality → attribute flag, see `ATTRIBUTES` in render.py.
@@ -35,23 +36,26 @@ class Event(NamedTuple):
         return 0.5 if not self.abrupt and self.start - 1 <= t <= self.stop else 0.0
 
 
-def draw_events(rng: np.random.Generator, dataset: str, frames: int) -> tuple[Event, ...]:
+def draw_events(rng: np.random.Generator, dataset: str, frames: int, absence: int = 0) -> tuple[Event, ...]:
     """Draws the events of a sequence, sorted by time and without overlap.
 
     There are intervals in which only one modality shows the target (in most sequences each modality fails in about a
     quarter of the frames), sometimes a short occlusion, and rarely an interval out of view.
+
+    Args:
+        absence: if not 0, an interval out of view always occurs and has this many frames.
     """
     pairs = max(1, frames // 30)
     failing = ["rgb", "aux"] if rng.random() < 0.5 else ["aux", "rgb"]
     kinds = [kind for kind in failing * pairs if rng.random() < 0.92]
     if rng.random() < 0.4:
         kinds.insert(rng.integers(len(kinds) + 1), "occlusion")
-    if rng.random() < 0.12 and frames >= 16:
+    if (rng.random() < 0.12 and frames >= 16) or absence:
         if kinds:
             kinds.pop(rng.integers(len(kinds)))
         kinds.insert(rng.integers(len(kinds) + 1), "out")
     low, high = 0.2 * frames / pairs, 0.29 * frames / pairs
-    fixed = {"occlusion": 5, "out": 11}
+    fixed = {"occlusion": 5, "out": absence or SHORT_ABSENCE}
     lengths = [fixed.get(kind) or max(3, round(rng.uniform(low, high))) for kind in kinds]
     spare = _shorten(kinds, lengths, frames)
     waits = np.diff(np.sort(rng.integers(0, spare + 1, len(kinds))), prepend=0)
@@ -128,8 +132,12 @@ def leave_image(path: np.ndarray, event: Event, distance: np.ndarray) -> np.ndar
     direction = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)][side])
     half = (event.stop - event.start) / 2
     t = np.arange(len(path)) + 0.5 - (event.start + event.stop) / 2
-    weight = np.clip((half - np.abs(t)) / (half - 1), 0, 1)
-    return path + (weight * (2 - weight))[:, None] * direction * gaps[side]
+    ramp = min(half, SHORT_ABSENCE / 2) - 1  # it does not leave more slowly if it stays away for longer
+    weight = np.clip((half - np.abs(t)) / ramp, 0, 1)
+    gap = gaps[side]
+    if event.stop - event.start > SHORT_ABSENCE:  # the path goes on meanwhile, and must not lead back into the image
+        gap += np.max((middle - path[event.start : event.stop]) @ direction)
+    return path + (weight * (2 - weight))[:, None] * direction * gap
 
 
 def scene_clock(rng: np.random.Generator, events: tuple[Event, ...], frames: int) -> np.ndarray:

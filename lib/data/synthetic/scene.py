@@ -79,7 +79,7 @@ def sequence_name(dataset: str, seed: int, split: str, index: int) -> str:
     return f"{_shape(_key(dataset, seed, split, index))}{suffix}_{split}{index:03d}"
 
 
-def make_scene(dataset: str, seed: int, split: str, index: int, frames: int) -> Scene:
+def make_scene(dataset: str, seed: int, split: str, index: int, frames: int, absence: int = 0) -> Scene:
     """Draws a sequence. The result is a pure function of the arguments and GENERATOR_VERSION.
 
     Args:
@@ -87,10 +87,11 @@ def make_scene(dataset: str, seed: int, split: str, index: int, frames: int) -> 
         split: a name in SPLITS.
         index: number of the sequence in the split, from 0.
         frames: number of frames.
+        absence: if not 0, number of frames in a row in which the target leaves the image, is away and comes back.
     """
     key = _key(dataset, seed, split, index)
     rng = np.random.default_rng(key)
-    events = motion.draw_events(rng, dataset, frames)
+    events = motion.draw_events(rng, dataset, frames, absence)
     clock = motion.scene_clock(rng, events, frames)
     pan = _camera(rng, dataset, events, clock)
     background, level = _background(rng, dataset)

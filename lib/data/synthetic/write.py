@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -35,16 +36,22 @@ class Renderer(Protocol):
         """Returns the description (name, frames and key are used) and the arrays of a sequence."""
 
 
+@dataclass(frozen=True)
 class DrawingRenderer:
-    """Version 1: everything is drawn, no file is read."""
+    """Version 1: everything is drawn, no file is read.
 
-    version = GENERATOR_VERSION
+    Args:
+        absence: of the target of each test sequence, see `make_scene`; 0: some are absent for a short time.
+    """
+
+    absence: int = 0
+    version: ClassVar[int] = GENERATOR_VERSION
 
     def arguments(self) -> dict:
-        return {}
+        return {"absence": self.absence} if self.absence else {}
 
     def __call__(self, dataset: str, seed: int, split: str, index: int, frames: int) -> tuple[Scene, Rendered]:
-        scene = make_scene(dataset, seed, split, index, frames)
+        scene = make_scene(dataset, seed, split, index, frames, self.absence if split == "test" else 0)
         return scene, render_scene(scene)
 
 
