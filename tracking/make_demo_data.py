@@ -67,9 +67,7 @@ def main() -> None:
     preview, output = args.pop("preview"), args.pop("output")
     args["datasets"] = tuple(args["datasets"])
     version, textures = args.pop("version"), args.pop("textures")
-    absence = args.pop("absence")
-    if absence:
-        args["renderer"] = DrawingRenderer(absence)
+    args["renderer"] = DrawingRenderer(args.pop("absence"))
     if version == 2:
         store = open_store(textures, "textures")
         keys = {"train": list_textures(store, "train"), "test": list_textures(store, "val")}

@@ -122,7 +122,7 @@ class TwoPeaks(torch.nn.Module):
     """The highest score is in a corner; the window prefers the lower one in the middle."""
 
     def forward(self, template, search, modality, template_box=None):
-        score = torch.full((1, 1, 8, 8), 0.05)
+        score = torch.full((1, 1, 8, 8), 0.1)
         score[0, 0, 0, 0], score[0, 0, 4, 4] = 0.8, 0.6
         maps = torch.full((1, 2, 8, 8), 0.25), torch.zeros(1, 2, 8, 8)
         return TrackOutput(score, *maps, None, {}, {})

@@ -8,7 +8,7 @@ import numpy as np
 
 WIDTH, HEIGHT = 240, 180  # pixels of every synthetic image
 LEAD_IN = 3  # frames at the start in which both modalities show the target
-SHORT_ABSENCE = 11  # frames
+SHORT_ABSENCE = 11  # frames of an interval out of view, unless another length is asked for
 GAP = 2  # undisturbed frames between two events, so that their transitions do not overlap
 
 # Faults of a modality → attribute flag, see `ATTRIBUTES` in render.py.
@@ -135,7 +135,8 @@ def leave_image(path: np.ndarray, event: Event, distance: np.ndarray) -> np.ndar
     ramp = min(half, SHORT_ABSENCE / 2) - 1  # it does not leave more slowly if it stays away for longer
     weight = np.clip((half - np.abs(t)) / ramp, 0, 1)
     gap = gaps[side]
-    if event.stop - event.start > SHORT_ABSENCE:  # the path goes on meanwhile, and must not lead back into the image
+    # In a long interval, the path goes on and must not lead back into the image. Short ones stay as they were drawn.
+    if event.stop - event.start > SHORT_ABSENCE:
         gap += np.max((middle - path[event.start : event.stop]) @ direction)
     return path + (weight * (2 - weight))[:, None] * direction * gap
 
