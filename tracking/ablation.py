@@ -2,10 +2,14 @@
 
 python tracking/ablation.py --seeds 1 2 3 --jobs 2
 python tracking/ablation.py --rows scratch joint --seeds 1
+python tracking/ablation.py --textures TEXTURES --teacher pretrained_models/teacher_nano_textures.safetensors
 
-Finished runs are kept. Run the command again to continue, or to add rows or seeds. All rows of a seed use the same
-samples in the same order, and the same initial weights for the parameters that they share. Samples and teacher outputs
-are computed once per seed and deleted when all rows of the seed are finished.
+Finished runs are kept. Run the command again to continue, or to add rows or seeds. Rows of a seed that come after as
+many other runs use the same samples in the same order, and all use the same initial weights for the parameters that
+they share. Samples and teacher outputs are computed once per seed and deleted when the rows of the seed are finished.
+
+The samples are those of drawn data sets, or with --textures those of the data set Synthetic; every row then also tracks
+24 sequences of held-out pictures.
 """
 
 import argparse
@@ -25,6 +29,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=integer(0), default=[1, 2, 3], help="seeds of the runs")
     parser.add_argument("--save_dir", type=Path, default="output/ablation", help="folder of all runs and of the table")
     parser.add_argument("--train_sequences", type=integer(1), default=200, help="sequences per modality")
+    parser.add_argument(
+        "--textures", type=Path, metavar="DIR", help="folder with cutouts/ and backgrounds/ (data/README.md)"
+    )
     parser.add_argument("--teacher", type=Path, help="checkpoint; default: the one in the YAML files of the rows")
     parser.add_argument(
         "--jobs", type=integer(1), default=1, help="number of runs at the same time; they share the cores"
@@ -51,6 +58,7 @@ def main() -> int:
         rows=args.rows,
         seeds=args.seeds,
         train_sequences=args.train_sequences,
+        textures=args.textures.resolve() if args.textures else None,
         teacher=args.teacher,
         jobs=args.jobs,
         workers=args.workers,

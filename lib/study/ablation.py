@@ -1,13 +1,16 @@
 """Trains the rows of the ladder with several seeds, which can be resumed, and writes the table.
 
 <save_dir>/settings.json                 settings of all runs
+<save_dir>/heldout/                      sequences that every trained row tracks, with --textures
 <save_dir>/cache/seed1/                  samples and outputs of the teacher, until all rows of the seed are finished
 <save_dir>/seed1/checkpoints, logs, …    the runs; logs/transcmd-ablation/<row>.txt is the output of a run
+<save_dir>/seed1/test/…                  raw results on the held-out sequences
 <save_dir>/ladder.json, .md, .png, .pdf  the table of every finished run
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -19,11 +22,25 @@ from pathlib import Path
 
 from lib.config.loader import load_config
 from lib.data.loader import fill_cache
+from lib.study.clips import KINDS, load_clips, score_clips
 from lib.study.ladder import ROWS, Row, draw_ladder, to_json, to_markdown
-from lib.train.prerequisites import is_finished, newest
+from lib.train.prerequisites import is_finished, newest, training_order
 from lib.utils.cli import Children, run_child, run_side_by_side, tracking_command
 from lib.utils.files import write_text
-from lib.utils.paths import epoch_path
+from lib.utils.paths import epoch_path, results_folder
+
+FOLDER = "ablation/"  # of the experiments
+SEEDS_APART = 1000  # a run after another one continues with other samples: its seed is so much larger
+HELD_OUT_SEED, HELD_OUT_SEQUENCES = 4000, 8  # of the sequences of each modality that every row tracks
+# Settings of the data with --textures
+TEXTURED = (
+    "DATA.SYNTHETIC=false",
+    "DATA.ROOTS.Synthetic={}",
+    "DATA.TRAIN.DATASETS_NAME=[Synthetic_train]",
+    "DATA.TRAIN.DATASETS_RATIO=[1]",
+    "DATA.VAL.DATASETS_NAME=[Synthetic_val]",
+    "DATA.VAL.DATASETS_RATIO=[1]",
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +50,8 @@ class Ablation:
     Args:
         rows: keys of ROWS.
         seeds: every row is trained with each seed.
-        train_sequences: number of synthetic training sequences of each modality.
+        train_sequences: number of synthetic training sequences of each modality; not used with textures.
+        textures: folder of the data set Synthetic, which replaces the drawn data sets; None: those are used.
         teacher: checkpoint that replaces the one in the YAML files of the rows.
         jobs: number of parallel runs, which share the cores.
         workers: number of processes that draw samples.
@@ -45,6 +63,7 @@ class Ablation:
     rows: Sequence[str]
     seeds: Sequence[int]
     train_sequences: int
+    textures: Path | None
     teacher: Path | None
     jobs: int
     workers: int
@@ -62,7 +81,8 @@ class Ablation:
         if self.teacher and not self.teacher.is_file():
             raise FileNotFoundError(f"--teacher {self.teacher}: no such checkpoint")
         teacher = str(self.teacher.resolve()) if self.teacher else ""
-        settings = {"set": list(self.settings), "teacher": teacher, "train_sequences": self.train_sequences}
+        settings = {"set": list(self.settings), "teacher": teacher}
+        settings |= {"textures": str(self.textures)} if self.textures else {"train_sequences": self.train_sequences}
         path = self.save_dir / "settings.json"
         if path.is_file() and (stored := json.loads(path.read_text(encoding="utf-8"))) != settings:
             raise ValueError(
@@ -76,9 +96,13 @@ class Ablation:
         Raises:
             ConfigError: a setting is invalid.
         """
-        root = load_config("transcmd", "ablation/scratch", self.settings).DATA.ROOT
-        sizes = ["--train_sequences", self.train_sequences, "--test_sequences", 1, "--workers", self.workers]
-        return run_child(tracking_command("make_demo_data.py", "--output", root, *sizes))
+        if self.textures:
+            where = ["--output", self.heldout, "--version", 2, "--textures", self.textures, "--seed", HELD_OUT_SEED]
+            sizes = ["--train_sequences", 1, "--train_frames", 12, "--test_sequences", HELD_OUT_SEQUENCES]
+        else:
+            where = ["--output", load_config("transcmd", "ablation/scratch", self.settings).DATA.ROOT]
+            sizes = ["--train_sequences", self.train_sequences, "--test_sequences", 1]
+        return run_child(tracking_command("make_demo_data.py", *where, *sizes, "--workers", self.workers))
 
     def train(self) -> Iterator[str]:
         """Trains all unfinished runs; yields a line for each failed run. Raises ValueError as `train_seed`."""
@@ -94,43 +118,86 @@ class Ablation:
         """
         if all(self.is_finished(row, seed) for row in self.rows):
             return []
-        self.fill_caches(seed)
-        needed = {row: load_config("transcmd", f"ablation/{row}").MODEL.PRETRAIN_CONFIG for row in self.rows}
-        first = sorted({config.removeprefix("ablation/") for config in needed.values() if config})
-        first += [row for row in self.rows if not needed[row]]  # these have no prerequisite
+        levels = self.levels()
+        self.fill_caches(seed, levels)
         failed = []
-        for configs in (first, [row for row in self.rows if needed[row]]):
+        for configs in levels:
             succeeded = run_side_by_side(partial(self.train_run, seed), configs, self.jobs)
             failed += [config for config, good in zip(configs, succeeded, strict=True) if not good]
             self.report()
-        if all(self.is_finished(row, seed) for row in ROWS):
+        if all(self.is_finished(row, seed) for row in self.rows):
             shutil.rmtree(self.cache(seed))
         return failed
+
+    def levels(self) -> list[list[str]]:
+        """Returns the rows and their prerequisites: first those without a prerequisite, then those that need these, …
+
+        Raises:
+            ConfigError: an experiment is invalid.
+        """
+        depths: dict[str, int] = {}
+        for row in self.rows:
+            for depth, config in enumerate(training_order("transcmd", FOLDER + row, [])):
+                depths[config.removeprefix(FOLDER)] = depth
+        return [[config for config in depths if depths[config] == depth] for depth in range(max(depths.values()) + 1)]
 
     def train_run(self, seed: int, children: Children, config: str) -> bool:
         """Trains one run, unless it is finished, and stores its output. Returns whether it succeeded."""
         if self.is_finished(config, seed):
             return True
         self.show(f"seed {seed}, {config}")
-        arguments = ["--config", f"ablation/{config}", "--resume", "--save_dir", self.folder(seed)]
-        command = tracking_command("train.py", *arguments, "--device", self.device, settings=self.overrides(seed))
+        arguments = ["--config", FOLDER + config, "--resume", "--save_dir", self.folder(seed)]
+        settings = self.overrides(config, seed)
+        command = tracking_command("train.py", *arguments, "--device", self.device, settings=settings)
         environment = dict(os.environ)
         if self.jobs > 1:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
         log = self.log(config, seed)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as output:
-            return children.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment).returncode == 0
+            run = partial(children.run, stdout=output, stderr=subprocess.STDOUT, env=environment)
+            if run(command).returncode != 0:
+                return False
+            if self.tracks(config):
+                if run(self.tracking_command(config, seed)).returncode != 0:
+                    return False
+                self.score(config, seed)
+        return True
 
-    def fill_caches(self, seed: int) -> None:
-        """Draws the samples of a seed for all rows, for the number of epochs of the longest row.
+    def tracks(self, config: str) -> bool:
+        """Returns whether a run tracks the held-out sequences: the rows do, their prerequisites do not."""
+        return self.textures is not None and config in ROWS
+
+    def tracking_command(self, config: str, seed: int) -> list[str]:
+        """Returns the command that tracks the held-out sequences with a trained row."""
+        where = ["--checkpoint", self.newest(config, seed), "--save_dir", self.folder(seed), "--threads", 1]
+        arguments = [FOLDER + config, "--dataset_name", *KINDS, *where]
+        return tracking_command("test.py", "transcmd", *arguments, settings=[f"DATA.ROOT={self.heldout}"])
+
+    def score(self, config: str, seed: int) -> None:
+        """Writes the mean success rate of a row over the held-out sequences.
+
+        Raises:
+            ValueError: a result is missing or invalid.
+        """
+        folders = {name: results_folder(self.folder(seed), "transcmd", FOLDER + config, name) for name in KINDS}
+        found = score_clips(load_clips(self.heldout), {config: folders})[config]
+        write_text(self.tracked(config, seed), json.dumps({"sr": found["mean"]["SR"]}))
+
+    def fill_caches(self, seed: int, levels: Sequence[Sequence[str]]) -> None:
+        """Draws the samples of a seed, for the number of epochs of the longest run that uses them.
 
         Raises:
             ConfigError: an experiment or a setting is invalid.
             ValueError: the cache has different settings, or a data set is invalid.
         """
-        configs = [load_config("transcmd", f"ablation/{row}", self.overrides(seed)) for row in self.rows]
-        fill_cache(max(configs, key=lambda cfg: cfg.TRAIN.EPOCH), self.workers)
+        longest = {}
+        for config in itertools.chain.from_iterable(levels):
+            cfg = load_config("transcmd", FOLDER + config, self.overrides(config, seed))
+            if cfg.DATA.CACHE not in longest or longest[cfg.DATA.CACHE].TRAIN.EPOCH < cfg.TRAIN.EPOCH:
+                longest[cfg.DATA.CACHE] = cfg
+        for cfg in longest.values():
+            fill_cache(cfg, self.workers)
 
     def report(self) -> None:
         """Writes table and plot of all finished runs of all rows and seeds, and shows the table.
@@ -143,8 +210,8 @@ class Ablation:
             row = Row(name, title, reference)
             for seed in sorted(int(folder.name[4:]) for folder in self.save_dir.glob("seed*")):
                 if self.is_finished(name, seed):
-                    path = self.newest(name, seed).with_name("validation.json")
-                    row.add(seed, json.loads(path.read_text(encoding="utf-8")))
+                    validation = read_json(self.newest(name, seed).with_name("validation.json"))
+                    row.add(seed, validation, read_json(self.tracked(name, seed)) if self.tracks(name) else None)
             rows.append(row)
         write_text(self.save_dir / "ladder.json", to_json(rows))
         write_text(self.save_dir / "ladder.md", to_markdown(rows))
@@ -152,19 +219,30 @@ class Ablation:
         self.show(to_markdown(rows))
 
     def is_finished(self, config: str, seed: int) -> bool:
-        """Returns whether a run has its last checkpoint and the validation of its last epoch."""
+        """Returns whether a run has its last checkpoint, its validation and, if it tracks, its success rate."""
         path = self.newest(config, seed)
         if path is None or not is_finished(path) or not (record := path.with_name("validation.json")).is_file():
             return False
-        return path == epoch_path(path.parent, json.loads(record.read_text(encoding="utf-8"))["epoch"])
+        if self.tracks(config) and not self.tracked(config, seed).is_file():
+            return False
+        return path == epoch_path(path.parent, read_json(record)["epoch"])
 
     def newest(self, config: str, seed: int) -> Path | None:
         """Returns the newest checkpoint of a run, or None."""
-        return newest("transcmd", f"ablation/{config}", self.folder(seed))
+        return newest("transcmd", FOLDER + config, self.folder(seed))
 
     def folder(self, seed: int) -> Path:
         """Returns the folder of the runs of a seed."""
         return self.save_dir / f"seed{seed}"
+
+    @property
+    def heldout(self) -> Path:
+        """The folder of the held-out sequences."""
+        return (self.save_dir / "heldout").resolve()
+
+    def tracked(self, config: str, seed: int) -> Path:
+        """Returns the file with the success rate of a run on the held-out sequences."""
+        return self.folder(seed) / "test" / f"{config}.json"
 
     def log(self, config: str, seed: int) -> Path:
         """Returns the file with the output of a run."""
@@ -174,9 +252,17 @@ class Ablation:
         """Returns the folder of the cached samples of a seed."""
         return (self.save_dir / "cache" / f"seed{seed}").resolve()
 
-    def overrides(self, seed: int) -> list[str]:
-        """Returns the values of --set for the runs of a seed."""
-        cache = self.cache(seed)
+    def overrides(self, config: str, seed: int) -> list[str]:
+        """Returns the values of --set for a run. Runs after the same number of other runs use the same samples."""
+        depth = len(training_order("transcmd", FOLDER + config, [])) - 1
+        stage = load_config("transcmd", FOLDER + config).TRAIN.STAGE
+        cache = self.cache(seed) / f"{depth}{'_pretrain' if stage == 'pretrain' else ''}"
         teacher = [f"TRAIN.TEACHER.CHECKPOINT={self.teacher.resolve()}"] if self.teacher else []
+        data = [line.format(self.textures) for line in TEXTURED] if self.textures else []
         caches = [f"DATA.CACHE={cache}", f"TRAIN.TEACHER.CACHE={cache}/teacher"]
-        return [f"TRAIN.SEED={seed}", *caches, *teacher, *self.settings]
+        return [f"TRAIN.SEED={SEEDS_APART * depth + seed}", *caches, *teacher, *data, *self.settings]
+
+
+def read_json(path: Path) -> dict[str, float]:
+    """Returns the values of a file of this module or of a validation. Raises OSError or ValueError if it has none."""
+    return json.loads(path.read_text(encoding="utf-8"))

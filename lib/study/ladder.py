@@ -11,17 +11,20 @@ from lib.evaluation.statistics import mean_and_half_width
 from lib.report.plots import LadderRow, plot_ladder
 
 MODALITIES = ("rgbt", "rgbd", "rgbe")
-# row → title, and the row to which it is compared
+# row → title, and the row to which it is compared. Rows are compared only with rows of as many training steps.
 LADDER = {
     "scratch": ("from scratch", ""),
     "joint": ("+ joint attention", "scratch"),
-    "cmae": ("+ CMAE", "joint"),
+    "joint_longer": ("joint attention, three times as long", ""),
+    "cmae": ("+ CMAE", "joint_longer"),
     "scfd": ("+ SCFD", "cmae"),
     "mpsd": ("+ MPSD", "scfd"),
     "response": ("+ response (all)", "mpsd"),
 }
 CONTROLS = {
-    "joint_longer": ("joint attention, twice as long", "joint"),
+    "without_cmae": ("all without CMAE", "response"),
+    "without_scfd": ("all without SCFD", "response"),
+    "without_mpsd": ("all without MPSD", "response"),
     "cmae_random": ("CMAE, random masks", "cmae"),
     "cmae_redundancy": ("CMAE, redundant masks", "cmae"),
     "cosine": ("plain cosine for SCFD", "scfd"),
@@ -35,7 +38,11 @@ COMPLETE = ("response", "cmae")  # the distilled student, and the same one witho
 
 @dataclass
 class Row:
-    """One configuration. `scores` has one value per seed, in per cent, for each modality and for "mean"."""
+    """One configuration. `scores` has one value per seed, in per cent.
+
+    Its keys: each modality and "mean", the AUC on held-out pairs; "sr", the mean success rate over held-out sequences,
+    if they were tracked.
+    """
 
     name: str
     title: str
@@ -43,14 +50,16 @@ class Row:
     seeds: list[int] = field(default_factory=list)
     scores: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, seed: int, validation: dict[str, float]) -> None:
+    def add(self, seed: int, validation: dict[str, float], tracked: dict[str, float] | None = None) -> None:
         """Adds a run.
 
         Args:
             validation: values of validation.json in [0, 1], e.g. {'rgbt/auc': 0.61}.
+            tracked: {"sr": success rate in per cent}, for all runs of the table or for none.
         """
         values = {modality: 100 * validation[f"{modality}/auc"] for modality in MODALITIES}
-        for name, value in {**values, "mean": sum(values.values()) / len(values)}.items():
+        mean = sum(values.values()) / len(values)
+        for name, value in {**values, "mean": mean, **(tracked or {})}.items():
             self.scores.setdefault(name, []).append(value)
         self.seeds.append(seed)
 
@@ -65,7 +74,7 @@ def draw_ladder(rows: list[Row], stem: Path) -> list[Path]:
     return plot_ladder(drawn, stem) if drawn else []
 
 
-def difference(row: Row, reference: Row) -> tuple[float, float]:
+def difference(row: Row, reference: Row, name: str = "mean") -> tuple[float, float]:
     """Returns the mean of row minus reference and half the width of its 95 % interval, paired by seed, per cent.
 
     Raises:
@@ -75,8 +84,7 @@ def difference(row: Row, reference: Row) -> tuple[float, float]:
     if not common:
         raise ValueError(f"{row.name} and {reference.name} have no seed in common")
     values = [
-        row.scores["mean"][row.seeds.index(seed)] - reference.scores["mean"][reference.seeds.index(seed)]
-        for seed in common
+        row.scores[name][row.seeds.index(seed)] - reference.scores[name][reference.seeds.index(seed)] for seed in common
     ]
     return mean_and_half_width(values)
 
@@ -88,19 +96,27 @@ def to_markdown(rows: list[Row]) -> str:
         ValueError: a row and its reference have no seed in common.
     """
     done = {row.name: row for row in rows if row.seeds}
-    lines = [
-        "| row | AUC | RGB-T | RGB-D | RGB-E | against | difference | seeds |",
-        "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |",
-    ]
+    tracked = all("sr" in row.scores for row in done.values())
+    header = ["row", "AUC", "RGB-T", "RGB-D", "RGB-E", *["SR"] * tracked, "against", "difference"]
+    header += ["difference in SR"] * tracked + ["seeds"]
+    words = {"row", "against"}
+    lines = [_line(header), _line(["---" if name in words else "---:" for name in header])]
     for row in done.values():
-        cells = [_value(*row.mean()), *(f"{row.mean(m)[0]:.1f}" for m in MODALITIES)]
+        cells = [row.title, _value(*row.mean()), *(f"{row.mean(m)[0]:.1f}" for m in MODALITIES)]
+        cells += [_value(*row.mean("sr"))] if tracked else []
         against = done.get(row.reference)
-        compared = [against.title, _value(*difference(row, against), sign=True)] if against else ["", ""]
-        lines.append(f"| {row.title} | {' | '.join(cells + compared)} | {len(row.seeds)} |")
+        names = ("mean", "sr") if tracked else ("mean",)
+        cells.append(against.title if against else "")
+        cells += [_value(*difference(row, against, name), sign=True) if against else "" for name in names]
+        lines.append(_line([*cells, str(len(row.seeds))]))
     if all(name in done for name in COMPLETE):
         distilled, alone = (done[name] for name in COMPLETE)
         lines += ["", f"{distilled.title} against {alone.title}: {_value(*difference(distilled, alone), sign=True)}"]
     return "\n".join(lines) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def to_json(rows: list[Row]) -> str:

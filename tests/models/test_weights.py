@@ -474,6 +474,28 @@ def test_a_student_takes_one_copy_of_the_ostrack_weights(tmp_path, monkeypatch):
     assert torch.equal(model.head.size[12].bias, ostrack_net()["box_head.conv5_size.bias"])
 
 
+@torch.no_grad()
+def test_a_teacher_starts_from_a_student(tmp_path, caplog):
+    student = randomised(build_model(load_config("transcmd", "debug"))).state_dict()
+    path = tmp_path / "student.safetensors"
+    write_net(path, student, {}, torch.float32)
+    cfg = load_config("transcmd", "debug_teacher", ["DATA.SEARCH.SIZE=96", "TEST.SEARCH_SIZE=96"])
+    with caplog.at_level(logging.INFO):
+        model = start(cfg, finetune=str(path))
+    for stream in model.streams:
+        assert torch.equal(stream.blocks[1].mlp.fc1.weight, student["encoder.blocks.1.mlp.fc1.weight"])
+        assert stream.search_position.shape[1] == 36  # of crops of 96 pixels, the student's have 64
+    assert torch.equal(model.head.size[12].bias, student["head.size.12.bias"])
+    assert torch.equal(model.modality_embed, student["modality_embed"])
+    for line in (
+        "converted: aux.blocks.{0,1}.mlp.fc1.weight: from the student's one stream",
+        "converted: rgb.search_position: from the student's one stream, 4x4 to 6x6 cells",
+        "missing: exchanges.01.to_rgb.ffn_gate",
+        "not used: fusion.up.weight",
+    ):
+        assert f"  {line}" in caplog.messages, line
+
+
 def test_our_own_files_are_read_unchanged(tmp_path):
     model = build_model(load_config("transcmd", "debug"))
     net = model.state_dict()

@@ -1,6 +1,7 @@
 """The table of an ablation: means, errors, paired differences; and the order in which experiments are trained."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from lib.config.loader import load_config
 from lib.models.build import build_model
 from lib.models.weights.read import network_of, read_checkpoint
 from lib.models.weights.report import load_exact
+from lib.study.ablation import Ablation
 from lib.study.ladder import ROWS, Row, difference, draw_ladder, from_json, to_json, to_markdown
 from lib.train.prerequisites import is_finished, training_order
 from lib.utils.paths import find_weights
@@ -70,6 +72,61 @@ def test_table_plot_and_file_are_written(tmp_path):
     assert all(path.stat().st_size > 5000 for path in draw_ladder(again, tmp_path / "ladder"))
 
 
+def test_the_success_rate_of_tracking_has_its_own_column_and_difference():
+    made = []
+    for name, rates in (("cmae", [30.0, 40.0]), ("scfd", [32.0, 46.0])):
+        row = Row(name, *ROWS[name])
+        for seed, rate in enumerate(rates, start=1):
+            row.add(seed, validation(0.5), {"sr": rate})
+        made.append(row)
+    lines = to_markdown(made).splitlines()
+    assert lines[0].endswith("| RGB-E | SR | against | difference | difference in SR | seeds |")
+    half = 12.706 * 2 / np.sqrt(2) * np.sqrt(2)  # t of one degree of freedom, times the standard error of 2 and 6
+    assert lines[3].startswith("| + SCFD | 50.00 ± 0.00 |")
+    assert lines[3].endswith(f"| + CMAE | +0.00 ± 0.00 | +4.00 ± {half:.2f} | 2 |")
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def study(tmp_path, **changes) -> Ablation:
+    known = {"save_dir": tmp_path, "rows": ["joint"], "seeds": [1], "train_sequences": 6, "textures": None}
+    known |= {"teacher": None, "jobs": 1, "workers": 0, "device": "", "settings": [], "show": print}
+    return Ablation(**{**known, **changes})
+
+
+def test_rows_are_trained_after_the_runs_that_they_start_from(tmp_path):
+    levels = study(tmp_path, rows=["scratch", "cmae", "without_cmae", "response"]).levels()
+    assert levels == [["scratch", "joint"], ["pretrain_complementarity", "joint_more"]] + [
+        ["cmae", "without_cmae", "response"]
+    ]
+
+
+def test_all_compared_rows_have_the_same_number_of_steps():
+    """A row without CMAE has a supervised stage in its place."""
+    for name, (_, reference) in ROWS.items():
+        if not reference:
+            continue
+        steps = []
+        for row in (name, reference):
+            order = training_order("transcmd", f"ablation/{row}", [])
+            cfgs = [load_config("transcmd", config) for config in order]
+            steps.append(sum(cfg.TRAIN.EPOCH * cfg.DATA.TRAIN.SAMPLE_PER_EPOCH for cfg in cfgs))
+        assert steps[0] == steps[1], name
+
+
+def test_a_later_run_has_other_samples_and_rows_of_a_level_share_theirs(tmp_path):
+    ablation = study(tmp_path, textures=Path("/pictures"))
+
+    def data(config):
+        cfg = load_config("transcmd", f"ablation/{config}", ablation.overrides(config, 3))
+        assert cfg.DATA.TRAIN.DATASETS_NAME == ["Synthetic_train"] and cfg.DATA.ROOTS.Synthetic == "/pictures"
+        return cfg.TRAIN.SEED, cfg.DATA.CACHE
+
+    assert data("cmae") == data("response") == data("without_cmae")
+    assert len({data(config)[0] for config in ("joint", "joint_more", "joint_longer")}) == 3
+    assert data("joint_more")[0] == data("pretrain_random")[0]
+    assert data("joint_more")[1] != data("pretrain_random")[1]  # no image of its samples is dropped
+
+
 def test_the_complete_distillation_is_compared_with_training_without_a_teacher():
     text = to_markdown(rows(cmae=[0.2, 0.4], response=[0.3, 0.6]))
     assert text.splitlines()[-1] == "+ response (all) against + CMAE: +15.00 ± 63.53"
@@ -94,7 +151,9 @@ def test_each_row_differs_from_its_reference_only_in_the_added_part():
         "scfd": {"TRAIN.STAGE", "TRAIN.DISTILL.SCFD"},
         "mpsd": {"TRAIN.DISTILL.MPSD"},
         "response": {"TRAIN.DISTILL.RESPONSE"},
-        "joint_longer": {"TRAIN.EPOCH", "TRAIN.VAL_EPOCH_INTERVAL"},
+        "without_cmae": {"MODEL.PRETRAIN_CONFIG"},
+        "without_scfd": {"TRAIN.DISTILL.SCFD"},
+        "without_mpsd": {"TRAIN.DISTILL.MPSD"},
         "cmae_random": {"MODEL.PRETRAIN_CONFIG"},
         "cmae_redundancy": {"MODEL.PRETRAIN_CONFIG"},
         "cosine": {"TRAIN.DISTILL.SCFD", "TRAIN.DISTILL.COSINE"},
@@ -205,7 +264,7 @@ def test_the_command_runs_resumes_and_reports(tmp_path):
     small = ["DATA.ROOT=" + str(tmp_path / "data"), "DATA.TRAIN.SAMPLE_PER_EPOCH=64", "DATA.VAL.SAMPLE_PER_EPOCH=48"]
     command = [sys.executable, str(ROOT / "tracking/ablation.py"), "--save_dir", str(tmp_path / "out"), "--seeds", "1"]
     command += ["--jobs", "2", "--train_sequences", "6", *(word for pair in small for word in ("--set", pair))]
-    for names, ran in ((["scratch"], {"scratch"}), (["scratch", "response"], {"pretrain_complementarity", "response"})):
+    for names, ran in ((["scratch"], {"scratch"}), (["scratch", "response"], {"joint", "pretrain_complementarity", "response"})):
         done = run([*command, "--rows", *names], timeout=1800)
         assert done.returncode == 0, done.stdout + done.stderr
         assert {line.split()[-1] for line in done.stdout.splitlines() if line.startswith("seed 1,")} == ran

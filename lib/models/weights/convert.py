@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 
 import torch
 from timm.layers import resample_abs_pos_embed, resample_patch_embed
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from lib.models.backbone import ForeignTensor
 
+ENCODER = "encoder."  # beginning of the names of a student's backbone
 KERNEL = "patch_embed.proj.weight"
 MATCH = "fusion.match.weight"  # of `MatchFusion`: one column for each template token of each modality
 POSITIONS = ("template_position", "search_position")
@@ -24,7 +26,7 @@ LAYERS_PER_STAGE = 3  # of `CenterHead`: convolution, batch norm, ReLU
 
 
 def convert(net: dict[str, Tensor], model: nn.Module, source: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Renames and reshapes tensors from timm, OSTrack or ViPT; of other networks, only resamples positions.
+    """Renames and reshapes tensors from timm, OSTrack or ViPT; fits our own networks to the streams and crop sizes.
 
     Args:
         net: name → tensor.
@@ -42,7 +44,10 @@ def convert(net: dict[str, Tensor], model: nn.Module, source: str) -> tuple[dict
     streams = {name: child for name, child in model.named_children() if any(child is s for s in model.streams)}
     backbone = next(iter(streams.values()))  # streams have the same shapes
     if not backbone.can_convert(items.keys()):
-        return resample_to_crops(net, model)
+        copied, origins = copy_to_streams(net, streams)
+        tensors, resampled = resample_to_crops(copied, model)
+        steps = [", ".join(filter(None, (origins.get(name), resampled.get(name)))) for name in tensors]
+        return tensors, {name: step for name, step in zip(tensors, steps, strict=True) if step}
     if duplicates := sorted(net.keys() - {item.key for item in items.values()}):
         raise ValueError(f"{source}: cannot be converted: contains {duplicates[0]} with and without its prefix")
     try:
@@ -56,6 +61,25 @@ def convert(net: dict[str, Tensor], model: nn.Module, source: str) -> tuple[dict
             tensors[target] = item.tensor
             if item.steps:
                 converted[target] = ", ".join(item.steps)
+    return tensors, converted
+
+
+def copy_to_streams(net: dict[str, Tensor], streams: Collection[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Names the backbone of one of our students as each stream of a model, so that a teacher can start from a student.
+
+    Args:
+        net: name → tensor.
+        streams: the model's names of its streams. A student's is "encoder": its tensors keep their names.
+
+    Returns:
+        As `convert`. Networks without a student's backbone stay as they are.
+    """
+    tensors, converted = {}, {}
+    for name, tensor in net.items():
+        own = name.removeprefix(ENCODER)
+        targets = [f"{stream}.{own}" for stream in streams] if name.startswith(ENCODER) else [name]
+        tensors |= dict.fromkeys(targets, tensor)
+        converted |= {target: "from the student's one stream" for target in targets if target != name}
     return tensors, converted
 
 
