@@ -60,11 +60,14 @@ class MatchFusion(SimpleFusion):
     def forward(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `SimpleFusion.forward`."""
         fused, paths = super().forward(rgb, aux)
-        similarities = []
-        for tokens in (rgb, aux):
-            unit = functional.normalize(self.match_norm(tokens), dim=-1)
-            similarities.append(unit[:, self.template_tokens :] @ unit[:, : self.template_tokens].mT)
-        return fused + self.match(MATCH_SCALE * torch.cat(similarities, dim=-1)), paths
+        similarities = [template_similarity(self.match_norm(tokens), self.template_tokens) for tokens in (rgb, aux)]
+        return fused + self.match(torch.cat(similarities, dim=-1)), paths
+
+
+def template_similarity(tokens: Tensor, template_tokens: int) -> Tensor:
+    """Returns MATCH_SCALE times the cosine of each search token with each template token: (B, N, D) → (B, hw, Nt)."""
+    unit = functional.normalize(tokens, dim=-1)
+    return MATCH_SCALE * unit[:, template_tokens:] @ unit[:, :template_tokens].mT
 
 
 class MultiPathFusion(nn.Module):
@@ -83,13 +86,14 @@ class MultiPathFusion(nn.Module):
     """
 
     paths = PATHS
+    gated = False  # whether the cross-modal blocks have gates
 
     def __init__(self, width: int, template_tokens: int, rank: int):
         super().__init__()
         self.template_tokens = template_tokens
-        self.rgb = CrossBlock(width)
-        self.aux = CrossBlock(width)
-        self.joint = CrossBlock(width, one_norm=True)
+        self.rgb = CrossBlock(width, self.gated)
+        self.aux = CrossBlock(width, self.gated)
+        self.joint = CrossBlock(width, self.gated, one_norm=True)
         self.gate = nn.Sequential(nn.Linear(2 * width, rank), nn.GELU(), nn.Linear(rank, len(PATHS)))
 
     def forward(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -122,8 +126,8 @@ class UnimodalPathFusion(MultiPathFusion):
 
     def __init__(self, width: int, template_tokens: int, rank: int):
         super().__init__(width, template_tokens, rank)
-        self.to_rgb = CrossBlock(width)
-        self.to_aux = CrossBlock(width)
+        self.to_rgb = CrossBlock(width, self.gated)
+        self.to_aux = CrossBlock(width, self.gated)
 
     def forward(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `MultiPathFusion.forward`."""
@@ -140,6 +144,38 @@ class UnimodalPathFusion(MultiPathFusion):
         joint = self.joint(both, torch.cat([both, templates], dim=1)).unflatten(1, (2, -1)).mean(dim=1)
         fused = (torch.stack([*crossed, joint], dim=-1) * weights[:, :, None]).sum(dim=-1)
         return fused, dict(zip(PATHS, (*alone, joint), strict=True))
+
+
+class MatchPathFusion(UnimodalPathFusion):
+    """`UnimodalPathFusion` of search tokens to which their similarity with the template was added (ours).
+
+    S_m' = S_m + 2 W_m cos(S_m, T_m) + b, where W = [W_rgb, W_aux] and b are named as those of `MatchFusion`: a teacher
+    that starts from the weights of a student with that fusion starts from about the same fused tokens, because all
+    blocks of this fusion have gates that start at zero.
+    """
+
+    gated = True
+
+    def __init__(self, width: int, template_tokens: int, rank: int):
+        super().__init__(width, template_tokens, rank)
+        self.match_norm = nn.LayerNorm(width)
+        self.match = nn.Linear(2 * template_tokens, width)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """See `PairNetwork.parameter_groups`."""
+        blocks = (self.rgb, self.aux, self.joint, self.to_rgb, self.to_aux)
+        return {"gates": [gate for block in blocks for gate in block.gates()]}
+
+    def forward(self, rgb: Tensor, aux: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `MultiPathFusion.forward`."""
+        count = self.template_tokens
+        changed = []
+        for tokens, weight in zip((rgb, aux), self.match.weight.split(count, dim=1), strict=True):
+            similar = functional.linear(
+                template_similarity(self.match_norm(tokens), count), 2 * weight, self.match.bias
+            )
+            changed.append(torch.cat([tokens[:, :count], tokens[:, count:] + similar], dim=1))
+        return super().forward(*changed)
 
 
 class CrossBlock(nn.Module):
@@ -199,4 +235,5 @@ FUSIONS = {
     "match": FusionEntry(MatchFusion, ("student",)),
     "multi_path": FusionEntry(MultiPathFusion, ("teacher",)),
     "unimodal_paths": FusionEntry(UnimodalPathFusion, ("teacher",)),
+    "match_paths": FusionEntry(MatchPathFusion, ("teacher",)),
 }

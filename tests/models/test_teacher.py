@@ -10,7 +10,7 @@ from lib.config.loader import load_config
 from lib.losses.tracking import box_iou
 from lib.models.box_coder import decode
 from lib.models.build import build_model
-from lib.models.fusion import PATHS, CrossBlock, MultiPathFusion, UnimodalPathFusion
+from lib.models.fusion import PATHS, CrossBlock, MatchFusion, MatchPathFusion, MultiPathFusion, UnimodalPathFusion
 from lib.models.network import network_inputs
 from lib.structures import Pair
 from lib.train.build import RunInfo, build_task
@@ -238,6 +238,36 @@ def test_unimodal_paths_see_one_modality_and_the_fused_tokens_both():
         for other in (with_rgb, with_aux):
             assert not torch.equal(other[1]["joint"], paths["joint"]) and not torch.equal(other[0], fused)
         assert not torch.equal(with_rgb[1]["rgb"], paths["rgb"]) and not torch.equal(with_aux[1]["aux"], paths["aux"])
+
+
+@torch.no_grad()
+def test_match_paths_start_from_the_fused_tokens_of_a_student():
+    """With the weights of `MatchFusion` and the same weight of all paths; those of the gate begin at random."""
+    torch.manual_seed(0)
+    student, teacher = MatchFusion(64, template_tokens=4, rank=8), MatchPathFusion(64, template_tokens=4, rank=8)
+    teacher.load_state_dict({k: v for k, v in student.state_dict().items() if k.startswith("match")}, strict=False)
+    for parameter in teacher.gate[2].parameters():
+        parameter.zero_()
+    rgb, aux = torch.randn(2, 3, 20, 64)
+    fused, paths = teacher(rgb, aux)
+    torch.testing.assert_close(fused, student(rgb, aux)[0])
+    assert not torch.allclose(paths["rgb"], paths["aux"], atol=0.1)
+    torch.testing.assert_close((paths["rgb"] + paths["aux"]) / 2, fused)
+    gates = teacher.parameter_groups()["gates"]
+    assert len(gates) == 10 and not torch.stack(gates).any()
+    for gate in gates:
+        gate.fill_(1.0)
+    changed = rgb.clone()
+    changed[:, 1] += 1.0  # a template token
+    opened, others = teacher(rgb, aux), teacher(changed, aux)
+    assert not torch.allclose(opened[0], fused, atol=0.1)
+    assert torch.equal(opened[1]["aux"], others[1]["aux"]) and not torch.equal(opened[1]["rgb"], others[1]["rgb"])
+
+
+def test_gates_of_a_fusion_have_the_learning_rate_of_gates():
+    cfg = load_config("transcmd", "debug_teacher", ["MODEL.FUSION.TYPE=match_paths"])
+    groups = build_model(cfg).parameter_groups()
+    assert len(groups["gates"]) == 10 + 4 * len(cfg.MODEL.BACKBONE.INTERACTION_LAYERS)
 
 
 def test_the_oracle_is_the_best_path_of_each_sample():

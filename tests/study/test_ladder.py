@@ -264,7 +264,10 @@ def test_the_command_runs_resumes_and_reports(tmp_path):
     small = ["DATA.ROOT=" + str(tmp_path / "data"), "DATA.TRAIN.SAMPLE_PER_EPOCH=64", "DATA.VAL.SAMPLE_PER_EPOCH=48"]
     command = [sys.executable, str(ROOT / "tracking/ablation.py"), "--save_dir", str(tmp_path / "out"), "--seeds", "1"]
     command += ["--jobs", "2", "--train_sequences", "6", *(word for pair in small for word in ("--set", pair))]
-    for names, ran in ((["scratch"], {"scratch"}), (["scratch", "response"], {"joint", "pretrain_complementarity", "response"})):
+    for names, ran in (
+        (["scratch"], {"scratch"}),
+        (["scratch", "response"], {"joint", "pretrain_complementarity", "response"}),
+    ):
         done = run([*command, "--rows", *names], timeout=1800)
         assert done.returncode == 0, done.stdout + done.stderr
         assert {line.split()[-1] for line in done.stdout.splitlines() if line.startswith("seed 1,")} == ran
@@ -273,3 +276,19 @@ def test_the_command_runs_resumes_and_reports(tmp_path):
     assert (tmp_path / "out/ladder.png").stat().st_size > 5000
     scores = from_json(tmp_path / "out/ladder.json")[0].scores
     assert scores["mean"][0] == pytest.approx(np.mean([scores[m][0] for m in ("rgbt", "rgbd", "rgbe")]))
+
+
+@pytest.mark.slow
+def test_rows_on_textures_track_held_out_sequences(tmp_path, shared):
+    if not (shared / "textures").is_dir():
+        pytest.skip(f"no {shared / 'textures'}")
+    small = ["DATA.TRAIN.SAMPLE_PER_EPOCH=64", "DATA.VAL.SAMPLE_PER_EPOCH=48", "TRAIN.EPOCH=1"]
+    command = [sys.executable, str(ROOT / "tracking/ablation.py"), "--save_dir", str(tmp_path), "--seeds", "1"]
+    command += ["--textures", str(shared), "--rows", "joint_longer", "response"]
+    done = run([*command, *(word for pair in small for word in ("--set", pair))], timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row.name: row for row in from_json(tmp_path / "ladder.json")}
+    assert rows.keys() == {"joint", "joint_longer", "response"}
+    assert all(0 < row.scores["sr"][0] < 100 for row in rows.values())
+    assert "difference in SR" in (tmp_path / "ladder.md").read_text()
+    assert not (tmp_path / "cache/seed1").exists()
