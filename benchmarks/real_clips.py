@@ -82,6 +82,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--insert", nargs="*", type=Path, default=[], metavar="FILE", help="Markdown files that show the table"
     )
+    parser.add_argument("--mark", default=MARK, help="the comments <!-- MARK --> and <!-- end of MARK --> around it")
     return parser.parse_args()
 
 
@@ -152,7 +153,7 @@ def main() -> int:
     write_text(output.with_name(f"{output.name}.json"), json.dumps({**made, "rows": scores}, indent=1) + "\n")
     write_text(output.with_name(f"{output.name}.md"), page(command, scores, weights))
     for path in args.insert:
-        insert_text(path, MARK, headline(scores))
+        insert_text(path, args.mark, headline(scores))
     print(headline(scores), end="")
     return 0
 

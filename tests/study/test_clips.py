@@ -81,8 +81,8 @@ def command(root, folder, *arguments):
 
 def test_the_command_scores_trackers_and_networks_without_images(root, tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(BEGIN + END)
-    words = ["--drop", "aux", "rgb:0.5", "--output", tmp_path / "table", "--insert", page]
+    page.write_text("<!-- few clips -->\n<!-- end of few clips -->\n")
+    words = ["--drop", "aux", "rgb:0.5", "--output", tmp_path / "table", "--insert", page, "--mark", "few clips"]
     done = command(root, tmp_path, *words)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "table.json").read_text())
