@@ -1,10 +1,13 @@
-"""Batches for the networks of the `debug` experiments, without any files."""
+"""Batches for the networks of the `debug` experiments, and the tensors of a weight file."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from lib.models.weights.read import network_of, read_checkpoint
 from lib.structures import MAX_DISTRACTORS, Pair, Sample, TrackOutput
 
 TEMPLATE, SEARCH = 32, 64  # pixels, as in debug.yaml
@@ -71,3 +74,8 @@ def random_output(batch: int = 4, width: int = 64, depth: int = 2, paths: tuple[
         features={**features, "fused": torch.randn(batch, grid**2, width)},
         paths={name: random_output(batch, width, depth) for name in paths},
     )
+
+
+def read_net(path: Path) -> dict[str, Tensor]:
+    """Name → tensor of the network in a checkpoint or a plain state dict."""
+    return network_of(read_checkpoint(path), path).tensors

@@ -20,12 +20,13 @@ from lib.models.network import box_coverage
 from lib.models.student import Student
 from lib.models.vit import VARIANTS
 from lib.models.weights.convert import convert
-from lib.models.weights.read import read_checkpoint, read_net
+from lib.models.weights.read import read_checkpoint
 from lib.models.weights.report import load_exact, load_fitting
 from lib.structures import MODALITIES, Pair, modality_index
 from lib.tracker.postprocess import decode_peak, hann_window
 from lib.utils.misc import count_parameters
 from lib.utils.trees import flatten, to_plain
+from tests.samples import read_net
 
 
 def crops(batch: int, size: int, seed: int = 0) -> Pair:

@@ -23,11 +23,12 @@ from lib.config.loader import load_config
 from lib.models.build import build_model
 from lib.models.vit import Variant, ViT
 from lib.models.weights.convert import convert
-from lib.models.weights.read import read_checkpoint, read_foreign, read_net, write_net
+from lib.models.weights.read import read_checkpoint, read_foreign, write_net
 from lib.models.weights.report import load_fitting
 from lib.structures import MODALITIES
 from lib.train.run import _missing_prefixes, start_from
 from lib.train.tasks import Task
+from tests.samples import read_net
 
 KERNEL = "encoder.patch_embed.proj.weight"
 SMALL = Variant(64, 2, 2)

@@ -195,16 +195,6 @@ def _download(source: str) -> dict[str, Tensor]:
         raise ValueError(f"{source}: timm cannot provide these weights: {' '.join(str(error).split())}") from error
 
 
-def read_net(path: str | Path) -> dict[str, Tensor]:
-    """Reads the tensors of a network: one of NETWORK_KEYS of a training checkpoint, or a plain state dict.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-        ValueError: as `read_checkpoint`, or the file contains no network.
-    """
-    return network_of(read_checkpoint(path), path).tensors
-
-
 def network_of(content: dict[str, Any], path: str | Path, finite: bool = True) -> NetworkFile:
     """Returns the network in a checkpoint's content, with current parameter names and the rows of MODALITIES.
 
