@@ -12,6 +12,7 @@ import functools
 import json
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,7 +149,7 @@ def main() -> int:
     scores = score_clips(clips, folders)
     weights = {row.name: file_hash(row.request.checkpoint) for row in rows if row.request.checkpoint}
     about = describe_run()
-    command = f"python {' '.join(about['command'])}"
+    command = f"python {shlex.join(about['command'])}"
     made = {"command": command, "versions": about["versions"], "weights": weights}
     write_text(output.with_name(f"{output.name}.json"), json.dumps({**made, "rows": scores}, indent=1) + "\n")
     write_text(output.with_name(f"{output.name}.md"), page(command, scores, weights))
