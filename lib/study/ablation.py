@@ -24,6 +24,7 @@ from lib.config.loader import load_config
 from lib.data.loader import fill_cache
 from lib.study.clips import KINDS, load_clips, score_clips
 from lib.study.ladder import ROWS, Row, draw_ladder, to_json, to_markdown
+from lib.train.checkpoint import read_record
 from lib.train.prerequisites import is_finished, newest, training_order
 from lib.utils.cli import Children, run_child, run_side_by_side, tracking_command
 from lib.utils.files import write_text
@@ -210,8 +211,8 @@ class Ablation:
             row = Row(name, title, reference)
             for seed in sorted(int(folder.name[4:]) for folder in self.save_dir.glob("seed*")):
                 if self.is_finished(name, seed):
-                    validation = read_json(self.newest(name, seed).with_name("validation.json"))
-                    row.add(seed, validation, read_json(self.tracked(name, seed)) if self.tracks(name) else None)
+                    validation = read_record(self.newest(name, seed).with_name("validation.json"))
+                    row.add(seed, validation, read_record(self.tracked(name, seed)) if self.tracks(name) else None)
             rows.append(row)
         write_text(self.save_dir / "ladder.json", to_json(rows))
         write_text(self.save_dir / "ladder.md", to_markdown(rows))
@@ -223,9 +224,9 @@ class Ablation:
         path = self.newest(config, seed)
         if path is None or not is_finished(path) or not (record := path.with_name("validation.json")).is_file():
             return False
-        if self.tracks(config) and not self.tracked(config, seed).is_file():
+        if self.tracks(config) and "sr" not in read_record(self.tracked(config, seed)):
             return False
-        return path == epoch_path(path.parent, read_json(record)["epoch"])
+        return path == epoch_path(path.parent, read_record(record)["epoch"])
 
     def newest(self, config: str, seed: int) -> Path | None:
         """Returns the newest checkpoint of a run, or None."""
@@ -261,8 +262,3 @@ class Ablation:
         data = [line.format(self.textures) for line in TEXTURED] if self.textures else []
         caches = [f"DATA.CACHE={cache}", f"TRAIN.TEACHER.CACHE={cache}/teacher"]
         return [f"TRAIN.SEED={SEEDS_APART * depth + seed}", *caches, *teacher, *data, *self.settings]
-
-
-def read_json(path: Path) -> dict[str, float]:
-    """Returns the values of a file of this module or of a validation. Raises OSError or ValueError if it has none."""
-    return json.loads(path.read_text(encoding="utf-8"))
