@@ -83,6 +83,28 @@ def _macs_of(module: nn.Module, name: str, counts: Mapping[str, int]) -> int:
     return sum(_macs_of(child, f"{name}.{key}", counts) for key, child in module.named_children())
 
 
+def count_frame(tracker: TransCMDTracker) -> int:
+    """Returns the multiply-accumulates of the network for one frame; a remembered template costs none."""
+    (frame,) = example_frames(1)
+    tracker.initialize(frame, BOX)
+    search, _ = tracker.crop(frame)
+    counter = FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        tracker.infer(search)
+    return counter.get_total_flops() // 2
+
+
+def matrix_rate(size: int = 1024, times: int = 9) -> float:
+    """Returns the multiply-accumulates per second of large float32 matrix products on the processor, the median."""
+    first, second = torch.rand(2, size, size).unbind()
+    found = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        first @ second
+        found.append(time.perf_counter() - begin)
+    return size**3 / float(np.median(found))
+
+
 def example_pairs(template: CropSpec, search: CropSpec) -> tuple[Pair, Pair]:
     """Returns template and search crops of zeros, (1, 3, S, S) uint8."""
     pairs = (Pair(*torch.zeros(2, 1, 3, spec.size, spec.size, dtype=torch.uint8)) for spec in (template, search))
