@@ -136,10 +136,9 @@ class Ablation:
         Raises:
             ConfigError: an experiment is invalid.
         """
-        depths: dict[str, int] = {}
-        for row in self.rows:
-            for depth, config in enumerate(training_order("transcmd", FOLDER + row, [])):
-                depths[config.removeprefix(FOLDER)] = depth
+        orders = (training_order("transcmd", FOLDER + row, []) for row in self.rows)
+        configs = dict.fromkeys(config.removeprefix(FOLDER) for config in itertools.chain.from_iterable(orders))
+        depths = {config: depth_of(config) for config in configs}
         return [[config for config in depths if depths[config] == depth] for depth in range(max(depths.values()) + 1)]
 
     def train_run(self, seed: int, children: Children, config: str) -> bool:
@@ -255,10 +254,15 @@ class Ablation:
 
     def overrides(self, config: str, seed: int) -> list[str]:
         """Returns the values of --set for a run. Runs after the same number of other runs use the same samples."""
-        depth = len(training_order("transcmd", FOLDER + config, [])) - 1
+        depth = depth_of(config)
         stage = load_config("transcmd", FOLDER + config).TRAIN.STAGE
         cache = self.cache(seed) / f"{depth}{'_pretrain' if stage == 'pretrain' else ''}"
         teacher = [f"TRAIN.TEACHER.CHECKPOINT={self.teacher.resolve()}"] if self.teacher else []
         data = [line.format(self.textures) for line in TEXTURED] if self.textures else []
         caches = [f"DATA.CACHE={cache}", f"TRAIN.TEACHER.CACHE={cache}/teacher"]
         return [f"TRAIN.SEED={SEEDS_APART * depth + seed}", *caches, *teacher, *data, *self.settings]
+
+
+def depth_of(config: str) -> int:
+    """Returns how many other runs a run of the ablation continues. Raises ConfigError if an experiment is invalid."""
+    return len(training_order("transcmd", FOLDER + config, [])) - 1
