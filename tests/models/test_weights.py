@@ -26,7 +26,7 @@ from lib.models.weights.convert import convert
 from lib.models.weights.read import read_checkpoint, read_foreign, write_net
 from lib.models.weights.report import load_fitting
 from lib.structures import MODALITIES
-from lib.train.run import _missing_prefixes, start_from
+from lib.train.start import _missing_prefixes, start_from
 from lib.train.tasks import Task
 from tests.samples import read_net
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lib.train.checkpoint import read_training_state
-from lib.train.run import check_match
+from lib.train.start import check_match
 from lib.train.trainer import Trainer
 
 

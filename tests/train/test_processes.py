@@ -14,7 +14,8 @@ from lib.data.sampler import PairSampler
 from lib.train.build import RunInfo, build_task
 from lib.train.checkpoint import CheckpointFolder
 from lib.train.logger import RunLogger
-from lib.train.run import build_trainer, resume_from
+from lib.train.run import build_trainer
+from lib.train.start import resume_from
 from lib.utils import distributed
 from lib.utils.misc import seed_step
 from tests.train.processes import run_processes

@@ -24,7 +24,8 @@ from lib.train.checkpoint import CheckpointFolder
 from lib.train.logger import RunLogger
 from lib.train.manifest import check_textures
 from lib.train.optim import build_optimizer, schedule
-from lib.train.run import build_trainer, reproduce, resume_from, train
+from lib.train.run import build_trainer, reproduce, train
+from lib.train.start import resume_from
 from lib.utils.misc import seed_step
 from lib.utils.paths import epoch_path
 from lib.utils.trees import to_plain
