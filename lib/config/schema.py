@@ -178,6 +178,7 @@ DEFAULTS = EasyDict(
         SEARCH_SIZE=256,
         SIZE_RATE=1.0,  # share of the predicted change of size taken over per frame, times the score; 1: all of it
         EPOCH=0,  # epoch of the checkpoint to test; 0: the last epoch
+        WEIGHTS="",  # weights in pretrained_models/, without suffix, if it was not trained; "": those of its own name
     ),
 )
 

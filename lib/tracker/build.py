@@ -231,19 +231,20 @@ def make_transcmd(
 def find_checkpoint(cfg, config: str, save_dir: str | Path, checkpoint: str | Path = "") -> Path:
     """Returns the given checkpoint, also from pretrained_models/, or that of TEST.EPOCH in `save_dir`.
 
-    If the experiment was not trained, its weights in pretrained_models/, if any, are those of the repository.
+    If the experiment was not trained, those of TEST.WEIGHTS in pretrained_models/, if there are any.
 
     Raises:
         FileNotFoundError: the checkpoint is missing.
     """
     folder = checkpoint_folder(save_dir, "transcmd", config_name(config))
     path = find_weights(checkpoint) if checkpoint else epoch_path(folder, cfg.TEST.EPOCH or cfg.TRAIN.EPOCH)
-    shipped = PRETRAINED / f"{config_name(config)}.safetensors"
+    shipped = PRETRAINED / f"{cfg.TEST.WEIGHTS or config_name(config)}.safetensors"
     if not checkpoint and not path.is_file() and shipped.is_file():
         return shipped
     if not path.is_file():
+        other = f", and no {shipped} (TEST.WEIGHTS)" if cfg.TEST.WEIGHTS and not checkpoint else ""
         raise FileNotFoundError(
-            f"{path}: no such checkpoint; train it with tracking/train.py --config {config}, "
+            f"{path}: no such checkpoint{other}; train it with tracking/train.py --config {config}, "
             "or name one with --checkpoint"
         )
     return path

@@ -30,10 +30,20 @@ from lib.running.runner import WORKER_FRAMES, Shard, default_workers, make_group
 from lib.structures import Frame, Prediction, TrackOutput
 from lib.tracker import load_tracker
 from lib.tracker.baselines import StaticTracker
-from lib.tracker.build import TRACKERS, Request, TrackerEntry, build_tracker, command_words, make_transcmd
+from lib.tracker.build import (
+    TRACKERS,
+    Request,
+    TrackerEntry,
+    build_tracker,
+    command_words,
+    find_checkpoint,
+    load_experiment,
+    make_transcmd,
+)
 from lib.tracker.transcmd import TransCMDTracker
 from lib.utils.boxes import iou_xywh
 from lib.utils.misc import check_gpus
+from lib.utils.paths import PRETRAINED, checkpoint_folder, epoch_path
 from lib.utils.trees import to_plain
 from tests.processes import ROOT, run, started
 
@@ -206,6 +216,30 @@ def test_five_lines_of_code_track_frames_in_memory(checkpoint):
         load_tracker("debug", checkpoint, modality="thermal")
     with pytest.raises(ValueError, match="device 'cuda:99' cannot be used"):
         load_tracker("debug", checkpoint, device="cuda:99")
+
+
+def test_an_experiment_without_a_run_uses_the_shipped_weights_that_it_names(tmp_path):
+    cfg = load_experiment("nano_fast", ())
+    assert find_checkpoint(cfg, "nano_fast", tmp_path) == PRETRAINED / "nano.safetensors"
+    cfg.TEST.WEIGHTS = "nowhere"
+    with pytest.raises(FileNotFoundError, match=r"nano_fast.*no such checkpoint, and no .*nowhere.*TEST\.WEIGHTS"):
+        find_checkpoint(cfg, "nano_fast", tmp_path)
+    own = epoch_path(checkpoint_folder(tmp_path, "transcmd", "nano_fast"), cfg.TRAIN.EPOCH)
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"")
+    assert find_checkpoint(cfg, "nano_fast", tmp_path) == own
+    with pytest.raises(FileNotFoundError, match="missing.pth: no such checkpoint; train"):
+        find_checkpoint(cfg, "nano_fast", tmp_path, "missing.pth")
+
+
+def test_the_fast_student_is_nano_with_fewer_tokens():
+    fast, whole = (to_plain(load_experiment(name, ())) for name in ("nano_fast", "nano"))
+    assert fast["MODEL"].pop("BACKBONE") != whole["MODEL"].pop("BACKBONE")
+    assert fast["TEST"] == {**whole["TEST"], "WEIGHTS": "nano"} and fast["DATA"] == whole["DATA"]
+    tracker = load_tracker("nano_fast", device="cpu")
+    tracker.initialize(spot(100, 80, 40, 30), [100, 80, 40, 30])
+    box_xywh, _ = tracker.track(spot(104, 82, 40, 30))
+    assert np.abs(box_xywh[:2] + box_xywh[2:] / 2 - [124, 97]).max() < 10
 
 
 def test_tracking_twice_gives_the_same(checkpoint, sequences):
