@@ -47,15 +47,16 @@ def build_trackers(configs: list[str], threads: int, folder: Path) -> tuple[dict
     macs = {REFERENCE: count_frame(found[REFERENCE])}
     for config in configs:
         network = build_network(config, (), None)
-        found[f"{config}, PyTorch fp32"] = build_torch_tracker(network, "rgbt", "cpu")
-        count = count_frame(found[f"{config}, PyTorch fp32"])
+        tracker = build_torch_tracker(network, "rgbt", "cpu")
+        forms: dict[str, CropTracker] = {f"{config}, PyTorch fp32": tracker}
         source = export_path(folder / "source", network.about.config, "fp32", "onnx")
         write_onnx(network.model, network.about, source)
         for runtime, kind in KINDS:
             path = export_path(folder, network.about.config, kind, runtime)
             write_kind(source, kind, path, [])
-            found[f"{config}, {runtime} {kind}"] = load_tracker(path, "rgbt", threads)
-        macs |= dict.fromkeys((name for name in found if name not in macs), count)
+            forms[f"{config}, {runtime} {kind}"] = load_tracker(path, "rgbt", threads)
+        found |= forms
+        macs |= dict.fromkeys(forms, count_frame(tracker))
     return found, macs
 
 

@@ -9,12 +9,23 @@ import torch
 from lib.data.crop import CropSpec
 from lib.deploy.build import build_reference, make_initial
 from lib.deploy.memory import example_frames, measure_memory
-from lib.deploy.profile import PARTS, compare, cost_table, count_cost, latency_of, latency_table, time_parts
+from lib.deploy.profile import (
+    PARTS,
+    compare,
+    cost_table,
+    count_cost,
+    count_frame,
+    latency_of,
+    latency_table,
+    time_parts,
+)
 from lib.deploy.reference import OSTrackReference
 from lib.structures import Frame, Pair, Prediction
 from lib.tracker.baselines import StaticTracker
 from lib.utils.misc import count_parameters
 from tests.processes import run_tracking
+
+ASYMMETRIC = ("MODEL.BACKBONE.ATTENTION=asymmetric",)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +64,12 @@ def test_search_tokens_keep_their_places_when_others_are_eliminated():
         model(*pairs, torch.zeros(1, dtype=torch.int64))
     filled = seen[0][0].abs().sum(dim=0) > 0
     assert int(filled.sum()) == 126
+
+
+def test_a_frame_costs_the_whole_network_unless_it_remembers_the_template():
+    joint, split = (make_initial("debug", settings, "cpu") for settings in ((), ASYMMETRIC))
+    whole, rest = (count_cost(t.model, t.template_spec, t.search_spec).macs for t in (joint, split))
+    assert count_frame(joint) == whole and count_frame(split) < rest
 
 
 def test_the_macs_of_a_small_network_are_those_of_its_formula():
