@@ -5,8 +5,7 @@ python tracking/export.py --config tiny --checkpoint tiny.pth.tar --format onnx 
 
 The files go to <save_dir>/exports/<config>. Beside each, a .json states its sha256 and its parity: boxes on whole
 sequences of the data sets in --data against PyTorch, and the success rate (SR) of both. int8 is calibrated on frames of
-the training sets in --data; the table also shows what calibration on noise costs. A network of two graphs
-(MODEL.BACKBONE.ATTENTION asymmetric) has int8 with ranges measured in each call alone, for ONNX Runtime.
+the training sets in --data; the table also shows what calibration on noise costs.
 """
 
 import argparse
@@ -69,7 +68,7 @@ def main() -> None:
     set_threads(args.threads)
     cfg = load_experiment(args.config, args.set)
     network = build_network(args.config, args.set, find_checkpoint(cfg, args.config, args.save_dir, args.checkpoint))
-    kinds = [kind for kind, _ in export_kinds(network.about, args.format, args.precision)]
+    kinds = [kind for kind, _ in export_kinds(args.format, args.precision)]
     benchmarks, crops = load_benchmarks(args.config, args.data, BENCHMARKS), []
     if "int8-static" in kinds:
         training = load_benchmarks(args.config, [args.calibration_data or args.data[0]], TRAINING)

@@ -31,7 +31,16 @@ from lib.deploy.export import (
     write_onnx,
     write_openvino,
 )
-from lib.deploy.metadata import SUFFIXES, Metadata, export_hash, export_path, proof_path, runtime_of, template_path
+from lib.deploy.metadata import (
+    MEMORY,
+    SUFFIXES,
+    Metadata,
+    export_hash,
+    export_path,
+    proof_path,
+    runtime_of,
+    template_path,
+)
 from lib.deploy.parity import Parity
 from lib.deploy.reference import SEARCH, TEMPLATE, OSTrackReference
 from lib.deploy.runtime import Session, load_extra, load_session, load_tracker
@@ -150,12 +159,11 @@ def write_exports(
         ValueError: a package is missing, there are too few calibration frames, or the network cannot be written.
         OSError: a file cannot be written.
     """
-    wanted = export_kinds(network.about, formats, precisions)
     written = []
     with tempfile.TemporaryDirectory() as temporary:
         source = export_path(temporary, network.about.config, "fp32", "onnx")
         write_onnx(network.model, network.about, source)
-        for kind, runtime in wanted:
+        for kind, runtime in export_kinds(formats, precisions):
             path = folder / export_path("", network.about.config, kind, runtime).name
             write_kind(source, kind, path, calibration)
             written.append(path)
@@ -166,6 +174,7 @@ def write_kind(source: Path, kind: str, path: Path, calibration: Sequence[Inputs
     """Writes one file of FILES, and the graph of its template, from ONNX in float32. Raises as `write_exports`."""
     if (first := template_path(source)).is_file():
         write_kind(first, kind, template_path(path), calibration)
+        calibration = _with_memory(first, calibration)
     else:
         template_path(path).unlink(missing_ok=True)  # of an earlier export
     about = dataclasses.replace(read_about(source), precision=kind)
@@ -187,6 +196,15 @@ def write_kind(source: Path, kind: str, path: Path, calibration: Sequence[Inputs
         save_onnx(load_extra("onnx").load(str(source)), about, path)
 
 
+def _with_memory(path: Path, calibration: Sequence[Inputs]) -> list[Inputs]:
+    """Adds to each input what the graph of the template, in float32, gives the other one."""
+    if not calibration:
+        return []
+    session = load_session(path)
+    names = session.metadata.inputs
+    return [{**given, MEMORY: session.run({name: given[name] for name in names})} for given in calibration]
+
+
 @contextlib.contextmanager
 def open_exports(network: Network, paths: Sequence[Path], noise: int, threads: int) -> Iterator[dict[str, Session]]:
     """Yields the sessions of exports by file name.
@@ -204,9 +222,8 @@ def open_exports(network: Network, paths: Sequence[Path], noise: int, threads: i
         if static:
             source = export_path(folder, network.about.config, "fp32", "onnx")
             write_onnx(network.model, network.about, source)
-            path = Path(folder) / f"{network.about.config}.int8-static-noise.onnx"
-            about = dataclasses.replace(network.about, precision="int8-static-noise")
-            quantise_static(source, about, path, noise_inputs(about, noise))
+            path = source.with_name(f"{network.about.config}.int8-static-noise.onnx")
+            write_kind(source, "int8-static", path, noise_inputs(network.about, noise))
             found[path.name] = load_session(path, threads)
         yield found
 

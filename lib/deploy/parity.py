@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lib.data.crop import crop_pair
+from lib.data.crop import box_to_crop, crop_pair
 from lib.data.sequence import Sequence as Video
 from lib.deploy.export import Inputs
 from lib.deploy.metadata import Metadata
@@ -128,9 +128,10 @@ def success_rate(runs: Sequence[_Run], truth: Sequence[tuple[np.ndarray, np.ndar
 
 
 def real_crops(videos: Sequence[Video], about: Metadata, number: int) -> list[Inputs]:
-    """Returns inputs for calibration: crops as a tracker sees them, spread evenly over sequences and their frames.
+    """Returns inputs for calibration: what a tracker gives a network, spread evenly over sequences and their frames.
 
-    The network has one graph. The search crop lies around the box of the last visible frame.
+    Each has the inputs of every graph of a network, without the memory. The search crop lies around the box of the
+    last visible frame.
 
     Args:
         number: how many at most.
@@ -143,12 +144,12 @@ def real_crops(videos: Sequence[Video], about: Metadata, number: int) -> list[In
     for count, video in _shares(videos, number):
         start, visible = video.first_visible, np.flatnonzero(video.visible)
         pairs = np.stack([visible[:-1], visible[1:]], axis=1)
-        template = crop_pair(video.frame(start), video.boxes_xywh[start], template_spec)[0]
+        box = video.boxes_xywh[start]
+        template, crop = crop_pair(video.frame(start), box, template_spec)
         row = np.array([about.modalities.index(video.modality)], np.int64)
         for last, current in pairs[np.unique(np.linspace(0, len(pairs) - 1, count).astype(int))] if len(pairs) else ():
             search = crop_pair(video.frame(current), video.boxes_xywh[last], search_spec)[0]
-            given = {**template_inputs(template, np.zeros(4), row), **search_inputs(search)}
-            found.append({name: given[name] for name in about.inputs})
+            found.append({**template_inputs(template, box_to_crop(box, crop), row), **search_inputs(search)})
     return found
 
 
