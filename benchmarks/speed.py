@@ -5,8 +5,8 @@ python benchmarks/speed.py --insert README.md
 
 All trackers take turns. The ratio is the time of `track()` at 640x480 divided by that of OSTrack-256 in float32 in the
 same turn. The floor is the time of the network's multiply-accumulates at the rate of large float32 matrix products. The
-last two columns decode two JPEG files, or two MP4 streams, for every frame as well. Weights are random; times do not
-depend on them.
+last two columns decode two JPEG files, or two MP4 streams, for every frame as well. Weights are random, and int8 is
+calibrated on noise; times do not depend on them.
 """
 
 import re
@@ -24,7 +24,7 @@ import numpy as np
 
 from lib.data.image import decode_color
 from lib.deploy.build import REFERENCE, build_network, build_reference, build_torch_tracker, write_kind
-from lib.deploy.export import write_onnx
+from lib.deploy.export import MIN_CALIBRATION, noise_inputs, write_onnx
 from lib.deploy.memory import BOX
 from lib.deploy.metadata import export_path
 from lib.deploy.profile import compare, count_frame, describe_machine, matrix_rate
@@ -35,7 +35,10 @@ from lib.tracker.cropped import CropTracker
 from lib.utils.cli import Parser, integer, run_command
 from lib.utils.misc import set_threads
 
-KINDS = (("onnx", "fp32"), ("onnx", "int8-dynamic"), ("openvino", "fp32"), ("openvino", "bf16"))
+KINDS = (
+    *(("onnx", "fp32"), ("onnx", "int8-dynamic")),
+    *(("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8-static")),
+)
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")  # worth naming
 MARK = "speed"  # of the table in Markdown files
 JPEG_QUALITY = 80  # the files of `photographs` then have 70 to 90 KiB, as photographs of this size have
@@ -51,9 +54,10 @@ def build_trackers(configs: list[str], threads: int, folder: Path) -> tuple[dict
         forms: dict[str, CropTracker] = {f"{config}, PyTorch fp32": tracker}
         source = export_path(folder / "source", network.about.config, "fp32", "onnx")
         write_onnx(network.model, network.about, source)
+        noise = noise_inputs(network.about, MIN_CALIBRATION)
         for runtime, kind in KINDS:
             path = export_path(folder, network.about.config, kind, runtime)
-            write_kind(source, kind, path, [])
+            write_kind(source, kind, path, noise)
             forms[f"{config}, {runtime} {kind}"] = load_tracker(path, "rgbt", threads)
         found |= forms
         macs |= dict.fromkeys(forms, count_frame(tracker))
@@ -164,7 +168,7 @@ def describe(threads: int, rate: float) -> str:
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--configs", nargs="+", default=["nano", "tiny", "tiny_fast"], help="experiments of students")
+    parser.add_argument("--configs", nargs="+", default=["nano", "nano_fast", "tiny", "tiny_fast"], help="experiments of students")
     parser.add_argument("--threads", type=integer(1), default=1, help="threads of every tracker")
     parser.add_argument("--rounds", type=integer(1), default=5, help="turns of each tracker")
     parser.add_argument("--frames", type=integer(2), default=4, help="frames per turn")
