@@ -339,6 +339,8 @@ def test_products_of_the_attention_stay_in_float32(exports, network):
     inputs = {kind: [node.input for node in graph.node if node.op_type == kind] for kind in ("MatMul", "Gemm")}
     assert len(inputs["MatMul"]) >= 2 * network.model.encoder.depth  # two of each block, and those of the fusion
     assert "DequantizeLinear" not in {makers[name] for pair in inputs["MatMul"] for name in pair}
+    quantised = {makers.get(node.input[0]) for node in graph.node if node.op_type == "QuantizeLinear"}
+    assert not quantised & {"MatMul", "Gemm", "Conv"}  # a product keeps its result
     assert inputs["Gemm"] and {makers[name] for names in inputs["Gemm"] for name in names} == {"DequantizeLinear"}
 
 
