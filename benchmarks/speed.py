@@ -168,7 +168,9 @@ def describe(threads: int, rate: float) -> str:
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--configs", nargs="+", default=["nano", "nano_fast", "tiny", "tiny_fast"], help="experiments of students")
+    parser.add_argument(
+        "--configs", nargs="+", default=["nano", "nano_fast", "tiny", "tiny_fast"], help="experiments of students"
+    )
     parser.add_argument("--threads", type=integer(1), default=1, help="threads of every tracker")
     parser.add_argument("--rounds", type=integer(1), default=5, help="turns of each tracker")
     parser.add_argument("--frames", type=integer(2), default=4, help="frames per turn")

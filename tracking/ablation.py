@@ -18,7 +18,7 @@ from pathlib import Path
 
 import _init_paths  # noqa: F401
 
-from lib.study.ladder import ROWS
+from lib.study.ladder import ROWS, from_json
 from lib.utils.cli import Parser, integer, run_command
 from lib.utils.locks import lock_folder
 
@@ -39,6 +39,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--workers", type=integer(1), default=2, help="processes that prepare samples")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1; default: a GPU if there is one")
     parser.add_argument("--report", action="store_true", help="only write the table of the finished runs")
+    parser.add_argument(
+        "--merge",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="ladder.json of other seeds that ran elsewhere with the same settings; the table has them as well",
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -65,6 +73,7 @@ def main() -> int:
         device=args.device,
         settings=args.set,
         show=partial(print, flush=True),
+        others=[row for path in args.merge for row in from_json(path)],
     )
 
     if args.report:

@@ -23,7 +23,7 @@ from pathlib import Path
 from lib.config.loader import load_config
 from lib.data.loader import fill_cache
 from lib.study.clips import KINDS, load_clips, score_clips
-from lib.study.ladder import ROWS, Row, draw_ladder, to_json, to_markdown
+from lib.study.ladder import ROWS, Row, draw_ladder, merge, to_json, to_markdown
 from lib.train.checkpoint import read_record
 from lib.train.prerequisites import is_finished, newest, training_order
 from lib.utils.cli import Children, run_child, run_side_by_side, tracking_command
@@ -57,6 +57,7 @@ class Ablation:
         jobs: number of parallel runs, which share the cores.
         workers: number of processes that draw samples.
         settings: values of --set, for every run.
+        others: rows with seeds that ran elsewhere; the table has them as well.
         show: prints a text; called when a run starts, and with the table.
     """
 
@@ -71,6 +72,7 @@ class Ablation:
     device: str
     settings: Sequence[str]
     show: Callable[[str], None]
+    others: Sequence[Row] = ()
 
     def keep_settings(self) -> None:
         """Writes the settings that all runs in `save_dir` share.
@@ -204,6 +206,7 @@ class Ablation:
 
         Raises:
             OSError: a file cannot be written.
+            ValueError: a run of `others` is here as well, or measured something else.
         """
         rows = []
         for name, (title, reference) in ROWS.items():
@@ -213,6 +216,7 @@ class Ablation:
                     validation = read_record(self.newest(name, seed).with_name("validation.json"))
                     row.add(seed, validation, read_record(self.tracked(name, seed)) if self.tracks(name) else None)
             rows.append(row)
+        rows = merge(rows, self.others)
         write_text(self.save_dir / "ladder.json", to_json(rows))
         write_text(self.save_dir / "ladder.md", to_markdown(rows))
         draw_ladder(rows, self.save_dir / "ladder")

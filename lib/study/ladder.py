@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,8 +126,45 @@ def to_json(rows: list[Row]) -> str:
 
 
 def from_json(path: Path) -> list[Row]:
-    """Reads a file of `to_json`. Raises FileNotFoundError if it is missing."""
-    return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    """Reads a file of `to_json`.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        ValueError: it is no such file.
+    """
+    try:
+        rows = [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        complete = all(len(values) == len(row.seeds) for row in rows for values in row.scores.values())
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: expected a ladder.json of tracking/ablation.py: {error}") from error
+    if not complete:
+        raise ValueError(f"{path}: expected a ladder.json with a value of each seed; write it again with --report")
+    return rows
+
+
+def merge(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+    """Returns the rows with the seeds of those in `others` that have the same name, in the order of the seeds.
+
+    Raises:
+        ValueError: a row has a seed twice, or its scores have other names.
+    """
+    rows = list(rows)
+    for other in others:
+        rows = [_merge(row, other) if row.name == other.name else row for row in rows]
+    return rows
+
+
+def _merge(row: Row, other: Row) -> Row:
+    """Returns a row with the seeds of both. Raises ValueError as `merge`."""
+    if common := {*row.seeds} & {*other.seeds}:
+        raise ValueError(f"{row.name}: seed {min(common)} is in two of the tables; name each seed once")
+    if row.seeds and row.scores.keys() != other.scores.keys():
+        raise ValueError(f"{row.name}: scores {sorted(other.scores)}, expected {sorted(row.scores)}")
+    seeds = [*row.seeds, *other.seeds]
+    order = sorted(range(len(seeds)), key=seeds.__getitem__)
+    scores = {name: [*row.scores.get(name, ()), *values] for name, values in other.scores.items()}
+    scores = {name: [values[index] for index in order] for name, values in scores.items()}
+    return Row(row.name, row.title, row.reference, [seeds[index] for index in order], scores)
 
 
 def _value(mean: float, half: float, sign: bool = False) -> str:

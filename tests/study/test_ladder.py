@@ -13,7 +13,7 @@ from lib.models.build import build_model
 from lib.models.weights.read import network_of, read_checkpoint
 from lib.models.weights.report import load_exact
 from lib.study.ablation import Ablation
-from lib.study.ladder import ROWS, Row, difference, draw_ladder, from_json, to_json, to_markdown
+from lib.study.ladder import ROWS, Row, difference, draw_ladder, from_json, merge, to_json, to_markdown
 from lib.train.prerequisites import is_finished, training_order
 from lib.utils.paths import find_weights
 from tests.processes import ROOT, run
@@ -221,6 +221,39 @@ def test_rows_with_different_settings_are_not_mixed(run_command, tmp_path):
     assert done.returncode == 1 and "out/settings.json: expected" in done.stderr and "--save_dir" in done.stderr
     done = run_command("ablation.py", "--save_dir", "new", "--teacher", "no.pth")
     assert done.returncode == 1 and "--teacher no.pth: no such checkpoint" in done.stderr
+
+
+def test_seeds_that_ran_elsewhere_are_merged(tmp_path):
+    both = rows(scratch=[0.3, 0.5, 0.4], joint=[0.6, 0.7, 0.8])
+    parts = [rows(scratch=[], joint=[]) for _ in range(2)]
+    for row, *halves in zip(both, *parts, strict=True):
+        for place, seed in enumerate(row.seeds):
+            validation = {f"{kind}/auc": row.scores[kind][place] / 100 for kind in ("rgbt", "rgbd", "rgbe")}
+            halves[seed == 2].add(seed, validation)
+    path = tmp_path / "ladder.json"
+    path.write_text(to_json(parts[0]))
+    merged = merge(parts[1], from_json(path))  # seeds 1 and 3 are added to 2
+    assert to_markdown(merged) == to_markdown(both) and [row.seeds for row in merged] == [[1, 2, 3]] * 2
+    assert [row.name for row in merge(rows(scratch=[0.1], cmae=[0.2]), both[1:])] == ["scratch", "cmae"]
+    with pytest.raises(ValueError, match="scratch: seed 2 is in two of the tables"):
+        merge(both, parts[1])
+    parts[1][0].scores["sr"] = [50.0]
+    with pytest.raises(ValueError, match=r"scratch: scores \['mean', 'rgbd', 'rgbe', 'rgbt'\], expected .*'sr'"):
+        merge(parts[1], from_json(path))
+
+
+@pytest.mark.parametrize("text", ["[1]", '[{"name": "scratch"}]', "{", '[{"name": "a", "title": "", "reference": ""'])
+def test_a_damaged_table_is_named(run_command, tmp_path, text):
+    (tmp_path / "other.json").write_text(text)
+    done = run_command("ablation.py", "--report", "--save_dir", "out", "--merge", "other.json")
+    assert done.returncode == 1 and "other.json: expected a ladder.json of tracking/ablation.py" in done.stderr
+
+
+def test_a_table_lacks_no_value(tmp_path):
+    path = tmp_path / "other.json"
+    path.write_text('[{"name": "a", "title": "", "reference": "", "seeds": [1, 2], "scores": {"mean": [3.0]}}]')
+    with pytest.raises(ValueError, match="other.json: expected a ladder.json with a value of each seed"):
+        from_json(path)
 
 
 def test_an_experiment_cannot_be_its_own_prerequisite(monkeypatch):
