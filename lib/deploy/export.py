@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from lib.data.crop import CropSpec
 from lib.deploy.metadata import KEY, MEMORY, SUFFIXES, Metadata, template_path
 from lib.deploy.runtime import load_extra
+from lib.models.vit import separate_attention
 from lib.structures import MODALITIES, Pair
 from lib.tracker.forward import join_maps
 from lib.utils.files import atomic_path
@@ -196,7 +197,7 @@ def _write_graph(module: nn.Module, about: Metadata, examples: tuple[Tensor, ...
     onnx = load_extra("onnx")
     load_extra("onnxscript")
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), torch.no_grad(), separate_attention(module):
             program = torch.onnx.export(
                 module.eval(),
                 examples,

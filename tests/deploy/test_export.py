@@ -32,6 +32,7 @@ from lib.deploy.export import (
     example_inputs,
     noise_inputs,
     quantise_static,
+    write_onnx,
 )
 from lib.deploy.metadata import KEY, Metadata, export_hash, parts_of, proof_path, template_path
 from lib.deploy.parity import Parity, check_parity, measure_parity, parity_table, real_crops, success_rate
@@ -331,6 +332,19 @@ def test_two_graphs_are_written_in_int8(videos, tmp_path):
         tracker.track(frames[1])
         maps.append(tracker.last_score_map)
     assert all(0 < np.abs(other - maps[0]).max() < 0.3 for other in maps[2:])
+
+
+@pytest.mark.parametrize("attention", ["joint", "asymmetric"])
+def test_exports_copy_no_queries_keys_and_values(tmp_path, attention):
+    """Three products in place of one: the runtimes copied the parts of its result."""
+    network = build_network("debug", [f"MODEL.BACKBONE.ATTENTION={attention}"], None)
+    before = list(network.model.named_modules())
+    write_onnx(network.model, network.about, tmp_path / "debug.fp32.onnx")
+    assert list(network.model.named_modules()) == before
+    graph = onnx.load(str(tmp_path / "debug.fp32.onnx")).graph
+    sizes = [tuple(tensor.dims) for tensor in graph.initializer]
+    width, depth = network.model.encoder.width, network.model.encoder.depth
+    assert (width, 3 * width) not in sizes and sizes.count((width, width)) >= 4 * depth
 
 
 def test_products_of_the_attention_stay_in_float32(exports, network):

@@ -18,7 +18,7 @@ from lib.models.fusion import FUSIONS
 from lib.models.head import HEADS
 from lib.models.network import box_coverage
 from lib.models.student import Student
-from lib.models.vit import VARIANTS
+from lib.models.vit import VARIANTS, SeparateAttention, separate_attention
 from lib.models.weights.convert import convert
 from lib.models.weights.read import read_checkpoint
 from lib.models.weights.report import load_exact, load_fitting
@@ -163,6 +163,25 @@ def test_joint_attention_equals_attention_over_concatenated_tokens(student):
     first = torch.cat([features["block01/rgb"], features["block01/aux"]], dim=1)
     expected = student.encoder.blocks[1](first)
     torch.testing.assert_close(torch.cat([features["block02/rgb"], features["block02/aux"]], dim=1), expected)
+
+
+@pytest.mark.parametrize("settings", [(), ("MODEL.BACKBONE.ATTENTION=asymmetric",)])
+def test_separate_products_of_the_attention_change_nothing(settings):
+    torch.manual_seed(0)
+    model = build_model(load_config("transcmd", "debug", settings)).eval()
+    before, parameters = list(model.modules()), [name for name, _ in model.named_parameters()]
+    expected = model(*inputs(2)).features["fused"]
+    with separate_attention(model):
+        assert sum(isinstance(module, SeparateAttention) for module in model.modules()) == model.encoder.depth
+        torch.testing.assert_close(model(*inputs(2)).features["fused"], expected, atol=1e-5, rtol=0)
+        attention, tokens = model.encoder.blocks[0].attn, torch.randn(1, 5, model.encoder.width)
+        mask = torch.tril(torch.ones(5, 5, dtype=torch.bool))
+        seen = attention(tokens, attn_mask=mask)
+    assert list(model.modules()) == before and [name for name, _ in model.named_parameters()] == parameters
+    torch.testing.assert_close(seen, model.encoder.blocks[0].attn(tokens, attn_mask=mask), atol=1e-5, rtol=0)
+    with pytest.raises(ZeroDivisionError), separate_attention(model):
+        1 / 0  # noqa: B018
+    assert list(model.modules()) == before
 
 
 # asymmetric attention
