@@ -33,8 +33,11 @@ from lib.utils.paths import epoch_path, results_folder
 FOLDER = "ablation/"  # of the experiments
 SEEDS_APART = 1000  # a run after another one continues with other samples: its seed is so much larger
 HELD_OUT_SEED, HELD_OUT_SEQUENCES = 4000, 8  # of the sequences of each modality that every row tracks
-# Settings of the data with --textures
+# Settings with --textures: the data, and a student that compares the search crop with the target as `nano` does. Without
+# that, 12,000 pairs of photographs teach the small student nothing: IoU 0.15, with any template; with it, 0.40.
 TEXTURED = (
+    "MODEL.FUSION.TYPE=match",
+    "MODEL.TARGET_EMBED=true",
     "DATA.SYNTHETIC=false",
     "DATA.ROOTS.Synthetic={}",
     "DATA.TRAIN.DATASETS_NAME=[Synthetic_train]",
