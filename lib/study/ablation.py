@@ -33,11 +33,8 @@ from lib.utils.paths import epoch_path, results_folder
 FOLDER = "ablation/"  # of the experiments
 SEEDS_APART = 1000  # a run after another one continues with other samples: its seed is so much larger
 HELD_OUT_SEED, HELD_OUT_SEQUENCES = 4000, 8  # of the sequences of each modality that every row tracks
-# Settings with --textures: the data, and a student that compares the search crop with the target as `nano` does. Without
-# that, 12,000 pairs of photographs teach the small student nothing: IoU 0.15, with any template; with it, 0.40.
-TEXTURED = (
-    "MODEL.FUSION.TYPE=match",
-    "MODEL.TARGET_EMBED=true",
+# Settings with --textures
+TEXTURED_DATA = (
     "DATA.SYNTHETIC=false",
     "DATA.ROOTS.Synthetic={}",
     "DATA.TRAIN.DATASETS_NAME=[Synthetic_train]",
@@ -45,6 +42,9 @@ TEXTURED = (
     "DATA.VAL.DATASETS_NAME=[Synthetic_val]",
     "DATA.VAL.DATASETS_RATIO=[1]",
 )
+# A student that compares the search crop with the target, as `nano` does; without that, 12,000 pairs of photographs are
+# too few for it (docs/method.md).
+TEXTURED_MODEL = ("MODEL.FUSION.TYPE=match", "MODEL.TARGET_EMBED=true")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,10 @@ class Ablation:
             raise FileNotFoundError(f"--teacher {self.teacher}: no such checkpoint")
         teacher = str(self.teacher.resolve()) if self.teacher else ""
         settings = {"set": list(self.settings), "teacher": teacher}
-        settings |= {"textures": str(self.textures)} if self.textures else {"train_sequences": self.train_sequences}
+        if self.textures:
+            settings |= {"textures": str(self.textures), "student": list(TEXTURED_MODEL)}
+        else:
+            settings |= {"train_sequences": self.train_sequences}
         path = self.save_dir / "settings.json"
         if path.is_file() and (stored := json.loads(path.read_text(encoding="utf-8"))) != settings:
             raise ValueError(
@@ -177,7 +180,8 @@ class Ablation:
         """Returns the command that tracks the held-out sequences with a trained row."""
         where = ["--checkpoint", self.newest(config, seed), "--save_dir", self.folder(seed), "--threads", 1]
         arguments = [FOLDER + config, "--dataset_name", *KINDS, *where]
-        return tracking_command("test.py", "transcmd", *arguments, settings=[f"DATA.ROOT={self.heldout}"])
+        model = [setting for setting in (*self.student, *self.settings) if setting.startswith("MODEL.")]
+        return tracking_command("test.py", "transcmd", *arguments, settings=[*model, f"DATA.ROOT={self.heldout}"])
 
     def score(self, config: str, seed: int) -> None:
         """Writes the mean success rate of a row over the held-out sequences.
@@ -243,6 +247,11 @@ class Ablation:
         return self.save_dir / f"seed{seed}"
 
     @property
+    def student(self) -> Sequence[str]:
+        """The settings of the network of every row, besides its experiment."""
+        return TEXTURED_MODEL if self.textures else ()
+
+    @property
     def heldout(self) -> Path:
         """The folder of the held-out sequences."""
         return (self.save_dir / "heldout").resolve()
@@ -265,9 +274,9 @@ class Ablation:
         stage = load_config("transcmd", FOLDER + config).TRAIN.STAGE
         cache = self.cache(seed) / f"{depth}{'_pretrain' if stage == 'pretrain' else ''}"
         teacher = [f"TRAIN.TEACHER.CHECKPOINT={self.teacher.resolve()}"] if self.teacher else []
-        data = [line.format(self.textures) for line in TEXTURED] if self.textures else []
+        data = [line.format(self.textures) for line in TEXTURED_DATA] if self.textures else []
         caches = [f"DATA.CACHE={cache}", f"TRAIN.TEACHER.CACHE={cache}/teacher"]
-        return [f"TRAIN.SEED={SEEDS_APART * depth + seed}", *caches, *teacher, *data, *self.settings]
+        return [f"TRAIN.SEED={SEEDS_APART * depth + seed}", *caches, *teacher, *data, *self.student, *self.settings]
 
 
 def depth_of(config: str) -> int:
