@@ -36,8 +36,11 @@ from lib.utils.cli import Parser, integer, run_command
 from lib.utils.misc import set_threads
 
 KINDS = (
-    *(("onnx", "fp32"), ("onnx", "int8-dynamic")),
-    *(("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8-static")),
+    ("onnx", "fp32"),
+    ("onnx", "int8-dynamic"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8-static"),
 )
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")  # worth naming
 MARK = "speed"  # of the table in Markdown files

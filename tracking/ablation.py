@@ -8,8 +8,8 @@ Finished runs are kept. Run the command again to continue, or to add rows or see
 many other runs use the same samples in the same order, and all use the same initial weights for the parameters that
 they share. Samples and teacher outputs are computed once per seed and deleted when the rows of the seed are finished.
 
-The samples are those of drawn data sets, or with --textures those of the data set Synthetic; every row then also tracks
-24 sequences of held-out pictures.
+The samples are those of drawn data sets, or with --textures those of the data set Synthetic. Every row then compares
+the search crop with the target as `nano` does (MODEL.FUSION.TYPE match), and tracks 24 sequences of held-out pictures.
 """
 
 import argparse
@@ -79,6 +79,7 @@ def main() -> int:
     if args.report:
         ablation.report()
         return 0
+    ablation.check_others()
     with lock_folder(args.save_dir, "ablation"):
         ablation.keep_settings()
         if code := ablation.make_data():

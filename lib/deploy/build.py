@@ -174,7 +174,7 @@ def write_kind(source: Path, kind: str, path: Path, calibration: Sequence[Inputs
     """Writes one file of FILES, and the graph of its template, from ONNX in float32. Raises as `write_exports`."""
     if (first := template_path(source)).is_file():
         write_kind(first, kind, template_path(path), calibration)
-        calibration = _with_memory(first, calibration)
+        calibration = _with_memory(first, calibration) if kind == "int8-static" else ()
     else:
         template_path(path).unlink(missing_ok=True)  # of an earlier export
     about = dataclasses.replace(read_about(source), precision=kind)
@@ -198,8 +198,6 @@ def write_kind(source: Path, kind: str, path: Path, calibration: Sequence[Inputs
 
 def _with_memory(path: Path, calibration: Sequence[Inputs]) -> list[Inputs]:
     """Adds to each input what the graph of the template, in float32, gives the other one."""
-    if not calibration:
-        return []
     session = load_session(path)
     names = session.metadata.inputs
     return [{**given, MEMORY: session.run({name: given[name] for name in names})} for given in calibration]

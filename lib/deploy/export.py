@@ -291,9 +291,8 @@ def quantise_dynamic(source: Path, about: Metadata, path: Path) -> None:
 def quantise_static(source: Path, about: Metadata, path: Path, calibration: Sequence[Inputs]) -> None:
     """Writes an ONNX file in int8 with QDQ nodes, whose ranges of activations were measured on `calibration`.
 
-    Products of activations alone, those of the attention, stay in float32: quantising them costs more time than their
-    int8 products save, in both runtimes, and costs accuracy. Inputs are quantised, outputs are not: residual sums and
-    attention then see what was computed, which halves the error and takes no longer.
+    Only the inputs of products with weights are quantised. Their results stay in float32, which halves the error. So do
+    the products inside the attention, which take longer in int8 (docs/deploy.md).
 
     Args:
         about: its inputs are those of this graph; calibration may have more.
@@ -330,7 +329,7 @@ def quantise_static(source: Path, about: Metadata, path: Path, calibration: Sequ
 
 
 def noise_inputs(about: Metadata, number: int, seed: int = 0) -> list[Inputs]:
-    """Returns crops of noise, to show what calibration on anything but real crops costs; else as `real_crops`."""
+    """Returns the same inputs as `real_crops`, with noise for images, to show what such a calibration costs."""
     generator = np.random.default_rng(seed)
     about = dataclasses.replace(about, inputs=BOX_INPUTS)
     found = []

@@ -129,7 +129,7 @@ class OpenVinoSession:
 def _inference_precision(precision: str, capabilities: Sequence[str]) -> str:
     """Returns the precision that OpenVINO shall compute in. By default, it takes bfloat16 wherever the processor can.
 
-    Where a processor has AVX-512 and no products in bfloat16, OpenVINO emulates them, 40 times slower than float32.
+    Where a processor has AVX-512 and no products in bfloat16, OpenVINO emulates them, which takes many times as long.
 
     Args:
         precision: of the export.

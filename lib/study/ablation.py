@@ -99,6 +99,16 @@ class Ablation:
             )
         write_text(path, json.dumps(settings))
 
+    def check_others(self) -> None:
+        """Raises ValueError if a run of `others` is finished here as well, or is to be trained."""
+        for row in self.others:
+            for seed in row.seeds:
+                if (row.name in self.rows and seed in self.seeds) or self.is_finished(row.name, seed):
+                    raise ValueError(
+                        f"--merge: seed {seed} of {row.name} is in the table to add, and also a run of "
+                        f"{self.save_dir}; expected other seeds in --seeds or another --save_dir"
+                    )
+
     def make_data(self) -> int:
         """Makes missing synthetic data sets; returns the exit status of the command, 0 for success.
 
@@ -124,6 +134,7 @@ class Ablation:
 
         Raises:
             ConfigError: an experiment or a setting is invalid.
+            OSError, ValueError: as `fill_caches` and `report`.
         """
         if all(self.is_finished(row, seed) for row in self.rows):
             return []
@@ -213,7 +224,7 @@ class Ablation:
 
         Raises:
             OSError: a file cannot be written.
-            ValueError: a run of `others` is here as well, or measured something else.
+            ValueError: `others` measured something else, or has a run twice.
         """
         rows = []
         for name, (title, reference) in ROWS.items():

@@ -134,11 +134,12 @@ def from_json(path: Path) -> list[Row]:
     """
     try:
         rows = [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-        complete = all(len(values) == len(row.seeds) for row in rows for values in row.scores.values())
-    except (TypeError, AttributeError, ValueError) as error:
+        for row in rows:
+            values = [row.scores[name] for name in (*MODALITIES, "mean", *row.scores)]
+            if row.name not in ROWS or {len(row.seeds)} != {len(scores) for scores in values}:
+                raise ValueError(f"row {row.name}: unknown, or a seed has no value")
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: expected a ladder.json of tracking/ablation.py: {error}") from error
-    if not complete:
-        raise ValueError(f"{path}: expected a ladder.json with a value of each seed; write it again with --report")
     return rows
 
 

@@ -1,5 +1,6 @@
 """The table of an ablation: means, errors, paired differences; and the order in which experiments are trained."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from lib.config import loader
 from lib.config.loader import load_config
 from lib.config.schema import build_defaults
-from lib.models.build import build_model
+from lib.models.build import build_model, network_settings
 from lib.models.weights.read import network_of, read_checkpoint
 from lib.models.weights.report import load_exact
 from lib.study.ablation import Ablation
@@ -242,18 +243,45 @@ def test_seeds_that_ran_elsewhere_are_merged(tmp_path):
         merge(parts[1], from_json(path))
 
 
-@pytest.mark.parametrize("text", ["[1]", '[{"name": "scratch"}]', "{", '[{"name": "a", "title": "", "reference": ""'])
+ROW = '"title": "", "reference": "", "seeds": [1, 2]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[1]", "{", '[{"name": "scratch"}]', '[{"name": "other", "title": "", "reference": "", "scores": {}}]'),
+        f'[{{"name": "scratch", {ROW}, "scores": []}}]',
+        f'[{{"name": "scratch", {ROW}}}]',
+        f'[{{"name": "scratch", {ROW}, "scores": {{"rgbt": [1], "rgbd": [1], "rgbe": [1], "mean": [1]}}}}]',
+    ],
+)
 def test_a_damaged_table_is_named(run_command, tmp_path, text):
     (tmp_path / "other.json").write_text(text)
     done = run_command("ablation.py", "--report", "--save_dir", "out", "--merge", "other.json")
     assert done.returncode == 1 and "other.json: expected a ladder.json of tracking/ablation.py" in done.stderr
 
 
-def test_a_table_lacks_no_value(tmp_path):
-    path = tmp_path / "other.json"
-    path.write_text('[{"name": "a", "title": "", "reference": "", "seeds": [1, 2], "scores": {"mean": [3.0]}}]')
-    with pytest.raises(ValueError, match="other.json: expected a ladder.json with a value of each seed"):
-        from_json(path)
+def test_a_seed_that_ran_elsewhere_is_not_trained_again(run_command, tmp_path):
+    (tmp_path / "other.json").write_text(to_json(rows(joint=[0.5, 0.6])))
+    command = ("ablation.py", "--save_dir", "out", "--merge", "other.json", "--rows", "joint")
+    done = run_command(*command, "--seeds", 2)
+    assert (
+        done.returncode == 1 and "--merge: seed 2 of joint is in the table to add, and also a run of out" in done.stderr
+    )
+    done = run_command(*command, "--report")
+    assert done.returncode == 0 and json.loads((tmp_path / "out/ladder.json").read_text())[0]["seeds"] == [1, 2]
+
+
+def test_the_network_that_tracks_is_the_one_that_was_trained(tmp_path, monkeypatch):
+    ablation = study(tmp_path, textures=Path("/pictures"), settings=["MODEL.HEAD.NUM_CHANNELS=16", "TRAIN.LR=1"])
+    monkeypatch.setattr(Ablation, "newest", lambda *_: tmp_path / "TransCMD_ep0001.pth.tar")
+    command = [str(part) for part in ablation.tracking_command("joint", 1)]
+    settings = [value for key, value in zip(command, command[1:], strict=False) if key == "--set"]
+    trained, tracking = (
+        network_settings(load_config("transcmd", "ablation/joint", values))
+        for values in (ablation.overrides("joint", 1), settings)
+    )
+    assert trained == tracking and trained["MODEL.FUSION.TYPE"] == "match" and "TRAIN.LR=1" not in settings
 
 
 def test_an_experiment_cannot_be_its_own_prerequisite(monkeypatch):
