@@ -50,11 +50,12 @@ def test_students_are_measured_against_ostrack(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- speed -->\nold\n<!-- end of speed -->\nafter\n")
     text = measure("benchmarks/speed.py", "--configs", "debug", "--rounds", 1, "--frames", 2, "--insert", page)
-    kinds = ["PyTorch fp32", "onnx fp32", "onnx int8-dynamic", "openvino fp32", "openvino bf16"]
+    kinds = ["PyTorch fp32", "onnx fp32", "onnx int8-dynamic", "openvino fp32", "openvino bf16", "openvino int8-static"]
     names = ["ostrack-256", *(f"debug, {kind}" for kind in kinds)]
     rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")][2:]
     assert [row[0].strip() for row in rows] == names and rows[0][3].startswith(" 1.000 ")
-    assert all(float(row[1]) > float(row[2]) > 0 and int(row[5]) > 0 and int(row[6]) > 0 for row in rows)
+    assert all(float(row[2]) > 0 and int(row[5]) > 0 and int(row[6]) > 0 for row in rows)
+    assert all(float(row[1]) > float(row[2]) for row in rows if "fp32" in row[0])  # the floor is one of float32
     assert re.search(
         r"^\d{4}-\d\d-\d\d, 1 thread, .+ \(.+\), float32 products at [\d.]+ GMAC/s, torch [\d.]+\.$", text, re.MULTILINE
     )
