@@ -50,6 +50,11 @@ def test_the_ladder_in_the_docs_has_the_intervals_of_its_file():
         assert f"{mean:+.2f} ± {half:.2f}" == words and words in " ".join(text.split())
 
 
+def test_the_second_ladder_in_the_docs_is_that_of_its_file():
+    table = to_markdown(from_json(ROOT / "docs/results/second_ladder.json")).split("\n\n")[0]
+    assert table in (ROOT / "docs/method.md").read_text(encoding="utf-8")
+
+
 def test_differences_are_paired_by_seed():
     scratch, joint = rows(scratch=[0.2, 0.5, 0.8], joint=[0.3, 0.6, 0.9])
     mean, error = difference(joint, scratch)
