@@ -129,13 +129,14 @@ class OpenVinoSession:
 def _inference_precision(precision: str, capabilities: Sequence[str]) -> str:
     """Returns the precision that OpenVINO shall compute in. By default, it takes bfloat16 wherever the processor can.
 
+    In int8-static, this is the precision of what is not quantised, above all of the products inside the attention.
     Where a processor has AVX-512 and no products in bfloat16, OpenVINO emulates them, which takes many times as long.
 
     Args:
         precision: of the export.
         capabilities: OpenVINO's names of what the processor can.
     """
-    return "bf16" if precision == "bf16" and "BF16" in capabilities else "f32"
+    return "bf16" if precision in ("bf16", "int8-static") and "BF16" in capabilities else "f32"
 
 
 SESSIONS = {"onnx": OnnxSession, "openvino": OpenVinoSession}

@@ -215,8 +215,11 @@ def test_openvino_emulates_no_bfloat16(exports):
     assert _inference_precision("bf16", ["FP32", "INT8", "BF16"]) == "bf16"
     assert _inference_precision("bf16", ["FP32", "INT8"]) == "f32"
     assert _inference_precision("fp32", ["FP32", "BF16"]) == "f32"
+    assert _inference_precision("int8-static", ["FP32", "INT8", "BF16"]) == "bf16"  # what is not quantised
+    assert _inference_precision("int8-static", ["FP32", "INT8"]) == "f32"
     able = "BF16" in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    for precision, expected in (("bf16", "bf16" if able else "f32"), ("fp32", "f32")):
+    best = "bf16" if able else "f32"
+    for precision, expected in (("bf16", best), ("int8-static", best), ("fp32", "f32")):
         network = load_session(exports / f"nano.{precision}.xml")._request.get_compiled_model()
         assert network.get_property("INFERENCE_PRECISION_HINT").get_type_name() == expected
 
