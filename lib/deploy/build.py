@@ -248,7 +248,7 @@ def load_benchmarks(config: str, roots: Sequence[str], names: Sequence[str]) -> 
                 here[f"{Path(root).name}/{name}"] = load_dataset(name, build_store(cfg, name))
         if not here:
             raise FileNotFoundError(
-                f"--data {root}: none of {shorten(names)} is there; write synthetic data with "
+                f"{root}: none of {shorten(names)} is there; write synthetic data with "
                 f"tracking/make_demo_data.py --output {root}, or name the folder of the data sets"
             )
         found |= here

@@ -43,7 +43,7 @@ class Counts:
         )
         found = [f"{number} {words}" for number, words in parts if number]
         found += [f"{self.aux_unused} auxiliary images unused (their stream is faster)"] if self.aux_unused else []
-        lines = [f"{self.moments} frames{': ' if found else ''}{', '.join(found)}"]
+        lines = [f"{self.moments} frame{'s' * (self.moments != 1)}{': ' if found else ''}{', '.join(found)}"]
         if self.sizes:
             (width, height), (aux_width, aux_height) = self.sizes
             line = f"auxiliary images of {aux_width}x{aux_height} pixels were scaled to {width}x{height}"

@@ -573,7 +573,7 @@ def test_wrong_exports_are_one_line(tmp_path, demo_data, run_command):
         (
             ["--config", "nano", "--data", "nowhere"],
             1,
-            ["--data nowhere: none of LasHeR, DepthTrack", "make_demo_data.py"],
+            ["nowhere: none of LasHeR, DepthTrack", "make_demo_data.py"],
         ),
         (["--config", "tiny", "--data", demo_data], 1, ["no such checkpoint", "--config tiny"]),
         (["--config", "nano", "--data", demo_data, "--format", "tflite"], 2, ["--format: invalid choice: 'tflite'"]),
