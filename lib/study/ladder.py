@@ -34,7 +34,8 @@ CONTROLS = {
     "fused": ("fused output for MPSD", "mpsd"),
 }
 ROWS = {**LADDER, **CONTROLS}
-COMPLETE = ("response", "cmae")  # the distilled student, and the same one without a teacher
+# The distilled student and the same one without a teacher, with as many pairs: with CMAE, and without it.
+COMPLETE = (("response", "cmae"), ("without_cmae", "joint_longer"))
 
 
 @dataclass
@@ -91,7 +92,7 @@ def difference(row: Row, reference: Row, name: str = "mean") -> tuple[float, flo
 
 
 def to_markdown(rows: list[Row]) -> str:
-    """Returns the table, one line per row with a run, per cent; below it, the effect of the complete distillation.
+    """Returns the table, one line per row with a run, per cent; below it, what the complete distillation is worth.
 
     Raises:
         ValueError: a row and its reference have no seed in common.
@@ -110,9 +111,9 @@ def to_markdown(rows: list[Row]) -> str:
         cells.append(against.title if against else "")
         cells += [_value(*difference(row, against, name), sign=True) if against else "" for name in names]
         lines.append(_line([*cells, str(len(row.seeds))]))
-    if all(name in done for name in COMPLETE):
-        distilled, alone = (done[name] for name in COMPLETE)
-        lines += ["", f"{distilled.title} against {alone.title}: {_value(*difference(distilled, alone), sign=True)}"]
+    for distilled, alone in ((done[a], done[b]) for a, b in COMPLETE if {a, b} <= done.keys()):
+        text = f"{distilled.title} against {alone.title}: {_value(*difference(distilled, alone), sign=True)}"
+        lines += ["", f"{text}; SR {_value(*difference(distilled, alone, 'sr'), sign=True)}" if tracked else text]
     return "\n".join(lines) + "\n"
 
 

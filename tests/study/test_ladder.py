@@ -81,7 +81,7 @@ def test_table_plot_and_file_are_written(tmp_path):
 
 def test_the_success_rate_of_tracking_has_its_own_column_and_difference():
     made = []
-    for name, rates in (("cmae", [30.0, 40.0]), ("scfd", [32.0, 46.0])):
+    for name, rates in (("cmae", [30.0, 40.0]), ("scfd", [32.0, 46.0]), ("response", [33.0, 47.0])):
         row = Row(name, *ROWS[name])
         for seed, rate in enumerate(rates, start=1):
             row.add(seed, validation(0.5), {"sr": rate})
@@ -91,7 +91,8 @@ def test_the_success_rate_of_tracking_has_its_own_column_and_difference():
     half = 12.706 * 2 / np.sqrt(2) * np.sqrt(2)  # t of one degree of freedom, times the standard error of 2 and 6
     assert lines[3].startswith("| + SCFD | 50.00 ± 0.00 |")
     assert lines[3].endswith(f"| + CMAE | +0.00 ± 0.00 | +4.00 ± {half:.2f} | 2 |")
-    assert len({line.count("|") for line in lines}) == 1
+    assert lines[-1] == f"+ response (all) against + CMAE: +0.00 ± 0.00; SR +5.00 ± {half:.2f}"
+    assert len({line.count("|") for line in lines[:-2]}) == 1
 
 
 def study(tmp_path, **changes) -> Ablation:
@@ -138,6 +139,8 @@ def test_the_complete_distillation_is_compared_with_training_without_a_teacher()
     text = to_markdown(rows(cmae=[0.2, 0.4], response=[0.3, 0.6]))
     assert text.splitlines()[-1] == "+ response (all) against + CMAE: +15.00 ± 63.53"
     assert "against + CMAE:" not in to_markdown(rows(cmae=[0.2, 0.4]))
+    text = to_markdown(rows(joint_longer=[0.3, 0.5], without_cmae=[0.4, 0.7]))
+    assert text.splitlines()[-1] == "all without CMAE against joint attention, three times as long: +15.00 ± 63.53"
 
 
 def test_every_row_has_an_experiment_and_a_reference():
