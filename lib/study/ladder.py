@@ -102,19 +102,22 @@ def to_markdown(rows: list[Row]) -> str:
     header = ["row", "AUC", "RGB-T", "RGB-D", "RGB-E", *["SR"] * tracked, "against", "difference"]
     header += ["difference in SR"] * tracked + ["seeds"]
     words = {"row", "against"}
+    names = ["mean", *["sr"] * tracked]
     lines = [_line(header), _line(["---" if name in words else "---:" for name in header])]
     for row in done.values():
         cells = [row.title, _value(*row.mean()), *(f"{row.mean(m)[0]:.1f}" for m in MODALITIES)]
         cells += [_value(*row.mean("sr"))] if tracked else []
         against = done.get(row.reference)
-        names = ("mean", "sr") if tracked else ("mean",)
-        cells.append(against.title if against else "")
-        cells += [_value(*difference(row, against, name), sign=True) if against else "" for name in names]
+        cells += [against.title, *_differences(row, against, names)] if against else ["", *[""] * len(names)]
         lines.append(_line([*cells, str(len(row.seeds))]))
     for distilled, alone in ((done[a], done[b]) for a, b in COMPLETE if {a, b} <= done.keys()):
-        text = f"{distilled.title} against {alone.title}: {_value(*difference(distilled, alone), sign=True)}"
-        lines += ["", f"{text}; SR {_value(*difference(distilled, alone, 'sr'), sign=True)}" if tracked else text]
+        text = "; SR ".join(_differences(distilled, alone, names))
+        lines += ["", f"{distilled.title} against {alone.title}: {text}"]
     return "\n".join(lines) + "\n"
+
+
+def _differences(row: Row, reference: Row, names: Sequence[str]) -> list[str]:
+    return [_value(*difference(row, reference, name), sign=True) for name in names]
 
 
 def _line(cells: list[str]) -> str:

@@ -573,7 +573,12 @@ def test_wrong_exports_are_one_line(tmp_path, demo_data, run_command):
         (
             ["--config", "nano", "--data", "nowhere"],
             1,
-            ["nowhere: none of LasHeR, DepthTrack", "make_demo_data.py"],
+            ["error: nowhere: none of LasHeR, DepthTrack", "make_demo_data.py"],
+        ),
+        (
+            ["--config", "nano", "--data", demo_data, "--precision", "int8", "--calibration_data", "nowhere"],
+            1,
+            ["error: nowhere: none of LasHeR_train, DepthTrack_train", "make_demo_data.py"],
         ),
         (["--config", "tiny", "--data", demo_data], 1, ["no such checkpoint", "--config tiny"]),
         (["--config", "nano", "--data", demo_data, "--format", "tflite"], 2, ["--format: invalid choice: 'tflite'"]),
