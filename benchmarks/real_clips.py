@@ -48,7 +48,9 @@ frame, the first one included. A tracker without training and NanoTrack see RGB 
 
 These are a few clips in the layouts of LasHeR, DepthTrack and VisEvent, not the test sets of these benchmarks. Those of
 RGB-T are real aligned pairs of stills under a simulated camera, in which first the visible light and later the thermal
-contrast fades. Those of RGB-D are parts of one real recording. The events of RGB-E are simulated from real video.
+contrast fades. In 81 of their 720 frames (44 of them in stander_night), the target touches the left or upper edge of
+the image: LasHeR's rules count such a frame as a miss in SR, but not in PR, whatever the tracker says. Those of RGB-D
+are parts of one real recording. The events of RGB-E are simulated from real video.
 """
 
 logger = logging.getLogger(__name__)
