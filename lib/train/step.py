@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -196,6 +197,9 @@ def _wrap(task: Task, device: torch.device) -> nn.Module:
     """Returns the task, or its distributed wrapper if there are several processes."""
     if distributed.world_size() == 1:
         return task
+    # The gradients of the last 1x1 convolutions have another memory order than the weights. They are a few numbers: the
+    # copy costs nothing, and each process would warn of it.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     return DistributedDataParallel(task, device_ids=[device.index] if device.type == "cuda" else None)
 
 
