@@ -41,10 +41,14 @@ def draw(scene: Scene, t: float, view: View, with_aux: bool = True) -> Drawing:
     with_aux = with_aux and scene.modality != "rgbe"
     drawing = _draw_background(scene, t, view, with_aux)
     layers = scene.layers
+    aux = layers.aux.copy()
     matrices = scene.places(np.array([t, t - 1]))
     matrices *= view.scale
     matrices[..., 2] -= np.array([view.x, view.y]) * view.scale + 0.5  # to indices of pixels
     steps = (matrices[0, :, :, 2] - matrices[1, :, :, 2]) * scene.sensor["exposure"]
+    if scene.aux_map.planes is not None:
+        feet = matrices[0, :, :, 2] + [0, 1] * np.abs(matrices[0, :, 1:, :2]).max(axis=(1, 2))[:, None]
+        aux[:, 0] *= scene.aux_map.distance(*feet.T, _picture_from_drawing(scene.camera.at(t), view))
     blurs = np.hypot(layers.blur * view.scale, FEATHER)
     shown = layers.paint_rgb | (layers.paint_aux & with_aux)
     windows = _windows(layers, matrices[0], 2.5 * blurs + np.abs(steps).max(axis=1) / 2 + 2, view, shown)
@@ -60,7 +64,7 @@ def draw(scene: Scene, t: float, view: View, with_aux: bool = True) -> Drawing:
         rgba = cv2.GaussianBlur(rgba, (0, 0), float(blurs[row]))
         if (kernel := _line(*_whole(steps[row]))) is not None:
             rgba = cv2.filter2D(rgba, -1, kernel, borderType=cv2.BORDER_CONSTANT)
-        _blend(drawing, layers, row, window, rgba, opacity[row])
+        _blend(drawing, layers, row, window, rgba, aux[row], opacity[row])
     return drawing
 
 
@@ -87,11 +91,13 @@ def _draw_background(scene: Scene, t: float, view: View, with_aux: bool) -> Draw
         aux = cv2.warpAffine(thermal, matrix, size, flags=SAMPLED, borderMode=cv2.BORDER_REFLECT_101)
         aux = aux.astype(np.float32)
     elif with_aux:
-        mix, levels, slope, _ = scene.aux_map
         side = max(3, int(4 * view.scale) | 1)
-        aux = cv2.LUT(cv2.transform(cv2.blur(rgb, (side, side)), mix), levels)
-        rows = (np.arange(view.height, dtype=np.float32) / view.scale + view.y) / HEIGHT - 0.5
-        aux += np.float32(slope) * rows[:, None]
+        aux = cv2.LUT(cv2.transform(cv2.blur(rgb, (side, side)), scene.aux_map.mix), scene.aux_map.levels)
+        x, y = np.arange(view.width, dtype=np.float32), np.arange(view.height, dtype=np.float32)[:, None]
+        if scene.aux_map.planes is None:
+            aux += np.float32(scene.aux_map.slope) * ((y / view.scale + view.y) / HEIGHT - 0.5)
+        else:
+            aux *= scene.aux_map.distance(x, y, _picture_from_drawing(camera, view))
     # What the middle of the view shows has moved by `step` in the drawing while the shutter was open.
     middle = np.array([view.x + view.width / view.scale / 2, view.y + view.height / view.scale / 2, 1])
     step = np.linalg.solve(camera[:, :2], (camera - before) @ middle) * view.scale * scene.sensor["exposure"]
@@ -185,9 +191,15 @@ def _warp(thing: Thing, matrix: np.ndarray, bend: tuple, window: tuple[int, int,
 
 
 def _blend(
-    drawing: Drawing, layers: Layers, row: int, window: tuple[int, int, int, int], rgba: np.ndarray, opacity: np.ndarray
+    drawing: Drawing,
+    layers: Layers,
+    row: int,
+    window: tuple[int, int, int, int],
+    rgba: np.ndarray,
+    aux: np.ndarray,
+    opacity: np.ndarray,
 ) -> None:
-    """Blends one layer into both parts of a drawing."""
+    """Blends one layer, with the auxiliary value `aux`, into both parts of a drawing."""
     x0, y0, x1, y1 = window
     alpha = rgba[..., 3].astype(np.float32)
     alpha *= np.float32(1 / 255)
@@ -197,7 +209,7 @@ def _blend(
         part += opacity[0] * (colours - part * alpha[..., None])
     if drawing.aux is not None and layers.paint_aux[row]:
         part = drawing.aux[y0:y1, x0:x1]
-        part += opacity[1] * (_aux_values(layers.things[row], layers.aux[row], rgba, alpha) - part * alpha)
+        part += opacity[1] * (_aux_values(layers.things[row], aux, rgba, alpha) - part * alpha)
 
 
 def _aux_values(thing: Thing, aux: np.ndarray, rgba: np.ndarray, alpha: np.ndarray) -> np.ndarray:

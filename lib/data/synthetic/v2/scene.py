@@ -15,7 +15,7 @@ import numpy as np
 from lib.data.synthetic.v2.patches import salient_patch
 from lib.data.synthetic.v2.textures import Picture, Textures, Thing
 
-VERSION = 2  # increase with any change of the data, and repeat the reported measurements
+VERSION = 2  # what is drawn from a seed; smaller changes increase `textures.REVISION`
 WIDTH, HEIGHT, FRAMES = 480, 360, 80
 MIDDLE = np.array([WIDTH, HEIGHT]) / 2
 MODALITIES = ("rgbt", "rgbd", "rgbe")
@@ -86,7 +86,7 @@ class Layers(NamedTuple):
     # appearance
     colours: np.ndarray  # (L, 3, 4) float32: RGB from (R, G, B, alpha), all multiplied by alpha
     blur: np.ndarray  # (L,) standard deviation in image pixels
-    aux: np.ndarray  # (L, 3) auxiliary value: level, gain of the texture, height of the relief
+    aux: np.ndarray  # (L, 3) auxiliary value: level (depth: ratio to what is behind), gain of the texture, relief
     paint_rgb: np.ndarray  # (L,) bool; False: the background shows the thing already
     paint_aux: np.ndarray  # (L,) bool
 
@@ -173,9 +173,17 @@ class AuxMap(NamedTuple):
     """How the auxiliary values of a photograph follow from its colours: thermal grey levels, or millimetres."""
 
     mix: np.ndarray  # (1, 3) weights of R, G, B
-    levels: np.ndarray  # (256,) float32
-    slope: float  # change from the top to the bottom of the image
-    level: float  # the mean
+    levels: np.ndarray  # (256,) float32; of depth: ratio to the distance of the planes
+    slope: float  # of thermal: change from the top to the bottom of the image
+    level: float  # the mean; of depth: the distance of the wall
+    planes: np.ndarray | None = None  # (P, 3) of depth: 1 / distance is the largest planes @ (x, y, 1) in the picture
+
+    def distance(self, x: np.ndarray, y: np.ndarray, picture: np.ndarray) -> np.ndarray:
+        """Returns the distance of the nearest plane in millimetres; `picture` maps (x, y) to the picture, (2, 3)."""
+        nearness = np.float32(0.4 / self.level)
+        for a, b, c in (self.planes @ np.vstack([picture, [0, 0, 1]])).astype(np.float32):
+            nearness = np.maximum(nearness, a * x + (b * y + c))
+        return 1 / nearness
 
 
 def make_scene(textures: Textures, seed: int, index: int) -> Scene:
@@ -200,6 +208,10 @@ def make_scene(textures: Textures, seed: int, index: int) -> Scene:
     if natural:
         layers = _join_background(layers, target, anchor, bool(picture.thermal is None and rng.random() < 0.5))
     clock, sign = _wave(rng, np.array(rng.random() < 0.6), 25, 120), int(rng.choice([-1, 1]))
+    faults = str(rng.choice(RGB_FAULTS)), str(rng.choice(AUX_FAULTS[modality]))
+    sensor, shift = _make_sensor(rng), rng.normal(0, 1.2, 2) * (rng.random() < 0.6)
+    if modality == "rgbd":
+        sensor |= {"holes": float(rng.uniform(1.3, 2.5)), "limit_change": float(rng.choice([0, 0.1, 0.25]))}
     return Scene(
         key=(*key, 1),
         modality=modality,
@@ -209,11 +221,11 @@ def make_scene(textures: Textures, seed: int, index: int) -> Scene:
         layers=layers,
         target=target,
         # An event camera does not see what stands still: the other camera must not be blind as well.
-        rgb_fault=Fault(str(rng.choice(RGB_FAULTS)), clock, sign, 0.7 if modality == "rgbe" else 1.0),
-        aux_fault=Fault(str(rng.choice(AUX_FAULTS[modality])), clock, -sign),
-        sensor=_make_sensor(rng),
+        rgb_fault=Fault(faults[0], clock, sign, 0.7 if modality == "rgbe" else 1.0),
+        aux_fault=Fault(faults[1], clock, -sign),
+        sensor=sensor,
         aux_map=aux_map,
-        shift=rng.normal(0, 1.2, 2) * (rng.random() < 0.6),
+        shift=shift,
     )
 
 
@@ -265,11 +277,21 @@ def _aux_map(rng: np.random.Generator, modality: str, picture: Picture) -> AuxMa
     curve = np.interp(np.arange(256), np.linspace(0, 255, 5), rng.uniform(-1, 1, 5))
     if modality == "rgbd":
         level = float(rng.uniform(1200, 5000))
-        levels, slope = level * (1 + 0.12 * curve), -level * float(rng.uniform(0, 0.35))
-    else:
-        level = float(rng.uniform(70, 160)) if picture.thermal is None else float(picture.thermal[::8, ::8].mean())
-        levels, slope = level + rng.uniform(10, 60) * curve, float(rng.uniform(-20, 20))
+        ratios = (1 + rng.choice([0.03, 0.08, 0.2]) * curve).astype(np.float32)
+        return AuxMap(mix, ratios, 0.0, level, _planes(rng, level, picture))
+    level = float(rng.uniform(70, 160)) if picture.thermal is None else float(picture.thermal[::8, ::8].mean())
+    levels, slope = level + rng.uniform(10, 60) * curve, float(rng.uniform(-20, 20))
     return AuxMap(mix, levels.astype(np.float32), slope, level)
+
+
+def _planes(rng: np.random.Generator, level: float, picture: Picture) -> np.ndarray:
+    """Returns a wall, often seen from the side, and in most scenes a floor or a table below it, (2, 3)."""
+    height, width = picture.rgb.shape[:2]
+    side = rng.uniform(-0.6, 0.6) * (rng.random() < 0.5)
+    edge, steep = rng.uniform(0, 0.8), rng.uniform(0.3, 3) * (rng.random() < 0.75)
+    wall = (side / width, 0, 1 - side / 2)
+    floor = (0, steep / height, 1 - steep * edge)
+    return np.array([wall, floor]) / level
 
 
 def _make_camera(rng: np.random.Generator, anchor: np.ndarray, zoom: float, natural: bool, modality: str) -> Camera:
@@ -361,10 +383,10 @@ def _paint(
     shift = (goal - (matrix @ own[..., None])[..., 0]) / 255  # alpha, at most 255, is the homogeneous coordinate
     colours = np.concatenate([matrix, shift[..., None]], axis=-1).astype(np.float32)
     if modality == "rgbd":
-        aux = np.stack(
-            [aux_map.level * rng.uniform(0.4, 0.95, count), rng.normal(0, 1.5, count), -rng.uniform(0, 300, count)],
-            axis=-1,
-        )
+        # A thing stands on what is behind its foot, or before it: often it is hardly nearer.
+        nearer = 0.6 * rng.random(count) ** 2
+        gain, relief = aux_map.level * rng.normal(0, 5e-4, count), aux_map.level * rng.uniform(-0.1, 0, count)
+        aux = np.stack([1 - nearer, gain, relief], axis=-1)
     else:
         step = rng.uniform(15, 110, count) * np.where(rng.random(count) < 0.7, 1, -0.7)
         level = np.clip(aux_map.level + step, 5, 250)

@@ -101,7 +101,8 @@ def _depth(scene: Scene, t: int, view: View, aux: np.ndarray) -> np.ndarray:
     depth = np.rint(aux * (1 / step + noise / step * random)) * step
     # No reading: in patches, next to steep edges on one side, where the projector's light is blocked, and at random.
     patches = _noise(aux.shape, (scene.key[-2] * 37 + view.y, view.x), smooth=True)
-    missing = (patches > 2.3 - 1.8 * fault.strength(t, "holes")) | (_noise(aux.shape, starts[1]) > 2.9)
+    level = sensor["holes"] + (0.5 - sensor["holes"]) * fault.strength(t, "holes")
+    missing = (patches > level) | (_noise(aux.shape, starts[1]) > 2.9)
     if sensor["edge_holes"]:
         width = max(1, round(3 * view.scale))
         missing[:, width:] |= (aux[:, width:] - aux[:, :-width] > 0.06 * aux[:, width:]) & (
@@ -111,9 +112,13 @@ def _depth(scene: Scene, t: int, view: View, aux: np.ndarray) -> np.ndarray:
     return np.clip(depth, 0, DEPTH_LIMIT_MM, out=depth).astype(np.uint16)
 
 
-def depth_picture(scene: Scene, depth: np.ndarray) -> np.ndarray:
-    """Maps depth to colours as `lib.data.image.colormap_depth` does, with a limit that is the same in all crops."""
-    limit = scene.aux_map.level * scene.sensor["limit"]
+def depth_picture(scene: Scene, t: int, depth: np.ndarray) -> np.ndarray:
+    """Maps depth to colours as `lib.data.image.colormap_depth` does, with a limit that is the same in all crops.
+
+    The real limit follows from the content of each image: it changes when the camera turns.
+    """
+    turn = scene.sensor["limit_change"] * math.sin(2 * math.pi * t / FRAMES + scene.key[-2])
+    limit = scene.aux_map.level * scene.sensor["limit"] * math.exp(turn)
     levels = np.minimum(depth * np.float32(255 / limit), 255).astype(np.uint8)
     return cv2.applyColorMap(levels, cv2.COLORMAP_JET)
 

@@ -115,7 +115,7 @@ def draw_view(scene: Scene, t: int, view: View) -> Frame:
     """Draws both images of a part of a frame; what lies outside the image is black."""
     rgb, aux = draw_raw(scene, t, view)
     if scene.modality == "rgbd":
-        aux = sensors.hide_outside(sensors.depth_picture(scene, aux), render.inside(view))
+        aux = sensors.hide_outside(sensors.depth_picture(scene, t, aux), render.inside(view))
     elif aux.ndim == 2:
         aux = cv2.cvtColor(aux, cv2.COLOR_GRAY2RGB)
     return Frame(rgb, aux)

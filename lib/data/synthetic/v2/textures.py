@@ -14,6 +14,7 @@ from lib.data.image import decode_color
 from lib.data.storage import Store
 from lib.data.synthetic import appearance
 
+REVISION = 2  # increase with any change of what is drawn from the pictures, and repeat the reported measurements
 MIN_CUTOUT, MIN_PHOTOGRAPH = 24, 48  # shorter side, pixels
 MIN_COVER = 0.05  # share of a cut-out's pixels that are opaque
 PIECES = 300  # rounded pieces of photographs that serve as things
@@ -55,7 +56,7 @@ class Textures:
 
     Attributes:
         things: cut-outs, and things drawn as in version 1. `pieces`: rounded pieces of the photographs.
-        index: sha256 of the pictures' keys and contents.
+        index: sha256 of REVISION and of the pictures' keys and contents.
 
     Raises:
         FileNotFoundError: a picture is missing.
@@ -64,7 +65,7 @@ class Textures:
 
     def __init__(self, store: Store, keys: TextureKeys):
         self.store, self.keys, self.split = store, keys, keys.split
-        digest = hashlib.sha256(repr(keys).encode())
+        digest = hashlib.sha256(repr((REVISION, keys)).encode())
         store = _NotedStore(store, digest)
         self.things = [read_thing(store, key) for key in keys.cutouts] + _draw_things(keys.split)
         self.photographs = [Picture(_stem(key), _read_photograph(store, key)) for key in keys.photographs]
