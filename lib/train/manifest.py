@@ -83,8 +83,8 @@ def check_textures(before: dict[str, Any], now: dict[str, Any], path: Path) -> N
             f"{name.removeprefix('TRAIN.')} {known[name][:8]} (now {found[name][:8]})" for name in changed
         )
         raise ValueError(
-            f"{path}: written with other textures: {digests}; expected the same pictures: set DATA.ROOTS to their "
-            "folder, or use --finetune"
+            f"{path}: written with other textures, or by another version of what draws them: {digests}; expected the "
+            "same pictures: set DATA.ROOTS to their folder, take the code of that time, or use --finetune"
         )
 
 

@@ -19,7 +19,7 @@ from lib.data.processing import Processing
 from lib.data.sampler import PairSampler, SampleKey
 from lib.data.storage import DiskStore
 from lib.data.synthetic.v2 import DrawnSequence, Textures
-from lib.data.synthetic.v2.render import WHOLE, draw
+from lib.data.synthetic.v2.render import WHOLE, View, draw
 from lib.data.synthetic.v2.scene import FRAMES, HEIGHT, WIDTH
 from lib.results.raw import read_boxes
 from lib.running.group import Job
@@ -140,6 +140,42 @@ def test_a_third_of_the_targets_belongs_to_the_background(textures):
     assert min(crowd) >= 8  # spread over 49 target areas, of which a search crop shows 16
     of_its_kind = [sum(t is s.layers.things[s.target] for t in s.layers.things) - 1 for s in scenes]
     assert np.mean(of_its_kind) > 2
+
+
+def depth_scenes(textures, count: int) -> list:
+    return [DrawnSequence(textures, 0, index).scene for index in range(1, 3 * count, 3)]
+
+
+def test_depth_does_not_depend_on_the_part_that_is_drawn(textures):
+    for scene in depth_scenes(textures, 8):
+        whole = draw(scene, 30, WHOLE).aux
+        part = draw(scene, 30, View(100, 80, 1, 200, 150)).aux
+        error = np.abs(part / whole[80:230, 100:300] - 1)
+        assert np.median(error) < 1e-3 and np.percentile(error, 95) < 0.02
+        small = draw(scene, 30, View(100, 80, 0.5, 100, 75)).aux
+        error = np.abs(small / cv2.resize(whole[80:230, 100:300], (100, 75), interpolation=cv2.INTER_AREA) - 1)
+        assert np.median(error) < 0.02
+
+
+def test_depth_has_floors_and_things_that_stand_on_them(textures):
+    """A target is not always the nearest thing by far: at its foot, it is often hardly nearer than what is behind."""
+    spans, ratios = [], []
+    for scene in depth_scenes(textures, 60):
+        nothing = np.zeros(len(scene.layers.things), bool)
+        room = draw(replace(scene, layers=scene.layers._replace(paint_rgb=nothing, paint_aux=nothing)), 30, WHOLE).aux
+        assert room.min() > 100 and room.max() < 16_000
+        spans.append(np.percentile(room, 95) / np.percentile(room, 5))
+        if scene.path is not None:
+            alone = nothing.copy()
+            alone[scene.target] = True
+            target = draw(replace(scene, layers=scene.layers._replace(paint_aux=alone)), 30, WHOLE).aux
+            x, y, w, h = scene.boxes_xywh(np.array([30]))[0].round().astype(int)
+            foot = min(y + h, HEIGHT - 1)
+            inside, behind = target[y : y + h, x : x + w], room[foot - 3 : foot, x : x + w]
+            ratios.append(np.median(inside[inside != room[y : y + h, x : x + w]]) / np.median(behind))
+    assert min(spans) < 1.3 and np.median(spans) > 1.4
+    assert 0.3 < min(ratios) and max(ratios) < 1.35
+    assert np.percentile(ratios, 20) < 0.75 and np.percentile(ratios, 60) > 0.85
 
 
 def test_the_two_sensors_never_fail_at_once(textures):
