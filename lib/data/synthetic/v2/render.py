@@ -41,14 +41,11 @@ def draw(scene: Scene, t: float, view: View, with_aux: bool = True) -> Drawing:
     with_aux = with_aux and scene.modality != "rgbe"
     drawing = _draw_background(scene, t, view, with_aux)
     layers = scene.layers
-    aux = layers.aux.copy()
     matrices = scene.places(np.array([t, t - 1]))
+    levels = scene.aux_levels(t, matrices[0])
     matrices *= view.scale
     matrices[..., 2] -= np.array([view.x, view.y]) * view.scale + 0.5  # to indices of pixels
     steps = (matrices[0, :, :, 2] - matrices[1, :, :, 2]) * scene.sensor["exposure"]
-    if scene.aux_map.planes is not None:
-        feet = matrices[0, :, :, 2] + [0, 1] * np.abs(matrices[0, :, 1:, :2]).max(axis=(1, 2))[:, None]
-        aux[:, 0] *= scene.aux_map.distance(*feet.T, _picture_from_drawing(scene.camera.at(t), view))
     blurs = np.hypot(layers.blur * view.scale, FEATHER)
     shown = layers.paint_rgb | (layers.paint_aux & with_aux)
     windows = _windows(layers, matrices[0], 2.5 * blurs + np.abs(steps).max(axis=1) / 2 + 2, view, shown)
@@ -64,7 +61,7 @@ def draw(scene: Scene, t: float, view: View, with_aux: bool = True) -> Drawing:
         rgba = cv2.GaussianBlur(rgba, (0, 0), float(blurs[row]))
         if (kernel := _line(*_whole(steps[row]))) is not None:
             rgba = cv2.filter2D(rgba, -1, kernel, borderType=cv2.BORDER_CONSTANT)
-        _blend(drawing, layers, row, window, rgba, aux[row], opacity[row])
+        _blend(drawing, layers, row, window, rgba, levels[row], opacity[row])
     return drawing
 
 
@@ -79,7 +76,8 @@ def _draw_background(scene: Scene, t: float, view: View, with_aux: bool) -> Draw
     ratio = scene.camera.zoom / view.scale  # pixels of the picture per pixel of the drawing
     level = _level(ratio)
     camera, before = scene.camera.at(np.array([t, t - 1]))
-    matrix = _picture_from_drawing(camera, view) * 0.5**level
+    whole = _picture_from_drawing(camera, view)
+    matrix = whole * 0.5**level
     matrix[:, 2] -= 0.5
     size = (view.width, view.height)
     rgb = cv2.warpAffine(
@@ -97,7 +95,7 @@ def _draw_background(scene: Scene, t: float, view: View, with_aux: bool) -> Draw
         if scene.aux_map.planes is None:
             aux += np.float32(scene.aux_map.slope) * ((y / view.scale + view.y) / HEIGHT - 0.5)
         else:
-            aux *= scene.aux_map.distance(x, y, _picture_from_drawing(camera, view))
+            aux *= scene.aux_map.distance(x, y, whole)
     # What the middle of the view shows has moved by `step` in the drawing while the shutter was open.
     middle = np.array([view.x + view.width / view.scale / 2, view.y + view.height / view.scale / 2, 1])
     step = np.linalg.solve(camera[:, :2], (camera - before) @ middle) * view.scale * scene.sensor["exposure"]

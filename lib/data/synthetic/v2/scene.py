@@ -15,7 +15,8 @@ import numpy as np
 from lib.data.synthetic.v2.patches import salient_patch
 from lib.data.synthetic.v2.textures import Picture, Textures, Thing
 
-VERSION = 2  # what is drawn from a seed; smaller changes increase `textures.REVISION`
+VERSION = 2  # of the random numbers; a change of what is drawn from them increases `textures.REVISION`
+NEARNESS = (0.4, 4.0)  # of the room: least and largest, of that of the wall's middle
 WIDTH, HEIGHT, FRAMES = 480, 360, 80
 MIDDLE = np.array([WIDTH, HEIGHT]) / 2
 MODALITIES = ("rgbt", "rgbd", "rgbe")
@@ -86,7 +87,7 @@ class Layers(NamedTuple):
     # appearance
     colours: np.ndarray  # (L, 3, 4) float32: RGB from (R, G, B, alpha), all multiplied by alpha
     blur: np.ndarray  # (L,) standard deviation in image pixels
-    aux: np.ndarray  # (L, 3) auxiliary value: level (depth: ratio to what is behind), gain of the texture, relief
+    aux: np.ndarray  # (L, 3) auxiliary value: level, gain of the texture, relief; depth: ratios to what it stands on
     paint_rgb: np.ndarray  # (L,) bool; False: the background shows the thing already
     paint_aux: np.ndarray  # (L,) bool
 
@@ -157,6 +158,23 @@ class Scene:
         rows = [row for row in range(len(self.layers.things)) if row != self.target]
         return np.concatenate([np.empty((0, 4)), *(self._boxes(row, matrices[:, row], times) for row in rows)])
 
+    def aux_levels(self, t: float, matrices: np.ndarray) -> np.ndarray:
+        """Returns `layers.aux` at time t, (L, 3), of depth in millimetres. What hides the target is not farther.
+
+        Args:
+            matrices: those of `places` at time t, (L, 2, 3).
+        """
+        if self.aux_map.planes is None:
+            return self.layers.aux
+        feet = matrices[:, :, 2].copy()
+        feet[:, 1] += [
+            (thing.contour @ row).max() for thing, row in zip(self.layers.things, matrices[:, 1, :2], strict=True)
+        ]
+        aux = self.layers.aux * self.aux_map.distance(*feet.T, self.camera.at(t))[:, None]
+        before = aux[self.target + 1 :]
+        before *= np.minimum(1, aux[self.target, 0] / before[:, :1])
+        return aux
+
     def _boxes(self, row: int, matrices: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Returns the boxes of a thing from its matrices (F, 2, 3) at the times t, (F, 4)."""
         layers = self.layers
@@ -180,14 +198,15 @@ class AuxMap(NamedTuple):
 
     def distance(self, x: np.ndarray, y: np.ndarray, picture: np.ndarray) -> np.ndarray:
         """Returns the distance of the nearest plane in millimetres; `picture` maps (x, y) to the picture, (2, 3)."""
-        nearness = np.float32(0.4 / self.level)
+        least, largest = (np.float32(bound / self.level) for bound in NEARNESS)
+        nearness = least
         for a, b, c in (self.planes @ np.vstack([picture, [0, 0, 1]])).astype(np.float32):
             nearness = np.maximum(nearness, a * x + (b * y + c))
-        return 1 / nearness
+        return 1 / np.minimum(nearness, largest)
 
 
 def make_scene(textures: Textures, seed: int, index: int) -> Scene:
-    """Draws a sequence: a pure function of the arguments and VERSION. Its modality is MODALITIES[index % 3]."""
+    """Draws a sequence: a pure function of the arguments, VERSION and REVISION. Its modality is MODALITIES[index % 3]."""
     key = (VERSION, seed, ("train", "val").index(textures.split), index)
     rng = np.random.default_rng(key)
     modality = MODALITIES[index % len(MODALITIES)]
@@ -210,8 +229,9 @@ def make_scene(textures: Textures, seed: int, index: int) -> Scene:
     clock, sign = _wave(rng, np.array(rng.random() < 0.6), 25, 120), int(rng.choice([-1, 1]))
     faults = str(rng.choice(RGB_FAULTS)), str(rng.choice(AUX_FAULTS[modality]))
     sensor, shift = _make_sensor(rng), rng.normal(0, 1.2, 2) * (rng.random() < 0.6)
-    if modality == "rgbd":
-        sensor |= {"holes": float(rng.uniform(1.3, 2.5)), "limit_change": float(rng.choice([0, 0.1, 0.25]))}
+    if modality == "rgbd":  # the random numbers of the others stay as they are
+        sensor["holes"] = float(rng.uniform(1.3, 2.5))  # smooth noise above this many standard deviations is a hole
+        sensor["limit_change"] = float(rng.choice([0, 0.1, 0.25]))  # largest change of the limit's logarithm
     return Scene(
         key=(*key, 1),
         modality=modality,
@@ -277,7 +297,7 @@ def _aux_map(rng: np.random.Generator, modality: str, picture: Picture) -> AuxMa
     curve = np.interp(np.arange(256), np.linspace(0, 255, 5), rng.uniform(-1, 1, 5))
     if modality == "rgbd":
         level = float(rng.uniform(1200, 5000))
-        ratios = (1 + rng.choice([0.03, 0.08, 0.2]) * curve).astype(np.float32)
+        ratios = (1 + rng.choice([0.03, 0.08, 0.2]) * (1 + curve)).astype(np.float32)  # behind the planes
         return AuxMap(mix, ratios, 0.0, level, _planes(rng, level, picture))
     level = float(rng.uniform(70, 160)) if picture.thermal is None else float(picture.thermal[::8, ::8].mean())
     levels, slope = level + rng.uniform(10, 60) * curve, float(rng.uniform(-20, 20))
@@ -285,13 +305,13 @@ def _aux_map(rng: np.random.Generator, modality: str, picture: Picture) -> AuxMa
 
 
 def _planes(rng: np.random.Generator, level: float, picture: Picture) -> np.ndarray:
-    """Returns a wall, often seen from the side, and in most scenes a floor or a table below it, (2, 3)."""
+    """Returns a wall, often seen from the side, and in most scenes a floor or a table below it, see `AuxMap.planes`."""
     height, width = picture.rgb.shape[:2]
     side = rng.uniform(-0.6, 0.6) * (rng.random() < 0.5)
-    edge, steep = rng.uniform(0, 0.8), rng.uniform(0.3, 3) * (rng.random() < 0.75)
+    edge, steep = rng.uniform(0, 0.8), rng.uniform(0.3, 3)
     wall = (side / width, 0, 1 - side / 2)
     floor = (0, steep / height, 1 - steep * edge)
-    return np.array([wall, floor]) / level
+    return np.array([wall, floor] if rng.random() < 0.75 else [wall]) / level
 
 
 def _make_camera(rng: np.random.Generator, anchor: np.ndarray, zoom: float, natural: bool, modality: str) -> Camera:
@@ -365,7 +385,10 @@ def _make_layers(
 def _paint(
     rng: np.random.Generator, layers: Layers, target: int, picture: Picture, modality: str, aux_map: AuxMap
 ) -> Layers:
-    """Draws colours, sharpness and auxiliary values. Some distractors equal the target in one of the modalities."""
+    """Draws colours, sharpness and auxiliary values. Some distractors equal the target in one of the modalities.
+
+    In depth, these are as much nearer as the target than what they stand on.
+    """
     count = len(layers.things)
     strength = rng.choice([0.05, 0.15, 0.3, 0.5], count)
     mean = picture.rgb[::16, ::16].reshape(-1, 3).mean(axis=0)
@@ -383,9 +406,9 @@ def _paint(
     shift = (goal - (matrix @ own[..., None])[..., 0]) / 255  # alpha, at most 255, is the homogeneous coordinate
     colours = np.concatenate([matrix, shift[..., None]], axis=-1).astype(np.float32)
     if modality == "rgbd":
-        # A thing stands on what is behind its foot, or before it: often it is hardly nearer.
-        nearer = 0.6 * rng.random(count) ** 2
-        gain, relief = aux_map.level * rng.normal(0, 5e-4, count), aux_map.level * rng.uniform(-0.1, 0, count)
+        # A thing stands at its foot, or is nearer than that: often hardly. The smallest sum is above 0.
+        nearer = 0.6 * rng.random(count) ** 3
+        gain, relief = np.clip(rng.normal(0, 3e-4, count), -8e-4, 8e-4), rng.uniform(-0.08, 0, count)
         aux = np.stack([1 - nearer, gain, relief], axis=-1)
     else:
         step = rng.uniform(15, 110, count) * np.where(rng.random(count) < 0.7, 1, -0.7)
@@ -427,7 +450,7 @@ def _make_sensor(rng: np.random.Generator) -> dict[str, float]:
         "interval": float(rng.uniform(0.4, 1.2)),  # frames over which events accumulate
         "step": float(rng.choice([1, 10, 30, 60])),  # of depth, mm
         "edge_holes": float(rng.choice([0, 0.4, 0.8])),  # share of steep edges without a depth reading
-        "limit": float(rng.uniform(1.05, 1.7)),  # largest depth shown, as a multiple of the background's
+        "limit": float(rng.uniform(1.05, 1.7)),  # largest depth shown, as a multiple of `AuxMap.level`
     }
 
 

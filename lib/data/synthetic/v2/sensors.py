@@ -100,7 +100,10 @@ def _depth(scene: Scene, t: int, view: View, aux: np.ndarray) -> np.ndarray:
     step = np.float32(sensor["step"])
     depth = np.rint(aux * (1 / step + noise / step * random)) * step
     # No reading: in patches, next to steep edges on one side, where the projector's light is blocked, and at random.
-    patches = _noise(aux.shape, (scene.key[-2] * 37 + view.y, view.x), smooth=True)
+    image = (math.ceil(view.height / view.scale), math.ceil(view.width / view.scale))
+    patches = _noise(image, (scene.key[-2] * 37 + view.y, view.x), smooth=True)
+    if patches.shape != aux.shape:
+        patches = cv2.resize(patches, aux.shape[::-1], interpolation=cv2.INTER_LINEAR)
     level = sensor["holes"] + (0.5 - sensor["holes"]) * fault.strength(t, "holes")
     missing = (patches > level) | (_noise(aux.shape, starts[1]) > 2.9)
     if sensor["edge_holes"]:
@@ -113,9 +116,9 @@ def _depth(scene: Scene, t: int, view: View, aux: np.ndarray) -> np.ndarray:
 
 
 def depth_picture(scene: Scene, t: int, depth: np.ndarray) -> np.ndarray:
-    """Maps depth to colours as `lib.data.image.colormap_depth` does, with a limit that is the same in all crops.
+    """Maps depth to colours as `lib.data.image.colormap_depth` does, with a limit that is the same in all crops of a frame.
 
-    The real limit follows from the content of each image: it changes when the camera turns.
+    The real limit follows from the content of the image, which changes: here, it swings once in a sequence.
     """
     turn = scene.sensor["limit_change"] * math.sin(2 * math.pi * t / FRAMES + scene.key[-2])
     limit = scene.aux_map.level * scene.sensor["limit"] * math.exp(turn)
