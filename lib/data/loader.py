@@ -22,6 +22,7 @@ from lib.data.processing import Processing
 from lib.data.sampler import PairSampler
 from lib.data.sequence import Sequence
 from lib.data.skip import read_skip
+from lib.data.synthetic.v2.textures import REVISION
 from lib.structures import Sample
 from lib.utils.cli import start_worker
 from lib.utils.texts import shorten
@@ -144,6 +145,8 @@ def cache_settings(cfg) -> dict:
         settings["SKIP"] = {dataset: sorted(names) for dataset, names in skip.items()}
     if build_front_end(cfg) == FrontEnd():  # caches from before it was a setting stay valid
         settings.pop("INPUT")
+    if {"Synthetic_train", "Synthetic_val"} & {*cfg.DATA.TRAIN.DATASETS_NAME, *cfg.DATA.VAL.DATASETS_NAME}:
+        settings["GENERATOR"] = REVISION  # caches of files alone stay valid
     if own := cfg.DATA.CUSTOM:
         settings["CUSTOM"] = {name: {**entry, "ROOT": ""} for name, entry in own.items()}
     return json.loads(json.dumps({**settings, "SEED": cfg.TRAIN.SEED}))

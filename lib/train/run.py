@@ -192,8 +192,8 @@ def check_manifest(expected: dict, manifest: dict) -> None:
     wrong = [name for name, value in expected["data"].items() if manifest["data"].get(name) != value]
     if wrong:
         raise ValueError(
-            f"{shorten(wrong)}: sequences or annotations are not those of the run to repeat; set DATA.ROOT to its data, "
-            "and take the code of that time if they are drawn"
+            f"{shorten(wrong)}: sequences or annotations are not those of the run to repeat; set DATA.ROOT to its "
+            "data, and take the code of that time if they are drawn"
         )
 
 

@@ -10,17 +10,22 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.config.loader import load_config
 from lib.data.augment import Augmentation
 from lib.data.crop import CropSpec, crop_pair
 from lib.data.datasets import load_dataset
 from lib.data.datasets.synthetic import TEST_STILLS, is_excluded, list_textures
 from lib.data.fingerprint import find_textures, fingerprint
+from lib.data.loader import cache_settings
 from lib.data.processing import Processing
 from lib.data.sampler import PairSampler, SampleKey
 from lib.data.storage import DiskStore
 from lib.data.synthetic.v2 import DrawnSequence, Textures
+from lib.data.synthetic.v2 import textures as textures_module
 from lib.data.synthetic.v2.render import WHOLE, View, draw
 from lib.data.synthetic.v2.scene import FRAMES, HEIGHT, WIDTH
+from lib.data.synthetic.v2.sensors import depth_picture
+from lib.data.synthetic.v2.sequence import draw_raw
 from lib.results.raw import read_boxes
 from lib.running.group import Job
 from lib.running.run import track_datasets
@@ -146,6 +151,21 @@ def depth_scenes(textures, count: int) -> list:
     return [DrawnSequence(textures, 0, index).scene for index in range(1, 3 * count, 3)]
 
 
+def test_an_empty_room_is_its_nearest_plane(textures):
+    for scene in depth_scenes(textures, 12):
+        nothing = np.zeros(len(scene.layers.things), bool)
+        plain = scene.aux_map._replace(levels=np.ones(256, np.float32))
+        empty = scene.layers._replace(paint_rgb=nothing, paint_aux=nothing)
+        view = View(31, 47, 0.5, 90, 60)
+        room = draw(replace(scene, layers=empty, aux_map=plain), 30, view).aux
+        x, y = np.meshgrid(view.x + (np.arange(90) + 0.5) / 0.5, view.y + (np.arange(60) + 0.5) / 0.5)
+        camera = scene.camera.at(30)
+        u, v = (row[0] * x + row[1] * y + row[2] for row in camera)
+        nearness = np.max([a * u + b * v + c for a, b, c in scene.aux_map.planes], axis=0)
+        least, largest = 0.4 / scene.aux_map.level, 4 / scene.aux_map.level
+        np.testing.assert_allclose(room, 1 / np.clip(nearness, least, largest), rtol=1e-4)
+
+
 def test_depth_does_not_depend_on_the_part_that_is_drawn(textures):
     for scene in depth_scenes(textures, 8):
         whole = draw(scene, 30, WHOLE).aux
@@ -155,27 +175,68 @@ def test_depth_does_not_depend_on_the_part_that_is_drawn(textures):
         small = draw(scene, 30, View(100, 80, 0.5, 100, 75)).aux
         error = np.abs(small / cv2.resize(whole[80:230, 100:300], (100, 75), interpolation=cv2.INTER_AREA) - 1)
         assert np.median(error) < 0.02
+        missing = draw_raw(scene, 30, WHOLE)[1][80:230, 100:300] == 0
+        of_small = cv2.resize(np.float32(draw_raw(scene, 30, View(100, 80, 0.5, 100, 75))[1] == 0), (200, 150)) > 0.5
+        large = cv2.morphologyEx(missing.astype(np.uint8), cv2.MORPH_OPEN, np.ones((7, 7))) > 0
+        assert not large.any() or of_small[large].mean() > 0.8
 
 
-def test_depth_has_floors_and_things_that_stand_on_them(textures):
-    """A target is not always the nearest thing by far: at its foot, it is often hardly nearer than what is behind."""
+def test_things_stand_on_what_is_at_their_foot_and_often_are_hardly_nearer(textures):
     spans, ratios = [], []
     for scene in depth_scenes(textures, 60):
+        scene = replace(scene, aux_fault=scene.aux_fault._replace(name="none"))
+        assert draw(scene, 30, WHOLE).aux.min() > 0
         nothing = np.zeros(len(scene.layers.things), bool)
-        room = draw(replace(scene, layers=scene.layers._replace(paint_rgb=nothing, paint_aux=nothing)), 30, WHOLE).aux
-        assert room.min() > 100 and room.max() < 16_000
+        plain = scene.aux_map._replace(levels=np.ones(256, np.float32))
+        room = draw(replace(scene, layers=scene.layers._replace(paint_aux=nothing), aux_map=plain), 30, WHOLE).aux
         spans.append(np.percentile(room, 95) / np.percentile(room, 5))
-        if scene.path is not None:
-            alone = nothing.copy()
-            alone[scene.target] = True
-            target = draw(replace(scene, layers=scene.layers._replace(paint_aux=alone)), 30, WHOLE).aux
-            x, y, w, h = scene.boxes_xywh(np.array([30]))[0].round().astype(int)
-            foot = min(y + h, HEIGHT - 1)
-            inside, behind = target[y : y + h, x : x + w], room[foot - 3 : foot, x : x + w]
-            ratios.append(np.median(inside[inside != room[y : y + h, x : x + w]]) / np.median(behind))
+        x, y, w, h = scene.boxes_xywh(np.array([30]))[0]
+        if scene.path is None or y + h > HEIGHT - 2 or scene.layers.bend[scene.target].any():
+            continue
+        target = nothing.copy()
+        target[scene.target] = True
+        aux = scene.layers.aux * [1, 0, 0]  # neither texture nor relief
+        layers = scene.layers._replace(paint_aux=target, aux=aux)
+        shown = draw(replace(scene, layers=layers, aux_map=plain), 30, WHOLE).aux
+        level = scene.aux_levels(30, scene.places(np.array([30]))[0])[scene.target, 0]
+        inside = shown[round(y) : round(y + h), round(x) : round(x + w)]
+        assert np.abs(inside / level - 1).min() < 1e-3
+        ratios.append(level / room[round(y + h) - 1, round(x + w / 2)])
+        assert ratios[-1] == pytest.approx(scene.layers.aux[scene.target, 0], rel=0.03)
+    assert len(ratios) > 15 and np.percentile(ratios, 10) < 0.75 and np.median(ratios) > 0.85
     assert min(spans) < 1.3 and np.median(spans) > 1.4
-    assert 0.3 < min(ratios) and max(ratios) < 1.35
-    assert np.percentile(ratios, 20) < 0.75 and np.percentile(ratios, 60) > 0.85
+
+
+def test_what_hides_the_target_is_not_farther(textures):
+    occluders = 0
+    for scene in depth_scenes(textures, 60):
+        for t in (5, 60):
+            levels = scene.aux_levels(t, scene.places(np.array([t]))[0])[:, 0]
+            assert (levels[scene.target :] <= levels[scene.target] * (1 + 1e-9)).all()
+        occluders += len(levels) - 1 - scene.target if scene.path is not None else 0
+    assert occluders
+
+
+def test_the_limit_of_the_colours_changes_in_a_sequence(textures):
+    depth = np.full((4, 4), 1500, np.uint16)
+    changes = [
+        len({depth_picture(scene, t, depth).tobytes() for t in range(0, FRAMES, 10)}) > 1
+        for scene in depth_scenes(textures, 20)
+    ]
+    assert 0.3 < np.mean(changes) < 1
+
+
+def test_the_index_changes_with_what_is_drawn_from_the_pictures(folder, textures, monkeypatch):
+    monkeypatch.setattr(textures_module, "REVISION", 0)
+    store = DiskStore(folder)
+    assert Textures(store, list_textures(store, "train")).index != textures.index
+
+
+def test_samples_in_a_cache_are_of_one_version_of_the_generator(monkeypatch):
+    drawn, files = load_config("transcmd", "nano"), load_config("transcmd", "debug")
+    before = [cache_settings(cfg) for cfg in (drawn, files)]
+    monkeypatch.setattr("lib.data.loader.REVISION", 0)
+    assert cache_settings(drawn) != before[0] and cache_settings(files) == before[1]
 
 
 def test_the_two_sensors_never_fail_at_once(textures):

@@ -206,7 +206,7 @@ class AuxMap(NamedTuple):
 
 
 def make_scene(textures: Textures, seed: int, index: int) -> Scene:
-    """Draws a sequence: a pure function of the arguments, VERSION and REVISION. Its modality is MODALITIES[index % 3]."""
+    """Draws a sequence: a function of the arguments, VERSION and REVISION. Its modality is MODALITIES[index % 3]."""
     key = (VERSION, seed, ("train", "val").index(textures.split), index)
     rng = np.random.default_rng(key)
     modality = MODALITIES[index % len(MODALITIES)]

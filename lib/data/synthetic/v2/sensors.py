@@ -116,7 +116,7 @@ def _depth(scene: Scene, t: int, view: View, aux: np.ndarray) -> np.ndarray:
 
 
 def depth_picture(scene: Scene, t: int, depth: np.ndarray) -> np.ndarray:
-    """Maps depth to colours as `lib.data.image.colormap_depth` does, with a limit that is the same in all crops of a frame.
+    """Maps depth to colours as `lib.data.image.colormap_depth` does, with a limit that is the same in all crops.
 
     The real limit follows from the content of the image, which changes: here, it swings once in a sequence.
     """

@@ -14,8 +14,8 @@ from lib.data.image import decode_color
 from lib.data.storage import Store
 from lib.data.synthetic import appearance
 
-# Increase with any change of what this, scene, render or sensors make of the same random numbers, and say at the reported
-# measurements which one they have. It is part of the index: runs do not go on with another one.
+# Increase with any change of what this, scene, render or sensors make of the same random numbers, and say at the
+# reported measurements which one they have. It is part of the index: runs do not go on with another one.
 REVISION = 2
 MIN_CUTOUT, MIN_PHOTOGRAPH = 24, 48  # shorter side, pixels
 MIN_COVER = 0.05  # share of a cut-out's pixels that are opaque
