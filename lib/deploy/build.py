@@ -165,6 +165,7 @@ def write_exports(
         write_onnx(network.model, network.about, source)
         for kind, runtime in export_kinds(formats, precisions):
             path = folder / export_path("", network.about.config, kind, runtime).name
+            proof_path(path).unlink(missing_ok=True)  # of an earlier export, whose hash is another one
             write_kind(source, kind, path, calibration)
             written.append(path)
     return written

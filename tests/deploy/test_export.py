@@ -524,6 +524,16 @@ def test_the_proof_states_hash_and_parity(network, exports, tmp_path):
     assert [entry["sr"] for entry in proof["parity"]] == [70.0]
 
 
+def test_another_checkpoint_is_exported_over_the_one_before(tmp_path):
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = build_network("debug", (), None)
+        (path,) = write_exports(network, ["onnx"], ["fp32"], tmp_path, [])
+        load_session(path)
+        write_proof(path, network.about, [])
+    assert json.loads(proof_path(path).read_text())["sha256_export"] == export_hash(path)
+
+
 def test_metadata_survive_the_way_through_json():
     about = build_about("nano", (), "ab" * 32)
     assert Metadata.parse(about.to_json(), "x") == about
