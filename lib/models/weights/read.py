@@ -74,7 +74,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint; expected a path, or the name of a file in pretrained_models/")
+        raise FileNotFoundError(f"{path}: no such checkpoint; expected a path, or a name in pretrained_models/")
     _check_sum(path)
     try:
         _check_zip(path)
