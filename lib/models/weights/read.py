@@ -74,7 +74,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint; expected a path, or a name in pretrained_models/")
+        raise FileNotFoundError(f"{path}: no such checkpoint")
     _check_sum(path)
     try:
         _check_zip(path)
@@ -180,6 +180,8 @@ def read_foreign(source: str | Path) -> NetworkFile:
     """
     if str(source).startswith(TIMM):
         return NetworkFile(_download(str(source)), {})
+    if not Path(source).is_file():
+        raise FileNotFoundError(f"{source}: no such checkpoint; expected a path, or a name in pretrained_models/")
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(source)
     except DAMAGE:
